@@ -1,0 +1,92 @@
+# Every target is safe to run twice; what a target made is remade only when an input changed.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+DATASET ?= ml-100k
+DATA    ?= data/raw/$(DATASET)
+RECIPE  ?= retrieval
+RUN     ?= runs/$(notdir $(DATA))
+STORE   ?= store
+PORT    ?= 50051
+
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON  ?= $(shell for python in python3 python3.11 python3.12 python3.13 python; do \
+             $$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+BIN     := .venv/bin
+PY      := $(BIN)/python
+FOLDERS := data trainer indexer server
+CODE    := $(wildcard $(addsuffix /*.py,$(FOLDERS)))
+STUBS   := proto/deepmoviematch/v1/recommender_pb2.py
+
+##@ Start here
+.PHONY: demo test help
+demo: setup  ## Fetch, train, index, serve and ask three questions, from nothing.
+	@$(MAKE) --no-print-directory index
+	@$(PY) -m deepmoviematch.server demo --store $(STORE)
+
+test: setup  ## Run the tests (ARGS=... goes to pytest; ARGS="-m slow" runs the slow ones).
+	@$(PY) -m pytest $(or $(ARGS),-q -m "not slow")
+
+help:  ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Run
+.PHONY: fetch train index serve
+fetch: $(DATA)/ratings.csv  ## Download the ratings (DATASET=ml-100k, ml-latest-small, ml-1m, ml-25m, ml-32m).
+train: $(RUN)/manifest.json  ## Fit the two towers (DATA=folder for your own ratings, RECIPE=retrieval or seed).
+index: $(STORE)/CURRENT  ## Build a generation from the run and publish it.
+serve: $(STORE)/CURRENT  ## Serve the current generation (PORT=50051).
+	@$(PY) -m deepmoviematch.server serve --store $(STORE) --port $(PORT)
+
+data/raw/%/ratings.csv: | setup
+	@$(PY) -m deepmoviematch.data fetch --dataset $* --out $(@D)
+
+$(RUN)/manifest.json: $(DATA)/ratings.csv $(wildcard data/*.py trainer/*.py) trainer/recipes/$(RECIPE).toml | setup
+	@$(PY) -m deepmoviematch.trainer fit --data $(DATA) --recipe $(RECIPE) --out $(RUN)
+
+$(STORE)/CURRENT: $(RUN)/manifest.json $(wildcard indexer/*.py) | setup
+	@$(PY) -m deepmoviematch.indexer build --run $(RUN) --store $(STORE)
+
+##@ Develop
+.PHONY: setup check lock clean
+setup: .venv/.installed  ## Make .venv from the lock and generate the gRPC stubs.
+
+check: setup  ## Lint, format, types, import directions, spelling.
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/typos
+
+.venv/.locked: requirements.lock
+	@test -n "$(PYTHON)" || { echo "needs Python 3.11, 3.12 or 3.13 on the PATH; or say make PYTHON=..."; exit 1; }
+	@echo "making .venv from requirements.lock (TensorFlow is the most of it)"
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r $<
+	@touch $@
+
+# A strict editable install links file by file, so it goes stale when a module joins or leaves.
+.venv/.modules: .venv/.locked FORCE
+	@echo '$(CODE)' | cmp --silent - $@ || echo '$(CODE)' > $@
+
+.PHONY: FORCE
+FORCE:
+
+.venv/.installed: .venv/.modules pyproject.toml setup.py $(STUBS:_pb2.py=.proto)
+	@rm -rf build
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --config-settings editable_mode=strict --editable .
+	@touch $@
+
+lock: setup  ## Resolve requirements.lock anew from pyproject.toml.
+	@$(PY) -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --upgrade --all-extras --group dev pyproject.toml --output-file requirements.lock
+
+clean:  ## Remove what make made, except downloads, runs and the store.
+	@rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find proto -name '*_pb2*' -delete

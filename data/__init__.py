@@ -1,0 +1,1 @@
+"""Ratings and catalogue in, features out."""

@@ -1,0 +1,147 @@
+"""What the towers are fed: the same functions for training and for serving.
+
+Everything here is in stars (`RatingScale.stars`), so that a preference of 5 and
+a rating of 10 on a ten-point scale mean the same. Symbols: `B` users, `G` genres,
+`H` interactions of all users together, `N` items.
+
+Only NumPy is imported: the serving process embeds users with these.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .tables import TOP_STARS, UNKNOWN_YEAR, Catalogue, Flags, Floats, Ints, Ratings, Times
+
+LOWEST_STARS = 0.5
+NEUTRAL_STARS = (LOWEST_STARS + TOP_STARS) / 2
+LIKE_STARS = 4.0
+"""A rating of this many stars or more is a like; so is an interaction without a rating."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserBatch:
+    """What is known of some users: stated preferences and histories."""
+
+    preferences: Floats
+    """[B, G] stars, NaN where unknown."""
+
+    items: Ints
+    """[H] rows of the catalogue, user after user."""
+
+    stars: Floats
+    """[H] the ratings of `items` in stars; a like without a rating counts as `TOP_STARS`."""
+
+    offsets: Times
+    """[B + 1] where each user's interactions begin; the last entry is H."""
+
+    def __len__(self) -> int:
+        """Number of users."""
+        return len(self.preferences)
+
+    @property
+    def history_sizes(self) -> Times:
+        """[B] number of interactions of each user."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> Times:
+        """[H] the user, 0 to B - 1, of each interaction."""
+        return np.repeat(np.arange(len(self)), self.history_sizes)
+
+    @property
+    def has_features(self) -> Flags:
+        """[B] whether anything is known of the user."""
+        return np.isfinite(self.preferences).any(axis=1) | (self.history_sizes > 0)
+
+    @classmethod
+    def of(
+        cls,
+        genres: int,
+        preferences: Sequence[Mapping[int, float]],
+        histories: Sequence[Mapping[int, float]],
+    ) -> "UserBatch":
+        """The batch of users given as mappings.
+
+        Args:
+            genres: G, the size of the vocabulary.
+            preferences: For each user, genre column -> stars.
+            histories: For each user, catalogue row -> stars.
+        """
+        stars = np.full((len(preferences), genres), np.nan, dtype=np.float32)
+        for row, known in enumerate(preferences):
+            for genre, value in known.items():
+                stars[row, genre] = value
+        return cls(
+            preferences=stars,
+            items=np.array([item for history in histories for item in history], dtype=np.int32),
+            stars=np.array([value for history in histories for value in history.values()], dtype=np.float32),
+            offsets=np.cumsum([0, *map(len, histories)]),
+        )
+
+    @classmethod
+    def of_histories(cls, ratings: Ratings, genres: int) -> "UserBatch":
+        """Every user of `ratings`, described by the history alone."""
+        return cls(
+            preferences=np.full((len(ratings.user_ids), genres), np.nan, dtype=np.float32),
+            items=ratings.items,
+            stars=ratings.stars,
+            offsets=ratings.offsets,
+        )
+
+
+def genre_means(users: UserBatch, genres: Flags) -> Floats:
+    """Average stars that each user gave to each genre, NaN for a genre never rated.
+
+    Args:
+        users: B users.
+        genres: [N, G] genre flags of the catalogue.
+
+    Returns:
+        [B, G] float32.
+    """
+    owners, size = users.owners, len(users)
+    means = np.full((size, genres.shape[1]), np.nan, dtype=np.float32)
+    for genre in range(genres.shape[1]):  # a column at a time: [H, G] would not fit for millions of ratings
+        has = genres[users.items, genre]
+        counts = np.bincount(owners[has], minlength=size)
+        totals = np.bincount(owners[has], weights=users.stars[has], minlength=size)
+        np.divide(totals, counts, out=means[:, genre], where=counts > 0, casting="unsafe")
+    return means
+
+
+def preference_signal(preferences: Floats) -> Floats:
+    """Map stars to -1 (avoid) .. 1 (favourite); an unknown genre is a neutral 0.
+
+    Args:
+        preferences: [B, G] stars, NaN where unknown.
+
+    Returns:
+        [B, G] float32.
+    """
+    signal = (preferences - NEUTRAL_STARS) / (TOP_STARS - NEUTRAL_STARS)
+    return np.nan_to_num(signal, nan=0.0).astype(np.float32)
+
+
+def year_features(catalogue: Catalogue, mean: float, scale: float) -> Floats:
+    """Standardised year of release; an unknown year is a neutral 0.
+
+    Args:
+        catalogue: N items.
+        mean: Mean of the known years.
+        scale: Standard deviation of the known years, above 0.
+
+    Returns:
+        [N] float32.
+    """
+    years = (catalogue.years - np.float32(mean)) / np.float32(scale)
+    return np.where(catalogue.years == UNKNOWN_YEAR, 0, years).astype(np.float32)
+
+
+def year_statistics(catalogue: Catalogue) -> tuple[float, float]:
+    """Mean and standard deviation of the known years; (0, 1) where there is nothing to learn."""
+    known = catalogue.years[catalogue.years != UNKNOWN_YEAR]
+    if len(known) == 0:
+        return 0.0, 1.0
+    return float(known.mean()), float(known.std()) or 1.0

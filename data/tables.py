@@ -1,0 +1,280 @@
+"""The two tables that everything takes: the catalogue and the ratings.
+
+Both check their own invariants once, at the door, so that nobody behind it has
+to. Ids are strings outside and dense rows inside. Symbols: `N` items, `G` genres,
+`U` users, `R` ratings.
+
+Only NumPy is imported: the serving process reads catalogues too.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import DataError
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Ints: TypeAlias = npt.NDArray[np.int32]
+Times: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+UNKNOWN_YEAR = 0
+"""Stands in `Catalogue.years` for a year that is not known."""
+
+TOP_STARS = 5.0
+"""The best of every rating scale, once expressed in stars."""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """The items that can be recommended, one row each."""
+
+    item_ids: tuple[str, ...]
+    """[N] external ids, distinct and not empty."""
+
+    titles: tuple[str, ...]
+    """[N] titles without the year."""
+
+    years: Ints
+    """[N] years of release, `UNKNOWN_YEAR` where unknown."""
+
+    genre_names: tuple[str, ...]
+    """[G] the vocabulary, learnt from the data; may be empty."""
+
+    genres: Flags
+    """[N, G] which item has which genre."""
+
+    def __post_init__(self) -> None:
+        """Hold the table to its invariants."""
+        n = len(self.item_ids)
+        if n == 0:
+            raise DataError("a catalogue must hold at least one item, got none")
+        if len(self.titles) != n or self.years.shape != (n,):
+            raise DataError(
+                f"a catalogue needs one title and one year per item, got {n} items, "
+                f"{len(self.titles)} titles and years of shape {self.years.shape}"
+            )
+        if self.genres.shape != (n, len(self.genre_names)):
+            raise DataError(
+                f"genre flags must have shape {(n, len(self.genre_names))}, got {self.genres.shape}"
+            )
+        if len(self.row_of) != n:
+            raise DataError(f"item ids must be distinct, got {n - len(self.row_of)} repetitions")
+        if "" in self.row_of:
+            raise DataError(f"item ids must not be empty, got '' in row {self.row_of['']}")
+        if len(set(self.genre_names)) != len(self.genre_names):
+            raise DataError(f"genre names must be distinct, got {self.genre_names}")
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.item_ids)
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """External id -> row."""
+        return {item_id: row for row, item_id in enumerate(self.item_ids)}
+
+    def genres_of(self, row: int) -> tuple[str, ...]:
+        """Names of the genres of the item in `row`, in the vocabulary's order."""
+        return tuple(self.genre_names[genre] for genre in np.flatnonzero(self.genres[row]))
+
+    def label(self, row: int) -> str:
+        """Title and year for people: "Toy Story (1995)"."""
+        year = int(self.years[row])
+        return f"{self.titles[row]} ({year})" if year != UNKNOWN_YEAR else self.titles[row]
+
+    def to_json(self) -> dict[str, Any]:
+        """The table as plain values, for `from_json`."""
+        return {
+            "item_ids": list(self.item_ids),
+            "titles": list(self.titles),
+            "years": self.years.tolist(),
+            "genre_names": list(self.genre_names),
+            "genres": [np.flatnonzero(flags).tolist() for flags in self.genres],
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Catalogue":
+        """The table that `to_json` described.
+
+        Raises:
+            DataError: If a part is missing, of the wrong type or breaks an invariant.
+        """
+        try:
+            names = tuple(map(str, values["genre_names"]))
+            genres = np.zeros((len(values["item_ids"]), len(names)), dtype=np.bool_)
+            for row, flags in enumerate(values["genres"]):
+                genres[row, flags] = True
+            return cls(
+                item_ids=tuple(map(str, values["item_ids"])),
+                titles=tuple(map(str, values["titles"])),
+                years=np.asarray(values["years"], dtype=np.int32),
+                genre_names=names,
+                genres=genres,
+            )
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise DataError(f"a stored catalogue must be whole, got {error!r}") from error
+
+
+@dataclass(frozen=True)
+class RatingScale:
+    """The range of a data set's ratings, and what they mean in stars."""
+
+    low: float
+    """The lowest rating in the data."""
+
+    top: float
+    """The highest rating in the data."""
+
+    def __post_init__(self) -> None:
+        """Refuse a range that no rating could be in."""
+        if not (np.isfinite(self.low) and np.isfinite(self.top) and self.low <= self.top):
+            raise DataError(f"a rating scale needs finite low <= top, got {self.low}..{self.top}")
+
+    @property
+    def floor(self) -> float:
+        """The lowest rating to accept: MovieLens allows half a star, given or not."""
+        return min(self.low, self.top / 10) if self.low >= 0 else self.low
+
+    def stars(self, ratings: Floats) -> Floats:
+        """Express ratings in stars, of which `TOP_STARS` is the best.
+
+        A scale that starts at or above zero is stretched (1..10 is halved, MovieLens
+        stays as it is); one that goes below zero is shifted onto 0.5..5.
+
+        Args:
+            ratings: [...] float32, in the data's units.
+
+        Returns:
+            [...] float32.
+        """
+        if self.low == self.top:  # such as "watched": there is nothing but praise
+            return np.full_like(ratings, TOP_STARS)
+        if self.low >= 0:
+            return (ratings * np.float32(TOP_STARS / self.top)).astype(np.float32)
+        share = (ratings - self.low) / (self.top - self.low)
+        return (0.5 + share * (TOP_STARS - 0.5)).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """Who rated what: sorted by user, then by time (file order where times tie)."""
+
+    user_ids: tuple[str, ...]
+    """[U] external ids, distinct; every user has at least one rating."""
+
+    users: Ints
+    """[R] rows of `user_ids`, never decreasing."""
+
+    items: Ints
+    """[R] rows of the catalogue."""
+
+    ratings: Floats
+    """[R] finite, in the data's own units."""
+
+    timestamps: Times | None
+    """[R] seconds since 1970, or None where the data have no times."""
+
+    def __post_init__(self) -> None:
+        """Hold the table to its invariants."""
+        lengths = {len(column) for column in (self.users, self.items, self.ratings)}
+        if self.timestamps is not None:
+            lengths.add(len(self.timestamps))
+        if len(lengths) != 1:
+            raise DataError(f"rating columns must have one length, got {sorted(lengths)}")
+        if len(self.users) == 0:
+            raise DataError("a ratings table must hold at least one rating, got none")
+        if not np.isfinite(self.ratings).all():
+            raise DataError("ratings must be finite, got NaN or infinity")
+        if (np.diff(self.users) < 0).any():
+            raise DataError("ratings must be sorted by user; build the table with `from_columns`")
+        if self.users[0] != 0 or self.users[-1] != len(self.user_ids) - 1 or (np.diff(self.users) > 1).any():
+            raise DataError("every user must have at least one rating")
+        if self.items.min() < 0:
+            raise DataError(f"items must be rows of the catalogue, got {self.items.min()}")
+        pairs = np.sort(self.users.astype(np.int64) * (int(self.items.max()) + 1) + self.items)
+        if (pairs[1:] == pairs[:-1]).any():
+            raise DataError("a user may rate an item once, got a duplicate")
+
+    @classmethod
+    def from_columns(
+        cls,
+        user_ids: tuple[str, ...],
+        users: Ints,
+        items: Ints,
+        ratings: Floats,
+        timestamps: Times | None,
+    ) -> "Ratings":
+        """The table of rows in any order; they are sorted here."""
+        order = np.argsort(users, kind="stable") if timestamps is None else np.lexsort((timestamps, users))
+        return cls(
+            user_ids=user_ids,
+            users=users[order],
+            items=items[order],
+            ratings=ratings[order],
+            timestamps=None if timestamps is None else timestamps[order],
+        )
+
+    def __len__(self) -> int:
+        """Number of ratings."""
+        return len(self.users)
+
+    @cached_property
+    def offsets(self) -> Times:
+        """[U + 1] where each user's ratings begin; the last entry is R."""
+        return np.searchsorted(self.users, np.arange(len(self.user_ids) + 1))
+
+    @cached_property
+    def scale(self) -> RatingScale:
+        """The range of the ratings."""
+        return RatingScale(low=float(self.ratings.min()), top=float(self.ratings.max()))
+
+    @cached_property
+    def stars(self) -> Floats:
+        """[R] the ratings in stars."""
+        return self.scale.stars(self.ratings)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A catalogue, its ratings, and what happened on the way in."""
+
+    name: str
+    """What people call it: a source's name or the folder's."""
+
+    catalogue: Catalogue
+    ratings: Ratings
+
+    dropped: tuple[str, ...] = ()
+    """A sentence for each kind of row that leniency dropped, with its count."""
+
+    def __post_init__(self) -> None:
+        """Refuse ratings of items that the catalogue does not have."""
+        if int(self.ratings.items.max()) >= len(self.catalogue):
+            raise DataError(
+                f"rated items must be in the catalogue of {len(self.catalogue)}, "
+                f"got row {self.ratings.items.max()}"
+            )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over both tables: equal data, equal digest, whatever the file form."""
+        ratings, catalogue = self.ratings, self.catalogue
+        digest = hashlib.sha256()
+        for names in (catalogue.item_ids, catalogue.titles, catalogue.genre_names, ratings.user_ids):
+            digest.update(repr(names).encode())
+        times = np.empty(0, dtype=np.int64) if ratings.timestamps is None else ratings.timestamps
+        for column in (
+            catalogue.years,
+            catalogue.genres,
+            ratings.users,
+            ratings.items,
+            ratings.ratings,
+            times,
+        ):
+            digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()

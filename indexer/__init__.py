@@ -1,0 +1,1 @@
+"""Turns a training run into a generation: towers, vectors and index as one unit."""

@@ -1,0 +1,16 @@
+"""What can go wrong with what the indexer keeps.
+
+MovieMatchError
+  GenerationError    a generation, or the run it is built from, fails a check
+  StoreError         the store cannot do what was asked
+"""
+
+from deepmoviematch.data.errors import MovieMatchError
+
+
+class GenerationError(MovieMatchError):
+    """A generation, or the run it is built from, is damaged, incomplete or of another format."""
+
+
+class StoreError(MovieMatchError):
+    """The store cannot do what was asked, such as roll back to a generation that is gone."""

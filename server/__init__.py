@@ -1,0 +1,1 @@
+"""Answers recommendation requests over gRPC from the current generation."""

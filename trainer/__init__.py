@@ -1,0 +1,1 @@
+"""Fits the user tower and the item tower, and measures them."""
