@@ -18,7 +18,7 @@ PYTHON  ?= $(shell for python in python3 python3.11 python3.12 python3.13 python
 BIN     := .venv/bin
 PY      := $(BIN)/python
 FOLDERS := data trainer indexer server
-CODE    := $(wildcard $(addsuffix /*.py,$(FOLDERS)))
+CODE    := $(wildcard $(addsuffix /*.py,$(FOLDERS)) trainer/recipes/*)
 STUBS   := proto/deepmoviematch/v1/recommender_pb2.py
 
 ##@ Start here

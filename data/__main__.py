@@ -1,1 +1,89 @@
-"""Empty until its owner fills it."""
+"""Fetch a data set by name, or describe the one in a folder."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from .describe import describe, show
+from .errors import MovieMatchError
+from .readers import read
+from .sources import DEFAULT, SOURCES, fetch
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; None for those of the process.
+
+    Returns:
+        The exit code: 0, or 1 where the data are at fault.
+    """
+    chosen = _parser().parse_args(arguments)
+    try:
+        if chosen.command == "fetch":
+            _fetch(chosen.dataset, chosen.out)
+        else:
+            _describe(chosen.data, lenient=chosen.lenient, as_json=chosen.json)
+    except MovieMatchError as error:
+        print("error:", *str(error).splitlines(), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deepmoviematch.data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    fetching = commands.add_parser(
+        "fetch",
+        help="download a MovieLens data set and write it as ratings.csv and movies.csv",
+        description="Download a MovieLens data set, check it, and write it as ratings.csv and movies.csv. "
+        "Does nothing where both are there already; resumes a download that stopped.",
+    )
+    fetching.add_argument(
+        "--dataset",
+        choices=SOURCES,
+        default=DEFAULT,
+        help="which one (default %(default)s, from the package registry; the others from GroupLens)",
+    )
+    fetching.add_argument("--out", type=Path, required=True, help="the folder to write into; made if missing")
+
+    describing = commands.add_parser(
+        "describe",
+        help="print what is in a data set",
+        description="Print counts, density, years, genres, ratings and time span of the data in a folder, "
+        "ratings and movies as .csv, .parquet or .dat, u.data and u.item, or the lab's matrices.",
+    )
+    describing.add_argument("--data", type=Path, required=True, help="the folder with the data")
+    describing.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    describing.add_argument(
+        "--lenient",
+        action="store_true",
+        help="drop and count the rows that break a rule, instead of refusing",
+    )
+    return parser
+
+
+def _fetch(name: str, folder: Path) -> None:
+    console = Console(stderr=True)
+    if fetch(SOURCES[name], folder, console):
+        console.print(f"{name} is in {folder}", highlight=False)
+    else:
+        console.print(f"{name} is already in {folder}; nothing to do", highlight=False)
+
+
+def _describe(folder: Path, *, lenient: bool, as_json: bool) -> None:
+    description = describe(read(folder, lenient=lenient))
+    if as_json:
+        print(json.dumps(description.to_json(), ensure_ascii=False))
+    else:
+        show(description, Console())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

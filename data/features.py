@@ -51,9 +51,26 @@ class UserBatch:
         return np.repeat(np.arange(len(self)), self.history_sizes)
 
     @property
+    def states_preferences(self) -> Flags:
+        """[B] whether the user stated any preference."""
+        stated: Flags = np.any(np.isfinite(self.preferences), axis=1)
+        return stated
+
+    @property
     def has_features(self) -> Flags:
         """[B] whether anything is known of the user."""
-        return np.isfinite(self.preferences).any(axis=1) | (self.history_sizes > 0)
+        return self.states_preferences | (self.history_sizes > 0)
+
+    def slice(self, first: int, last: int) -> "UserBatch":
+        """Users `first` to `last` - 1."""
+        offsets = self.offsets[first : last + 1]
+        interactions = slice(offsets[0], offsets[-1])
+        return UserBatch(
+            preferences=self.preferences[first:last],
+            items=self.items[interactions],
+            stars=self.stars[interactions],
+            offsets=offsets - offsets[0],
+        )
 
     @classmethod
     def of(
@@ -121,11 +138,41 @@ def preference_signal(preferences: Floats) -> Floats:
         [B, G] float32.
     """
     signal = (preferences - NEUTRAL_STARS) / (TOP_STARS - NEUTRAL_STARS)
-    return np.nan_to_num(signal, nan=0.0).astype(np.float32)
+    return np.where(np.isnan(signal), 0, signal).astype(np.float32)
 
 
-def year_features(catalogue: Catalogue, mean: float, scale: float) -> Floats:
-    """Standardised year of release; an unknown year is a neutral 0.
+def preferences_from_lift(lift: Floats) -> Floats:
+    """Express how much more than others a user likes a genre as stars.
+
+    A lift of 1 is neutral, of 8 or more `TOP_STARS`, of 1/8 or less `LOWEST_STARS`.
+
+    Args:
+        lift: [B, G] share of the genre in the user's likes over its share in everyone's.
+
+    Returns:
+        [B, G] float32 in `LOWEST_STARS`..`TOP_STARS`.
+    """
+    octaves = np.log2(np.clip(lift, 1 / 8, 8))
+    return (NEUTRAL_STARS + octaves * (TOP_STARS - NEUTRAL_STARS) / 3).astype(np.float32)
+
+
+def preference_gate(stated: Flags, history_sizes: Times, exponent: float) -> Floats:
+    """Share of the stated preferences in a user's vector: they fade as the history grows.
+
+    Args:
+        stated: [B] whether the user stated any preference.
+        history_sizes: [B] number of interactions.
+        exponent: How fast the history takes over, above 0.
+
+    Returns:
+        [B] float32 in 0..1; 1 for a user of whom nothing is known.
+    """
+    share = (1.0 + history_sizes) ** -exponent
+    return np.where(stated, share, history_sizes == 0).astype(np.float32)
+
+
+def content_features(catalogue: Catalogue, mean: float, scale: float) -> Floats:
+    """Standardised year of release (an unknown one is a neutral 0), whether it is known, genre flags.
 
     Args:
         catalogue: N items.
@@ -133,10 +180,11 @@ def year_features(catalogue: Catalogue, mean: float, scale: float) -> Floats:
         scale: Standard deviation of the known years, above 0.
 
     Returns:
-        [N] float32.
+        [N, 2 + G] float32.
     """
-    years = (catalogue.years - np.float32(mean)) / np.float32(scale)
-    return np.where(catalogue.years == UNKNOWN_YEAR, 0, years).astype(np.float32)
+    known = catalogue.years != UNKNOWN_YEAR
+    years = np.where(known, (catalogue.years - mean) / scale, 0)
+    return np.column_stack([years, known, catalogue.genres]).astype(np.float32)
 
 
 def year_statistics(catalogue: Catalogue) -> tuple[float, float]:

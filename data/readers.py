@@ -1,1 +1,170 @@
-"""Empty until its owner fills it."""
+"""A folder of data in any of the accepted forms -> a `Dataset`.
+
+The form is recognised by the names of the files. To add one: a function from
+folder and gate to catalogue and ratings, and a row in `FORMS`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from .canonical import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
+from .cells import parse_genres, parse_title
+from .errors import DataError
+from .intake import Movie, catalogue_of, quick_ratings_of, ratings_of
+from .lab import LAB_FILES, is_lab, read_lab
+from .leniency import Gate
+from .parquet import ID, NUMBER, TEXT, TIME, ParquetSheet
+from .sheets import ColumnarSheet, CsvSheet, SeparatedSheet, Sheet
+from .tables import Catalogue, Dataset, Ratings
+
+Tables: TypeAlias = tuple[Catalogue, Ratings]
+
+# The order of the flags in `u.item`, for copies that come without `u.genre`.
+_U_GENRES = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
+    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
+    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+_NO_GENRE = "unknown"
+"""How MovieLens 100K says that a movie has no genre."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way in which a data set may lie in a folder."""
+
+    ratings: str
+    movies: str
+    read: Callable[[Path, Gate], Tables]
+
+
+def read(folder: Path, *, lenient: bool = False) -> Dataset:
+    """Read the data set in `folder`, whatever its form.
+
+    Users come in the order of their first rating in the file, movies in the order
+    of theirs, genres alphabetically.
+
+    Args:
+        folder: Holds the files of one form; of several complete ones, the first in `FORMS` counts.
+        lenient: Drop and count the rows that break a rule, instead of refusing the
+            data. The `lab` matrices have rows in several files and are always read strictly.
+
+    Raises:
+        DataError: If the folder holds no known form, or its data break a rule.
+    """
+    gate = Gate(lenient=lenient)
+    try:
+        catalogue, ratings = _read_form(folder, gate)
+    except OSError as error:
+        raise DataError(f"{folder}: the data must be readable, got {error}") from error
+    return Dataset(folder.resolve().name, catalogue, ratings, dropped=gate.dropped)
+
+
+def _read_form(folder: Path, gate: Gate) -> Tables:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: data must be a folder, got {'a file' if folder.exists() else 'nothing'}")
+    for form in FORMS:
+        if (folder / form.ratings).exists() and (folder / form.movies).exists():
+            return form.read(folder, gate)
+    if is_lab(folder):
+        return read_lab(folder).to_tables()
+    for form in FORMS:
+        for there, missing in ((form.ratings, form.movies), (form.movies, form.ratings)):
+            if (folder / there).exists():
+                raise DataError(f"{folder}: {there} needs {missing} beside it, got no such file")
+    accepted = "; ".join([*(f"{form.ratings} and {form.movies}" for form in FORMS), ", ".join(LAB_FILES)])
+    raise DataError(f"{folder}: a data folder must hold one of: {accepted}; got none of them")
+
+
+def _read_csv(folder: Path, gate: Gate) -> Tables:
+    movies = CsvSheet(folder / MOVIES_CSV, gate, MOVIE_COLUMNS[:2], MOVIE_COLUMNS[2:])
+    ratings = CsvSheet(folder / RATINGS_CSV, gate, RATING_COLUMNS[:3], RATING_COLUMNS[3:])
+    return _read_canonical(movies, ratings, gate)
+
+
+def _read_parquet(folder: Path, gate: Gate) -> Tables:
+    movies = ParquetSheet(folder / "movies.parquet", gate, {"movieId": ID, "title": TEXT}, {"genres": TEXT})
+    ratings = ParquetSheet(
+        folder / "ratings.parquet", gate, {"userId": ID, "movieId": ID, "rating": NUMBER}, {"timestamp": TIME}
+    )
+    return _read_canonical(movies, ratings, gate)
+
+
+def _read_canonical(movies: Sheet, ratings: ColumnarSheet, gate: Gate) -> Tables:
+    catalogue = catalogue_of(movies, _canonical_movies(movies), gate)
+    quick = quick_ratings_of(ratings, catalogue)
+    return catalogue, ratings_of(ratings, catalogue, gate) if quick is None else quick
+
+
+def _canonical_movies(sheet: Sheet) -> Iterator[Movie]:
+    for number, (item_id, title, *genres) in sheet.rows():
+        yield Movie(number, item_id, *parse_title(title), parse_genres("|".join(genres)))
+
+
+def _read_1m(folder: Path, gate: Gate) -> Tables:
+    movies = SeparatedSheet(folder / "movies.dat", gate, separator="::", columns=MOVIE_COLUMNS)
+    ratings = SeparatedSheet(folder / "ratings.dat", gate, separator="::", columns=RATING_COLUMNS)
+    catalogue = catalogue_of(movies, _canonical_movies(movies), gate)
+    return catalogue, ratings_of(ratings, catalogue, gate)
+
+
+def _read_100k(folder: Path, gate: Gate) -> Tables:
+    genres = list(_U_GENRES)
+    if (folder / "u.genre").exists():
+        pairs = SeparatedSheet(folder / "u.genre", gate, separator="|", columns=("genre", "column"))
+        genres = [name for _, (name, _) in pairs.rows()]
+    about = ("movieId", "title", "released", "videoReleased", "url")
+    movies = SeparatedSheet(folder / "u.item", gate, separator="|", columns=(*about, *genres))
+    ratings = SeparatedSheet(folder / "u.data", gate, separator="\t", columns=RATING_COLUMNS)
+    catalogue = catalogue_of(movies, _flagged_movies(movies, genres), gate)
+    return catalogue, ratings_of(ratings, catalogue, gate)
+
+
+def _flagged_movies(sheet: Sheet, genres: list[str]) -> Iterator[Movie]:
+    for number, (item_id, title, released, _, _, *flags) in sheet.rows():
+        names = [name for name, flag in zip(genres, flags, strict=True) if flag == "1"]
+        yield Movie(number, item_id, *_title_and_year(title, released[-4:]), _without_unknown(names))
+
+
+def _read_atomic(folder: Path, gate: Gate) -> Tables:
+    """The ml-100k files that RecBole carries: tabs, and a header of typed names."""
+    movies = CsvSheet(
+        folder / "ml-100k.item",
+        gate,
+        ("item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq"),
+        separator="\t",
+    )
+    ratings = CsvSheet(
+        folder / "ml-100k.inter",
+        gate,
+        ("user_id:token", "item_id:token", "rating:float", "timestamp:float"),
+        separator="\t",
+    )
+    catalogue = catalogue_of(movies, _atomic_movies(movies), gate)
+    return catalogue, ratings_of(ratings, catalogue, gate)
+
+
+def _atomic_movies(sheet: Sheet) -> Iterator[Movie]:
+    for number, (item_id, title, year, genres) in sheet.rows():
+        yield Movie(number, item_id, *_title_and_year(title, year), _without_unknown(genres.split()))
+
+
+def _title_and_year(title: str, year: str) -> tuple[str, int]:
+    """Title and year where the year has a cell of its own, unless the title names it already."""
+    named = parse_title(title)
+    return named if named[1] else parse_title(f"{title} ({year})") if year.isdecimal() else named
+
+
+def _without_unknown(genres: Iterable[str]) -> list[str]:
+    return [name for name in genres if name != _NO_GENRE]
+
+
+FORMS = (
+    Form(RATINGS_CSV, MOVIES_CSV, _read_csv),
+    Form("ratings.parquet", "movies.parquet", _read_parquet),
+    Form("ratings.dat", "movies.dat", _read_1m),
+    Form("u.data", "u.item", _read_100k),
+    Form("ml-100k.inter", "ml-100k.item", _read_atomic),
+)

@@ -10,6 +10,7 @@ Only NumPy is imported: the serving process reads catalogues too.
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -160,6 +161,19 @@ class RatingScale:
         return (0.5 + share * (TOP_STARS - 0.5)).astype(np.float32)
 
 
+def pair_codes(users: Ints, items: Ints) -> Times:
+    """[R] a number for each pair of user and item, the same for equal pairs only.
+
+    Args:
+        users: [R] rows of users.
+        items: [R] rows of the catalogue, R above 0.
+    """
+    codes = users.astype(np.int64)
+    codes *= int(items.max()) + 1
+    codes += items
+    return codes
+
+
 @dataclass(frozen=True, eq=False)
 class Ratings:
     """Who rated what: sorted by user, then by time (file order where times tie)."""
@@ -179,6 +193,9 @@ class Ratings:
     timestamps: Times | None
     """[R] seconds since 1970, or None where the data have no times."""
 
+    whole: RatingScale | None = None
+    """The scale of the table that this one is a part of; None where it is whole itself."""
+
     def __post_init__(self) -> None:
         """Hold the table to its invariants."""
         lengths = {len(column) for column in (self.users, self.items, self.ratings)}
@@ -194,9 +211,12 @@ class Ratings:
             raise DataError("ratings must be sorted by user; build the table with `from_columns`")
         if self.users[0] != 0 or self.users[-1] != len(self.user_ids) - 1 or (np.diff(self.users) > 1).any():
             raise DataError("every user must have at least one rating")
+        if len(set(self.user_ids)) != len(self.user_ids):
+            raise DataError("user ids must be distinct, got a repetition")
         if self.items.min() < 0:
             raise DataError(f"items must be rows of the catalogue, got {self.items.min()}")
-        pairs = np.sort(self.users.astype(np.int64) * (int(self.items.max()) + 1) + self.items)
+        pairs = pair_codes(self.users, self.items)
+        pairs.sort()
         if (pairs[1:] == pairs[:-1]).any():
             raise DataError("a user may rate an item once, got a duplicate")
 
@@ -219,6 +239,27 @@ class Ratings:
             timestamps=None if timestamps is None else timestamps[order],
         )
 
+    def take(self, rows: Flags) -> "Ratings":
+        """The part of the table in the rows that `rows` [R] flags.
+
+        Users without a row there drop out; the scale stays that of the whole, so
+        that a rating means the same number of stars in every part.
+
+        Raises:
+            DataError: If no row is flagged.
+        """
+        users = self.users[rows]
+        present = np.bincount(users, minlength=len(self.user_ids)) > 0
+        dense = np.cumsum(present, dtype=np.int32) - 1
+        return Ratings(
+            user_ids=tuple(compress(self.user_ids, present)),
+            users=dense[users],
+            items=self.items[rows],
+            ratings=self.ratings[rows],
+            timestamps=None if self.timestamps is None else self.timestamps[rows],
+            whole=self.scale,
+        )
+
     def __len__(self) -> int:
         """Number of ratings."""
         return len(self.users)
@@ -230,8 +271,8 @@ class Ratings:
 
     @cached_property
     def scale(self) -> RatingScale:
-        """The range of the ratings."""
-        return RatingScale(low=float(self.ratings.min()), top=float(self.ratings.max()))
+        """The range of the ratings, of the whole table if this is a part of one."""
+        return self.whole or RatingScale(low=float(self.ratings.min()), top=float(self.ratings.max()))
 
     @cached_property
     def stars(self) -> Floats:

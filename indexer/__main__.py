@@ -1,1 +1,124 @@
-"""Empty until its owner fills it."""
+"""Builds generations and looks after the store: python -m deepmoviematch.indexer."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deepmoviematch.data.errors import MovieMatchError
+
+from . import console
+from .build import build
+from .errors import GenerationError, StoreError
+from .store import Store
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(Store(options.store), options)
+    except MovieMatchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _build(store: Store, options: argparse.Namespace) -> None:
+    start = time.monotonic()
+    generation = build(options.run, store)
+    if options.json:
+        _print_json(console.summary(generation.manifest))
+    else:
+        console.print_built(generation, time.monotonic() - start)
+
+
+def _list(store: Store, options: argparse.Namespace) -> None:
+    current = store.current()
+    rows = [_row(store, name) | {"current": name == current} for name in store.list()]
+    if options.json:
+        _print_json(rows)
+    else:
+        console.print_list(rows)
+
+
+def _row(store: Store, name: str) -> dict[str, Any]:
+    try:
+        return console.summary(store.load(name).manifest) | {"damage": None}
+    except (GenerationError, StoreError) as error:
+        return {"id": name, "damage": str(error)}
+
+
+def _show(store: Store, options: argparse.Namespace) -> None:
+    generation = store.load(options.id)
+    if options.json:
+        _print_json(generation.manifest)
+    else:
+        console.print_manifest(generation.manifest, current=generation.id == store.current())
+
+
+def _verify(store: Store, options: argparse.Namespace) -> None:
+    generation = store.load(options.id)
+    if options.json:
+        _print_json({"id": generation.id, "whole": True})
+    else:
+        print(f"{generation.id} is whole and answers its golden queries")
+
+
+def _rollback(store: Store, options: argparse.Namespace) -> None:
+    generation = store.rollback(options.id)
+    if options.json:
+        _print_json({"current": generation.id})
+    else:
+        print(f"{generation.id} is current")
+
+
+def _gc(store: Store, options: argparse.Namespace) -> None:
+    removed = store.gc(keep=options.keep)
+    if options.json:
+        _print_json({"removed": removed})
+    else:
+        print(f"removed {', '.join(removed) or 'nothing'}")
+
+
+def _print_json(values: object) -> None:
+    print(json.dumps(values, indent=1, ensure_ascii=False))
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--store", type=Path, default=Path("store"), help="the store's folder (default: store)"
+    )
+    shared.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser = argparse.ArgumentParser(prog="python -m deepmoviematch.indexer", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: object, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, parents=[shared], help=text, description=text.capitalize() + ".")
+        added.set_defaults(command=command)
+        return added
+
+    add("build", _build, "publish a training run as the current generation").add_argument(
+        "--run", type=Path, required=True, help="the run's folder, written by the trainer"
+    )
+    add("list", _list, "list the generations, oldest first; * marks the current one")
+    for name, command, text in (
+        ("show", _show, "show where a generation comes from and what it holds"),
+        ("verify", _verify, "check every byte of a generation and replay its golden queries"),
+    ):
+        add(name, command, text).add_argument("id", nargs="?", help="default: the current one")
+    add("rollback", _rollback, "make an older generation current again").add_argument(
+        "id", nargs="?", help="default: the newest of those older than the current one"
+    )
+    add("gc", _gc, "remove all but the newest generations and the current one").add_argument(
+        "--keep", type=int, required=True, help="how many of the newest to keep, at least 1"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

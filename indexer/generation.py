@@ -1,1 +1,160 @@
-"""Empty until its owner fills it."""
+"""A generation: towers, catalogue and indexes of one run, verified and immutable.
+
+Symbols: `N` items, `G` genres, `D` embedding width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, RatingScale, Times
+from deepmoviematch.data.weights import Weights
+
+from . import golden, manifest
+from .errors import GenerationError
+from .towers import UserTower, item_tower, user_tower
+from .vectors import VectorIndex, restore
+
+UNIT_TOLERANCE = 1e-4
+"""How far from 1 the length of a vector may be."""
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """Everything that a server needs to answer, from one training run."""
+
+    id: str
+    """Such as "g000012-5f3a9c1e": a number that only grows, and the manifest's fingerprint."""
+
+    manifest: dict[str, Any]
+    """Where it comes from and what it holds; the run's own provenance is under "run"."""
+
+    catalogue: Catalogue
+    """N items."""
+
+    scale: RatingScale
+    """The range of the ratings that it was trained on."""
+
+    user_tower: UserTower
+
+    index: VectorIndex
+    """The items' vectors: what a user's vector is searched in."""
+
+    similar: VectorIndex
+    """The items' directions: what an item is searched in."""
+
+    directions: Floats
+    """[N, D] unit vectors, mapped from disk: the queries for `similar`."""
+
+    popularity: Floats
+    """[N] share of the training users who liked each item."""
+
+    @cached_property
+    def popular(self) -> Times:
+        """[N] rows by descending popularity; equal ones in the order of their rows."""
+        return np.argsort(-self.popularity, kind="stable")
+
+
+def load(folder: Path) -> Generation:
+    """Read the generation in `folder` and verify all of it.
+
+    Hashes, shapes and lengths are checked, and the golden queries asked again, so
+    what is returned has answered before.
+
+    Raises:
+        GenerationError: If any check fails; the message says which file and why.
+    """
+    try:
+        values = manifest.read(folder, "generation")
+        name = manifest.check_id(values)
+        _check_files(folder, values["files"])
+        return _assemble(folder, name, values)
+    except MovieMatchError as error:
+        raise GenerationError(f"{folder}: {error}") from error
+    except Exception as error:  # whatever a hostile file provokes, the caller keeps what it serves
+        raise GenerationError(f"{folder}: a generation must be readable, got {error!r}") from error
+
+
+def _check_files(folder: Path, files: Mapping[str, Any]) -> None:
+    manifest.check_no_others(folder, files)
+    for name, entry in files.items():
+        manifest.check_file(folder, name, entry["sha256"], entry["size"])
+
+
+def _assemble(folder: Path, name: str, values: dict[str, Any]) -> Generation:
+    catalogue = Catalogue.from_json(manifest.read_json(folder / "catalogue.json"))
+    size, dim = len(catalogue), values["index"]["dim"]
+    if values["index"]["items"] != size:
+        raise GenerationError(f"the index must hold {size} items, got {values['index']['items']}")
+    users = user_tower(Weights.load(folder / "user_tower"))
+    for tower in (users, item_tower(Weights.load(folder / "item_tower"))):
+        if tower.dim != dim:
+            raise GenerationError(
+                f"towers and index must come from one run, got an index of width {dim} "
+                f"and a tower of width {tower.dim}"
+            )
+    index, _ = _index(folder, "index.faiss", "vectors.npy", values)
+    similar, directions = _index(folder, "similar.faiss", "directions.npy", values)
+    _check_inputs(users, catalogue)
+    golden.replay(manifest.read_json(folder / "golden.json"), users, index, catalogue)
+    manifest.read_json(folder / "reference.json")
+    return Generation(
+        id=name,
+        manifest=values,
+        catalogue=catalogue,
+        scale=RatingScale(**values["run"]["scale"]),
+        user_tower=users,
+        index=index,
+        similar=similar,
+        directions=directions,
+        popularity=_popularity(folder, size),
+    )
+
+
+def _check_inputs(tower: UserTower, catalogue: Catalogue) -> None:
+    """Fail here rather than on somebody's request if the tower is for other items or genres."""
+    size, genres = len(catalogue), len(catalogue.genre_names)
+    try:
+        tower.embed(UserBatch.of(genres, [dict.fromkeys(range(genres), TOP_STARS)], [{size - 1: TOP_STARS}]))
+    except (IndexError, ValueError) as error:
+        raise GenerationError(
+            f"the user tower must take the catalogue's {size} items and {genres} genres, got {error!r}"
+        ) from error
+
+
+def _index(
+    folder: Path, name: str, vectors_name: str, values: Mapping[str, Any]
+) -> tuple[VectorIndex, Floats]:
+    """The index in the file `name`, and the unit vectors that it must hold."""
+    dim, size = values["index"]["dim"], values["index"]["items"]
+    vectors = _array(folder / vectors_name, (size, dim))
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not (np.abs(lengths - 1) <= UNIT_TOLERANCE).all():
+        raise GenerationError(
+            f"{vectors_name} must hold vectors of length 1, got {lengths.min():.4f} to {lengths.max():.4f}"
+        )
+    index = restore(values["index"]["kind"], (folder / name).read_bytes(), dim=dim, size=size)
+    if not np.array_equal(index.vectors(), vectors):
+        raise GenerationError(f"{name} must hold the vectors of {vectors_name}, got others")
+    return index, vectors
+
+
+def _popularity(folder: Path, size: int) -> Floats:
+    shares = _array(folder / "popularity.npy", (size,))
+    if not (shares.min() >= 0 and shares.max() <= 1):
+        raise GenerationError(f"popularity must be shares of 0 to 1, got {shares.min()} to {shares.max()}")
+    return shares
+
+
+def _array(path: Path, shape: tuple[int, ...]) -> Floats:
+    """The float32 array in `path`, mapped so that a false shape cannot claim memory."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype != np.float32 or array.shape != shape:
+        raise GenerationError(f"{path.name} must be float32 {shape}, got {array.dtype} {array.shape}")
+    return np.asarray(array)  # a plain array over the map: indexing it is cheaper

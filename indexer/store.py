@@ -1,1 +1,208 @@
-"""Empty until its owner fills it."""
+"""The store: generations side by side, and a pointer to the one that serves.
+
+    STORE/CURRENT              the id of the one that serves, one line
+    STORE/generations/<id>/    never changed once it is there
+    STORE/.incoming/           being published
+    STORE/.outgoing/           being removed
+
+Changes hold STORE/.lock, so whatever a change finds in the two hidden folders is
+the leftover of a dead one. Readers take no lock: a generation comes and goes with
+one rename, and the pointer changes with another.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import disk, manifest
+from .errors import GenerationError, StoreError
+from .generation import Generation, load
+
+
+class Store:
+    """A folder of generations, of which one is current."""
+
+    def __init__(self, folder: Path | str) -> None:
+        """Take the store in `folder`; the first publish makes it."""
+        self.folder = Path(folder)
+        self._generations = self.folder / "generations"
+        self._pointer = self.folder / "CURRENT"
+        self._incoming = self.folder / ".incoming"
+        self._outgoing = self.folder / ".outgoing"
+
+    def current(self) -> str | None:
+        """The id of the generation that serves, or None before the first publish.
+
+        Raises:
+            StoreError: If the pointer cannot be read or is no id.
+        """
+        try:
+            line = self._pointer.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self._pointer} must be readable, got {error}") from error
+        if manifest.sequence_of(line.rstrip("\n")) is None:
+            raise StoreError(
+                f"{self._pointer} must hold the id of a generation, got {line[:40]!r}; name one: rollback ID"
+            )
+        return line.rstrip("\n")
+
+    def list(self) -> tuple[str, ...]:
+        """The ids of all generations, oldest first, damaged ones too."""
+        if not self._generations.is_dir():
+            return ()
+        ids = [entry.name for entry in os.scandir(self._generations) if entry.is_dir(follow_symlinks=False)]
+        return tuple(sorted((name for name in ids if manifest.sequence_of(name) is not None), key=_age))
+
+    def load(self, name: str | None = None) -> Generation:
+        """Load and verify a generation.
+
+        Args:
+            name: Its id; None for the current one.
+
+        Raises:
+            StoreError: If there is no such generation.
+            GenerationError: If it fails a check.
+        """
+        while name is None:
+            current = self._current_or_refuse()
+            try:
+                return self.load(current)
+            except (StoreError, GenerationError):
+                if current == self.current():
+                    raise  # else it was collected while we read, and another one serves
+        if name not in self.list():
+            raise StoreError(f"{self.folder} must hold the generation, got {name!r}; it has {self._names()}")
+        generation = load(self._generations / name)
+        if generation.id != name:
+            raise GenerationError(
+                f"{self._generations / name}: the folder must be named by the id, got {generation.id}"
+            )
+        return generation
+
+    def publish(self, files: Mapping[str, bytes], description: Mapping[str, Any]) -> Generation:
+        """Make `files` the current generation; whoever dies on the way leaves the old one current.
+
+        Args:
+            files: Path below the generation's folder -> contents.
+            description: What its manifest says besides format, kind, id and the files.
+
+        Returns:
+            The new generation, loaded and verified.
+
+        Raises:
+            GenerationError: If it fails a check; nothing has changed then.
+            StoreError: If the disk refuses a step, such as for lack of space.
+        """
+        with self._changing(create=True):
+            values = dict(description) | {
+                "format": manifest.FORMAT,
+                "kind": "generation",
+                "files": manifest.file_table(files),
+            }
+            name = values["id"] = manifest.generation_id(self._next_sequence(), values)
+            try:
+                self._write(files, values)
+                generation = load(self._incoming)
+                disk.move(self._incoming, self._generations / name)
+            except BaseException:
+                disk.remove_folder(self._incoming)
+                raise
+            self._point_to(name)
+            return generation
+
+    def rollback(self, to: str | None = None) -> Generation:
+        """Make an older generation the current one again, once it has passed every check.
+
+        Args:
+            to: Its id; None for the newest of those older than the current one.
+
+        Raises:
+            StoreError: If there is no such generation.
+            GenerationError: If it fails a check; the current one stays then.
+        """
+        with self._changing():
+            if to is None:
+                current = self._current_or_refuse()
+                older = [name for name in self.list() if _age(name) < _age(current)]
+                if not older:
+                    raise StoreError(
+                        f"there must be a generation older than {current} to roll back to, got none"
+                    )
+                to = older[-1]
+            generation = self.load(to)
+            self._point_to(to)
+            return generation
+
+    def gc(self, *, keep: int) -> tuple[str, ...]:
+        """Remove all but the newest `keep` generations and the current one, oldest first.
+
+        Returns:
+            The ids removed.
+
+        Raises:
+            StoreError: If `keep` is below 1 or the disk refuses a step.
+        """
+        if keep < 1:
+            raise StoreError(f"gc must keep at least 1 generation, got {keep}")
+        with self._changing():
+            current = self.current()
+            surplus = tuple(name for name in self.list()[:-keep] if name != current)
+            for name in surplus:
+                disk.move(self._generations / name, self._outgoing)
+                disk.remove_folder(self._outgoing)
+            return surplus
+
+    @contextmanager
+    def _changing(self, *, create: bool = False) -> Iterator[None]:
+        """Hold the store's lock, with the leftovers of dead changes cleaned away."""
+        try:
+            if create:
+                disk.make_folder(self._generations)
+            elif not self._generations.is_dir():
+                raise StoreError(f"{self.folder} must be a store, got none; build a generation first")
+            with disk.locked(self.folder / ".lock"):
+                disk.remove_folder(self._incoming)
+                disk.remove_folder(self._outgoing)
+                yield
+        except OSError as error:
+            raise StoreError(f"{self.folder} must be writable and have room, got {error}") from error
+
+    def _write(self, files: Mapping[str, bytes], values: Mapping[str, Any]) -> None:
+        """Write the generation into the incoming folder, manifest last."""
+        for name, contents in files.items():
+            path = self._incoming / name
+            disk.make_folder(path.parent)
+            disk.write_file(path, contents)
+        for folder in {(self._incoming / name).parent for name in files}:
+            disk.sync_folder(folder)
+        disk.write_file(self._incoming / manifest.MANIFEST, manifest.to_json(values))
+        disk.sync_folder(self._incoming)
+
+    def _point_to(self, name: str) -> None:
+        disk.replace_file(self._pointer, f"{name}\n".encode())
+
+    def _next_sequence(self) -> int:
+        """One more than any generation has had, whether it is still there or not."""
+        try:
+            current = self.current()
+        except StoreError:  # a broken pointer is about to be replaced
+            current = None
+        return 1 + max(map(_age, (*self.list(), *([current] if current else []))), default=0)
+
+    def _current_or_refuse(self) -> str:
+        current = self.current()
+        if current is None:
+            raise StoreError(f"{self.folder} must hold a current generation, got none; build one first")
+        return current
+
+    def _names(self) -> str:
+        return ", ".join(self.list()) or "none"
+
+
+def _age(name: str) -> int:
+    """The number in an id: the newer, the larger."""
+    return manifest.sequence_of(name) or 0

@@ -17,9 +17,10 @@ import numpy as np
 from deepmoviematch.data.features import (
     LIKE_STARS,
     UserBatch,
+    content_features,
     genre_means,
+    preference_gate,
     preference_signal,
-    year_features,
 )
 from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints
 from deepmoviematch.data.weights import Weights
@@ -221,7 +222,7 @@ class TasteUserTower:
         bag = (
             likes + others + self._deep(np.concatenate([hidden_likes, hidden_others, signal, counts], axis=1))
         )
-        gate = preference_gate(users, self._gate)[:, None]
+        gate = preference_gate(users.states_preferences, users.history_sizes, self._gate)[:, None]
         vectors = unit((1 - gate) * bag + gate * self._taste(signal))
         return np.pad(vectors, ((0, 0), (0, 1)))  # items keep their norm in the last axis
 
@@ -253,29 +254,14 @@ class IdentityItemTower:
     def embed(self, catalogue: Catalogue) -> Floats:
         """See `ItemTower.embed`."""
         _check_rows(self._ids, catalogue)
-        years = year_features(catalogue, self._year_mean, self._year_scale)
-        known = catalogue.years != 0
-        content = np.concatenate([np.stack([years, known], axis=1), catalogue.genres], axis=1)
-        vectors = (self._ids + self._content(content.astype(np.float32))) / self._largest
+        content = content_features(catalogue, self._year_mean, self._year_scale)
+        vectors = (self._ids + self._content(content)) / self._largest
         rest = np.sqrt(np.maximum(0, 1 - np.sum(vectors**2, axis=1, keepdims=True)))
         return unit(np.concatenate([vectors, rest], axis=1))
 
     def directions(self, vectors: Floats) -> Floats:
         """The vectors without the extra axis, again of length 1 (and as wide: it is 0)."""
         return np.pad(unit(vectors[:, :-1]), ((0, 0), (0, 1)))
-
-
-def preference_gate(users: UserBatch, exponent: float) -> Floats:
-    """Share of the stated preferences in a user's vector, [B] float32 in 0..1.
-
-    Args:
-        users: B users.
-        exponent: How fast a growing history takes over, above 0.
-    """
-    stated = np.isfinite(users.preferences).any(axis=1)
-    return np.where(stated, (1.0 + users.history_sizes) ** -exponent, users.history_sizes == 0).astype(
-        np.float32
-    )
 
 
 def _bag(table: Floats, users: UserBatch, chosen: Flags) -> tuple[Floats, Ints]:

@@ -1,1 +1,179 @@
-"""Empty until its owner fills it."""
+"""Vector indexes: which rows have the largest inner product with a query.
+
+Every backend answers alike, held to it by one conformance suite: best first, ties
+by the lower row, never a row that is not allowed, never padding. Symbols: `B`
+queries, `N` vectors, `D` width, `K` results per query.
+
+To add a backend: a class here, its entry in `KINDS`, and its name in the
+conformance suite.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import faiss
+import numpy as np
+
+from deepmoviematch.data.tables import Flags, Floats, Times
+
+from .errors import GenerationError
+
+# With BLAS, which FAISS takes from 20 queries on, a batch would not get the bits that
+# its queries get alone, nor two equal vectors the same score.
+faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
+
+
+class Hits(NamedTuple):
+    """What a search found, best first; equal scores are in the order of their rows."""
+
+    scores: Floats
+    """[B, K] inner products."""
+
+    rows: Times
+    """[B, K] rows of the vectors, 0 to N - 1, distinct within a query."""
+
+
+class VectorIndex(Protocol):
+    """N vectors of width D, ready to be searched by any number of threads."""
+
+    @property
+    def kind(self) -> str:
+        """The backend's name in `KINDS`."""
+
+    @property
+    def dim(self) -> int:
+        """D, the width of a vector."""
+
+    @property
+    def size(self) -> int:
+        """N, the number of vectors."""
+
+    def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
+        """Find the `k` vectors with the largest inner product for each query.
+
+        Args:
+            queries: [B, D] float32, finite.
+            k: Results wanted per query, at least 1.
+            allowed: [N] which rows may be returned; None for all.
+
+        Returns:
+            K = min(k, number of allowed rows) hits per query.
+
+        Raises:
+            ValueError: If a shape is wrong, `k` is below 1 or a query is not finite.
+        """
+
+    def vectors(self) -> Floats:
+        """A copy of the [N, D] vectors, row by row."""
+
+    def to_bytes(self) -> bytes:
+        """The index as a file's contents, for `restore`."""
+
+
+def restore(kind: str, contents: bytes, *, dim: int, size: int) -> VectorIndex:
+    """Build the index that `VectorIndex.to_bytes` wrote.
+
+    Args:
+        kind: The backend's name.
+        contents: What may be hostile: nothing of it is believed.
+        dim: The width that the vectors must have.
+        size: The number of vectors that there must be.
+
+    Raises:
+        GenerationError: If the kind is unknown or the contents are not such an index.
+    """
+    if kind not in KINDS:
+        raise GenerationError(
+            f"an index must be one of {', '.join(KINDS)}, got {kind!r}; it may come from a newer version"
+        )
+    return KINDS[kind](contents, dim, size)
+
+
+class FlatIndex:
+    """Exact search: every vector is compared with every query."""
+
+    kind = "flat"
+
+    def __init__(self, index: faiss.IndexFlatIP) -> None:
+        self._index = index
+        self.dim = int(index.d)
+        self.size = int(index.ntotal)
+
+    @classmethod
+    def of(cls, vectors: Floats) -> "FlatIndex":
+        """The index over `vectors` [N, D]."""
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+        return cls(index)
+
+    @classmethod
+    def from_bytes(cls, contents: bytes, dim: int, size: int) -> "FlatIndex":
+        """See `restore`."""
+        expected = _flat_header(dim, size)
+        if contents[: len(expected)] != expected or len(contents) != len(expected) + 4 * dim * size:
+            raise GenerationError(
+                f"a flat index of {size} vectors of width {dim} must have their header and length, "
+                f"got {len(contents)} bytes that begin with {contents[:12].hex()}"
+            )
+        index: Any = faiss.deserialize_index(np.frombuffer(contents, dtype=np.uint8))
+        return cls(index)
+
+    def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
+        """See `VectorIndex.search`."""
+        _check_search(self, queries, k, allowed)
+        count = self.size if allowed is None else int(np.count_nonzero(allowed))
+        k = min(k, count)
+        if k == 0 or len(queries) == 0:
+            shape = (len(queries), k)
+            return Hits(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int64))
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        parameters = None
+        if allowed is not None:
+            bitmap = np.packbits(allowed, bitorder="little")
+            selector = faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]  # stub of the C++ one
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        faiss.omp_set_num_threads(1)  # OpenMP keeps this per thread, and any thread may come by
+        fetch = min(k + 1, count)
+        while True:
+            scores, rows = self._index.search(queries, fetch, params=parameters)
+            # FAISS keeps any of the vectors that tie at its cut, so look past it.
+            if fetch == count or (scores[:, -1] < scores[:, k - 1]).all():
+                break
+            fetch = min(2 * fetch, count)
+        order = np.lexsort((rows, -scores))[:, :k]
+        return Hits(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
+
+    def vectors(self) -> Floats:
+        """See `VectorIndex.vectors`."""
+        vectors: Floats = self._index.reconstruct_n(0, self.size)
+        return vectors
+
+    def to_bytes(self) -> bytes:
+        """See `VectorIndex.to_bytes`."""
+        contents: bytes = faiss.serialize_index(self._index).tobytes()
+        return contents
+
+
+KINDS: dict[str, Callable[[bytes, int, int], VectorIndex]] = {FlatIndex.kind: FlatIndex.from_bytes}
+"""How to restore each kind of index from contents, D and N."""
+
+
+def _check_search(index: VectorIndex, queries: Floats, k: int, allowed: Flags | None) -> None:
+    if queries.ndim != 2 or queries.shape[1] != index.dim:
+        raise ValueError(f"queries must have shape (B, {index.dim}), got {queries.shape}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if allowed is not None and (allowed.shape != (index.size,) or allowed.dtype != np.bool_):
+        raise ValueError(f"allowed must hold {index.size} flags, got {allowed.dtype} {allowed.shape}")
+    if not np.isfinite(queries).all():
+        raise ValueError("queries must be finite, got NaN or infinity")
+
+
+def _flat_header(dim: int, size: int) -> bytes:
+    """How FAISS begins an IndexFlatIP: its reader trusts lengths, so it gets to see no others.
+
+    Four letters, width, count, two reserved words, trained, metric (0 is the inner
+    product), number of floats.
+    """
+    return struct.pack("<4siqqq?iQ", b"IxFI", dim, size, 1 << 20, 1 << 20, True, 0, dim * size)

@@ -1,1 +1,140 @@
-"""Empty until its owner fills it."""
+"""Holds the one reference to what answers, and follows the store to replace it.
+
+Loading and checking happen on a thread of their own; requests see either the old
+recommender or the new one, whole.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.indexer.store import Store
+
+from .errors import NotReadyError
+from .logs import log_event
+from .recommender import Recommender
+
+POLL_S = 0.5
+RETRY_S = 10.0
+"""How long to leave a refused generation alone: a copy in progress may complete it."""
+
+_Signature: TypeAlias = tuple[int, int, int] | None
+
+log = logging.getLogger(__name__)
+
+
+class Current:
+    """The recommender of the current generation, once there is one."""
+
+    def __init__(self) -> None:
+        self._recommender: Recommender | None = None
+
+    def get(self) -> Recommender:
+        """What to answer a request with, from beginning to end.
+
+        Raises:
+            NotReadyError: If no generation is loaded yet.
+        """
+        recommender = self._recommender
+        if recommender is None:
+            raise NotReadyError
+        return recommender
+
+    def set(self, recommender: Recommender) -> None:
+        """Answer with `recommender` from the next request on."""
+        self._recommender = recommender
+
+    @property
+    def generation_id(self) -> str | None:
+        """The generation that answers, if any."""
+        return None if self._recommender is None else self._recommender.generation.id
+
+
+class Follower:
+    """Keeps a `Current` at the generation that the store calls current."""
+
+    def __init__(self, store: Path, current: Current, *, on_ready: Callable[[], None]) -> None:
+        """Prepare to follow.
+
+        Args:
+            store: Folder of the store; generations may appear in it later.
+            current: Where the loaded generation goes.
+            on_ready: Called each time that a generation begins to serve.
+        """
+        self._store = Store(store)
+        self._pointer = store / "CURRENT"
+        self._current = current
+        self._on_ready = on_ready
+        self._seen: _Signature = None
+        self._retry_at = math.inf
+        self._refused: tuple[str | None, str] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow, on a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; a load under way is finished first."""
+        self._stop.set()
+        self._thread.join()
+
+    def poll(self) -> None:
+        """Look at the store once; load what it calls current if that changed or is due for a retry."""
+        signature = _signature(self._pointer)
+        if signature is None or (signature == self._seen and time.monotonic() < self._retry_at):
+            return
+        self._seen, self._retry_at = signature, math.inf
+        wanted: str | None = None
+        try:
+            wanted = self._store.current()
+            if wanted is not None and wanted != self._current.generation_id:
+                self._load(wanted)
+            self._refused = None
+        except MovieMatchError as error:
+            self._refuse(wanted, str(error))
+        except Exception as error:
+            # Whatever a hostile folder provokes, the thread lives on and so does the old generation.
+            self._refuse(wanted, repr(error), exc_info=True)
+
+    def _follow(self) -> None:
+        self.poll()
+        while not self._stop.wait(POLL_S):
+            self.poll()
+
+    def _load(self, wanted: str) -> None:
+        started = time.perf_counter()
+        recommender = Recommender(self._store.load(wanted))
+        replaced = self._current.generation_id
+        self._current.set(recommender)
+        self._on_ready()
+        facts = {
+            "generation": wanted,
+            "items": len(recommender.generation.catalogue),
+            "replaced": replaced,
+            "ms": round(1e3 * (time.perf_counter() - started)),
+        }
+        log_event(log, logging.INFO, "generation", facts)
+
+    def _refuse(self, wanted: str | None, reason: str, *, exc_info: bool = False) -> None:
+        self._retry_at = time.monotonic() + RETRY_S
+        if self._refused == (wanted, reason):
+            return
+        self._refused = (wanted, reason)
+        facts = {"generation": wanted, "reason": reason, "serving": self._current.generation_id}
+        log_event(log, logging.ERROR, "generation refused", facts, exc_info=exc_info)
+
+
+def _signature(pointer: Path) -> _Signature:
+    """What changes whenever the pointer is replaced; None if there is none."""
+    try:
+        stat = pointer.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

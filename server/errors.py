@@ -1,1 +1,69 @@
-"""Empty until its owner fills it."""
+"""What can go wrong between a request and its answer, or before there is any.
+
+    MovieMatchError
+      InvalidRequestError   fields of the request break the contract
+      UnknownItemError      the item asked about is not in the catalogue
+      NotReadyError         no generation is loaded yet
+      DeadlinePassedError   nobody waits for the answer any more
+      ServeError            the server cannot start
+      QueryError            the client cannot get or make sense of an answer
+
+Nothing here knows of the wire; `status` says what each becomes there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deepmoviematch.data.errors import MovieMatchError
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One field that breaks the contract."""
+
+    field: str
+    """Path to the field, such as `user.history[3].rating`."""
+
+    rule: str
+    """What the field must be, what it was, and the cure."""
+
+
+class InvalidRequestError(MovieMatchError):
+    """Fields of the request break the contract; `violations` names every one."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = tuple(violations)
+        first = self.violations[0]
+        others = len(self.violations) - 1
+        more = f" (and {others} more {'field' if others == 1 else 'fields'})" if others else ""
+        super().__init__(f"{first.field} {first.rule}{more}")
+
+
+class UnknownItemError(MovieMatchError):
+    """The item asked about is not in the catalogue."""
+
+    def __init__(self, item_id: str) -> None:
+        self.item_id = item_id
+        super().__init__(f"the item must be in the catalogue, got {item_id!r}; look ids up by title")
+
+
+class NotReadyError(MovieMatchError):
+    """No generation is loaded yet."""
+
+    def __init__(self) -> None:
+        super().__init__("no generation is loaded yet; publish one, or try again in a moment")
+
+
+class DeadlinePassedError(MovieMatchError):
+    """Nobody waits for the answer any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before the request was begun; allow more time")
+
+
+class ServeError(MovieMatchError):
+    """The server cannot start: the store is missing or the port is taken."""
+
+
+class QueryError(MovieMatchError):
+    """The client cannot get an answer, or cannot tell which item was meant."""

@@ -1,1 +1,89 @@
-"""Empty until its owner fills it."""
+"""Structured logs: one JSON object a line on standard error, one line a request.
+
+A line says what was asked for and how it ended, never who asked nor what is known
+of them. Only `configure` touches the logging system, and only programs call it.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+
+OWN_METHODS = "/deepmoviematch."
+
+log = logging.getLogger(__name__)
+
+
+def configure(level: str, form: str) -> None:
+    """Send the logs of this process to standard error.
+
+    Args:
+        level: Lowest level to log, such as "info".
+        form: "json" or "text".
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def log_answer(method: str, code: str, seconds: float, response: Message | None) -> None:
+    """Log one request; those of health checks only at debug level."""
+    level = logging.INFO if method.startswith(OWN_METHODS) else logging.DEBUG
+    if log.isEnabledFor(level):
+        facts: dict[str, Any] = {"method": method, "code": code, "ms": round(1e3 * seconds, 3)}
+        log_event(log, level, "request", facts | _outcome(response))
+
+
+def log_event(
+    logger: logging.Logger, level: int, event: str, facts: Mapping[str, object], *, exc_info: bool = False
+) -> None:
+    """Log something with its facts as fields."""
+    logger.log(level, event, exc_info=exc_info, extra={"facts": facts})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, event, then the facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        line |= getattr(record, "facts", {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """The same for people: time, level, event, facts as key=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
+        facts = [f"{key}={value}" for key, value in getattr(record, "facts", {}).items()]
+        line = " ".join([clock, record.levelname.lower(), record.getMessage(), *facts])
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _outcome(response: Any) -> dict[str, object]:
+    """Generation and number of results, as far as the response has them."""
+    if response is None:
+        return {}
+    answers = getattr(response, "responses", [response])
+    if not answers or not hasattr(answers[0], "results"):
+        return {}
+    generations = {answer.metadata.generation_id for answer in answers} - {""}
+    outcome: dict[str, object] = {
+        "generation": next(iter(generations), None),
+        "results": sum(len(answer.results) for answer in answers),
+    }
+    if answers[0] is not response:
+        outcome["requests"] = len(answers)
+    return outcome

@@ -1,1 +1,96 @@
-"""Empty until its owner fills it."""
+"""The client for people: titles in, tables or JSON out."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from google.protobuf import json_format
+
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+from . import tables
+from .client import Client, connected, label
+
+DISLIKE_RATING = 0.5
+
+_Response: TypeAlias = pb.RecommendResponse | pb.SimilarItemsResponse | pb.FindItemsResponse
+
+
+def run(arguments: Namespace) -> None:
+    """Ask what the command line says and print the answer.
+
+    Raises:
+        QueryError: If there is no answer.
+    """
+    with connected(arguments.address) as client:
+        response = _QUESTIONS[arguments.question](client, arguments)
+    if arguments.json:
+        # With the fields that are false or empty: a program should not have to know the defaults.
+        text = json_format.MessageToJson(
+            response,
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+            ensure_ascii=False,
+        )
+        print(text)
+    else:
+        missing = () if isinstance(response, pb.FindItemsResponse) else response.missing_item_ids
+        tables.print_results(tables.console(), response.results, response.metadata, tuple(missing))
+
+
+def _recommend(client: Client, arguments: Namespace) -> pb.RecommendResponse:
+    likes = [pb.Interaction(item_id=item) for item in _ids(client, arguments.like)]
+    dislikes = [
+        pb.Interaction(item_id=item, rating=DISLIKE_RATING) for item in _ids(client, arguments.dislike)
+    ]
+    stars = [rating for _, rating in arguments.rate]
+    rated = [
+        pb.Interaction(item_id=item, rating=rating)
+        for item, rating in zip(_ids(client, (name for name, _ in arguments.rate)), stars, strict=True)
+    ]
+    return client.recommend(
+        pb.RecommendRequest(
+            user=pb.UserFeatures(
+                genre_preferences=dict(arguments.genre), history=[*likes, *dislikes, *rated]
+            ),
+            page_size=arguments.count,
+            exclude_item_ids=_ids(client, arguments.exclude),
+            include_history=arguments.include_history,
+        )
+    )
+
+
+def _similar(client: Client, arguments: Namespace) -> pb.SimilarItemsResponse:
+    [item] = _ids(client, [arguments.item])
+    return client.similar(
+        pb.SimilarItemsRequest(
+            item_id=item, page_size=arguments.count, exclude_item_ids=_ids(client, arguments.exclude)
+        )
+    )
+
+
+def _find(client: Client, arguments: Namespace) -> pb.FindItemsResponse:
+    return client.find(arguments.title, arguments.count)
+
+
+_QUESTIONS: dict[str, Callable[[Client, Namespace], _Response]] = {
+    "recommend": _recommend,
+    "similar": _similar,
+    "find": _find,
+}
+
+
+def _ids(client: Client, names: Iterable[str]) -> list[str]:
+    """Ids of the items that people named; says which was taken where a title is not unique."""
+    ids = []
+    for name in names:
+        resolved = client.resolve(name)
+        if resolved.others:
+            others = f"{resolved.others} other item{'s' if resolved.others > 1 else ''}"
+            print(
+                f"{name!r} is the title of {others} too; took the most popular, {label(resolved.item)}",
+                file=sys.stderr,
+            )
+        ids.append(resolved.item.item_id)
+    return ids

@@ -1,1 +1,242 @@
-"""Empty until its owner fills it."""
+"""The trainer's command line.
+
+    python -m deepmoviematch.trainer fit      --data DIR --recipe retrieval --out RUN
+    python -m deepmoviematch.trainer evaluate --data DIR --recipe retrieval --protocol new-users --peers
+    python -m deepmoviematch.trainer exercise --data DIR --taste action=5 --taste comedy=3
+
+TensorFlow takes seconds to import, so each command imports what it needs once its
+arguments are known to be good.
+"""
+
+import argparse
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from deepmoviematch.data.errors import MovieMatchError
+
+from .errors import RecipeError
+from .quiet import import_tensorflow
+from .recipe import Recipe, SeedRecipe, load_recipe
+
+if TYPE_CHECKING:
+    from .evaluation import Table
+    from .exercise import Sheet
+
+PROTOCOLS = ("new-users", "rating")
+
+
+def main() -> int:
+    """Run the command in `sys.argv` and return its exit status."""
+    arguments = _parser().parse_args()
+    try:
+        recipe = load_recipe(arguments.recipe, dict(map(_setting, arguments.set)))
+        import_tensorflow()
+        arguments.run(arguments, recipe)
+    except MovieMatchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; fit --resume goes on from the last whole epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
+    from .fit import fit_run  # noqa: PLC0415 - see the module's docstring
+
+    out: Path = arguments.out
+    fitted = fit_run(arguments.data, recipe, out, resume=arguments.resume, lenient=arguments.lenient)
+    if arguments.json:
+        print(json.dumps({"run": str(out), "metrics": fitted.metrics}))
+        return
+    metrics = fitted.metrics
+    if metrics["protocol"] == "rating":
+        print(f"test MSE {metrics['test_mse']:.4f} in scaled units, over {metrics['rows']:,} rows")
+    for name, ranking in metrics.get("rankings", {}).items():
+        best = ranking["ndcg@100"]
+        print(
+            f"{name:<10} NDCG@100 {best['mean']:.3f} [{best['low']:.3f}, {best['high']:.3f}]  "
+            f"Recall@20 {ranking['recall@20']['mean']:.3f}  on {metrics['users']} validation users"
+        )
+    print(f"run written to {out} (learning curves: {out / 'curves.png'})")
+
+
+def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
+    from .evaluation import evaluate  # noqa: PLC0415
+
+    table = evaluate(
+        arguments.data,
+        recipe,
+        arguments.protocol,
+        seed=arguments.seed,
+        peers=arguments.peers,
+        lenient=arguments.lenient,
+    )
+    if arguments.json:
+        print(json.dumps(table.to_json()))
+    else:
+        _print_table(table)
+
+
+def _exercise(arguments: argparse.Namespace, recipe: Recipe) -> None:
+    from deepmoviematch.data.readers import read  # noqa: PLC0415
+
+    from . import exercise  # noqa: PLC0415
+    from .fit import fit_seed, seed_rows  # noqa: PLC0415
+
+    if not isinstance(recipe, SeedRecipe):
+        raise RecipeError(f"the exercise's tables need a recipe of the seed family, got {recipe.name}")
+    dataset = read(arguments.data, lenient=arguments.lenient)
+    rows = seed_rows(arguments.data, dataset, recipe)
+    taste = dict(map(_taste, arguments.taste)) or dict.fromkeys(rows.genre_names[:1], 5.0)
+    exercise.check_taste(rows, taste)
+    towers = fit_seed(dataset.catalogue, rows, recipe).towers
+    user, count = arguments.user or rows.user_ids[0], arguments.count
+    sheets = (
+        exercise.training_rows(rows, min(count, 5)),
+        exercise.top_for_taste(towers, rows, dataset.catalogue, taste, count),
+        exercise.predicted_and_actual(towers, rows, dataset.catalogue, user, count),
+        exercise.nearest_movies(towers, dataset.catalogue, count),
+        exercise.most_rated(dataset),
+        exercise.by_genre(dataset),
+    )
+    for sheet in sheets:
+        _print_sheet(sheet)
+
+
+def _print_table(table: "Table") -> None:
+    """The protocol's header, a row for every model, the notes."""
+    about = {
+        key: value for key, value in table.about.items() if key not in {"recipe", "data_digest", "dropped"}
+    }
+    print("  ".join(f"{key}: {_text(value)}" for key, value in about.items()))
+    for sentence in table.about["dropped"]:
+        print(f"dropped: {sentence}")
+    columns = list(dict.fromkeys(name for figures in table.rows.values() for name in figures))
+    _print_rows(
+        ("model", *columns),
+        [(name, *(figures.get(column, "") for column in columns)) for name, figures in table.rows.items()],
+    )
+    for note in table.notes:
+        print(f"note: {note}")
+
+
+def _print_sheet(sheet: "Sheet") -> None:
+    print(f"\n{sheet.title}")
+    _print_rows(sheet.columns, sheet.rows)
+
+
+def _print_rows(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    """A table as wide as it needs to be where nobody's terminal limits it."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240)
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        numbers = all(not isinstance(row[columns.index(column)], str) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(_text, row))
+    console.print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['mean']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+    if isinstance(value, str | int):
+        return str(value)
+    return f"{value:.4g}"
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """A recipe's `name=value` in TOML, where a bare word is a string."""
+    name, _, value = text.partition("=")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
+
+
+def _taste(text: str) -> tuple[str, float]:
+    genre, _, stars = text.rpartition("=")
+    try:
+        return genre, float(stars)
+    except ValueError:
+        raise RecipeError(f"a taste must be genre=stars, such as action=5, got {text!r}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deepmoviematch.trainer", description="Fit the two towers and measure them."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    fit = commands.add_parser("fit", help="fit a recipe and leave a run folder")
+    _add_common(fit, recipe="retrieval")
+    fit.add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="folder of the run; replaced if there"
+    )
+    fit.add_argument(
+        "--resume", action="store_true", help="go on from the last whole epoch of an interrupted fit"
+    )
+    fit.add_argument("--json", action="store_true", help="print the metrics as one line of JSON at the end")
+    fit.set_defaults(run=_fit)
+
+    evaluate = commands.add_parser("evaluate", help="train on a split, measure on the rest, beside the peers")
+    _add_common(evaluate, recipe="retrieval")
+    evaluate.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="new-users",
+        help="new-users: rank the catalogue for users held out whole; rating: predict held-out ratings "
+        "(default: %(default)s)",
+    )
+    evaluate.add_argument(
+        "--peers", action="store_true", help="train and tune item-kNN, EASE and the others too"
+    )
+    evaluate.add_argument(
+        "--seed", type=int, default=1, help="seed of the split of users (default: %(default)s)"
+    )
+    evaluate.add_argument(
+        "--json", action="store_true", help="print the table as one line of JSON at the end"
+    )
+    evaluate.set_defaults(run=_evaluate)
+
+    exercise = commands.add_parser("exercise", help="fit the seed recipe and print what its author looked at")
+    _add_common(exercise, recipe="seed")
+    exercise.add_argument(
+        "--taste",
+        action="append",
+        default=[],
+        metavar="GENRE=STARS",
+        help="a made-up user's stars for a genre",
+    )
+    exercise.add_argument("--user", help="id of the known user to show (default: the first)")
+    exercise.add_argument("--count", type=int, default=10, help="rows of a table (default: %(default)s)")
+    exercise.set_defaults(run=_exercise)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, recipe: str) -> None:
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with ratings and movies"
+    )
+    parser.add_argument(
+        "--recipe", default=recipe, help="seed, retrieval, or the path of a .toml file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the recipe"
+    )
+    parser.add_argument(
+        "--lenient", action="store_true", help="drop bad rows and say how many, instead of failing"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

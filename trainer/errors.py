@@ -1,1 +1,16 @@
-"""Empty until its owner fills it."""
+"""What can go wrong in training.
+
+MovieMatchError
+RecipeError      a recipe has a setting that no run could use
+TrainingError    a run cannot start, go on or be read
+"""
+
+from deepmoviematch.data.errors import MovieMatchError
+
+
+class RecipeError(MovieMatchError):
+    """A recipe has an unknown setting or a value out of range."""
+
+
+class TrainingError(MovieMatchError):
+    """A run cannot start, go on or be read, such as when its loss is no longer a number."""

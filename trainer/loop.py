@@ -1,1 +1,185 @@
-"""Empty until its owner fills it."""
+"""The training loop: epochs, progress, checkpoints, and a stop when numbers fail.
+
+A run that was interrupted goes on from its last whole epoch and ends with the
+same bits as one that was not: all randomness of an epoch is drawn from the seed
+and the epoch's number.
+"""
+
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .errors import TrainingError
+
+
+class Task(Protocol):
+    """What is trained: models, data in batches, and a loss."""
+
+    @property
+    def models(self) -> Sequence[keras.Model]:
+        """Whose dropout is seeded."""
+
+    @property
+    def trainable(self) -> Sequence[keras.Variable]:
+        """What the optimizer moves."""
+
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """What moves it."""
+
+    def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+        """The arguments of `loss` for each step of an epoch, drawn from the seed and `epoch` alone."""
+
+    def loss(self, *batch: tf.Tensor) -> tf.Tensor:
+        """The scalar to make small, as a graph."""
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed every generator and make TensorFlow's kernels give the same bits each time."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def train(
+    task: Task,
+    *,
+    measure: Callable[[], dict[str, float]],
+    epochs: int,
+    seed: int,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    resume: bool = False,
+) -> list[dict[str, float]]:
+    """Run the epochs that are left and return one row of figures for every epoch.
+
+    Args:
+        task: What to train; its variables are changed in place.
+        measure: What else to report after each epoch, by name.
+        epochs: Epochs in all.
+        seed: Seeds the dropout of each epoch together with its number.
+        checkpoint: File that holds the state after each epoch, if that is to be kept.
+        fingerprint: Names recipe and data; a checkpoint of another is refused.
+        resume: Whether to go on from `checkpoint` if it exists.
+
+    Returns:
+        For each epoch `epoch` (from 1), `loss` (mean over steps), what `measure`
+        reports, and `seconds`.
+
+    Raises:
+        TrainingError: If the loss is no longer finite, or the checkpoint is not of this run.
+    """
+    task.optimizer.build(task.trainable)
+    rows: list[dict[str, float]] = []
+    if resume and checkpoint is not None and checkpoint.exists():
+        rows = _restore(task, checkpoint, fingerprint)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def step(*batch: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = task.loss(*batch)
+        gradients = tape.gradient(loss, [variable.value for variable in task.trainable])
+        task.optimizer.apply(gradients, task.trainable)
+        return loss
+
+    with _Bar(epochs, done=len(rows)) as bar:
+        for epoch in range(len(rows), epochs):
+            started = time.perf_counter()
+            _seed_dropout(task.models, seed, epoch)
+            losses = []
+            for number, batch in enumerate(task.batches(epoch), start=1):
+                losses.append(float(step(*map(tf.convert_to_tensor, batch))))
+                if not np.isfinite(losses[-1]):
+                    raise TrainingError(
+                        f"the loss must stay finite, got {losses[-1]} in epoch {epoch + 1}, step {number}; "
+                        "try a lower learning_rate"
+                    )
+            figures = {"epoch": epoch + 1, "loss": float(np.mean(losses))} | measure()
+            rows.append(figures | {"seconds": round(time.perf_counter() - started, 3)})
+            if checkpoint is not None:
+                _save(task, checkpoint, fingerprint, rows)
+            bar.advance(rows[-1])
+    return rows
+
+
+def _seed_dropout(models: Sequence[keras.Model], seed: int, epoch: int) -> None:
+    """Give every dropout layer a state of its own for this epoch."""
+    layers = [layer for model in models for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    for number, layer in enumerate(layers):
+        state = np.random.SeedSequence([seed, epoch, number]).generate_state(2)
+        layer.seed_generator.state.assign(state)
+
+
+def _state(task: Task) -> list[keras.Variable]:
+    return [*task.trainable, *task.optimizer.variables]
+
+
+def _save(task: Task, checkpoint: Path, fingerprint: str, rows: list[dict[str, float]]) -> None:
+    arrays = {f"v{i}": np.asarray(variable) for i, variable in enumerate(_state(task))}
+    buffer = io.BytesIO()
+    np.savez(buffer, about=np.array(json.dumps({"fingerprint": fingerprint, "rows": rows})), **arrays)  # type: ignore[arg-type]
+    part = checkpoint.with_suffix(".part")
+    part.write_bytes(buffer.getvalue())
+    os.replace(part, checkpoint)
+
+
+def _restore(task: Task, checkpoint: Path, fingerprint: str) -> list[dict[str, float]]:
+    try:
+        with np.load(checkpoint, allow_pickle=False) as saved:
+            about = json.loads(str(saved["about"]))
+            state = [saved[f"v{i}"] for i in range(len(_state(task)))]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise TrainingError(
+            f"{checkpoint}: a checkpoint must be whole, got {error}; start without --resume"
+        ) from error
+    if about["fingerprint"] != fingerprint:
+        raise TrainingError(f"{checkpoint}: is of another recipe or other data; start without --resume")
+    for variable, value in zip(_state(task), state, strict=True):
+        variable.assign(value)
+    rows: list[dict[str, float]] = about["rows"]
+    return rows
+
+
+class _Bar:
+    """A progress bar on a terminal, and a line for every tenth of the way elsewhere."""
+
+    def __init__(self, epochs: int, *, done: int) -> None:
+        self._console = Console(stderr=True)
+        self._epochs, self._done = epochs, done
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("epochs", total=epochs, completed=done, figures="")
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, row: dict[str, float]) -> None:
+        shown = (name for name in row if name not in {"epoch", "seconds"})
+        figures = "  ".join(f"{name} {row[name]:.4f}" for name in shown)
+        self._progress.update(self._task, advance=1, figures=figures)
+        before, self._done = self._done, self._done + 1
+        if not self._console.is_terminal and self._done * 10 // self._epochs > before * 10 // self._epochs:
+            line = f"epoch {self._done}/{self._epochs}  {figures}"
+            self._console.print(line, highlight=False, soft_wrap=True)

@@ -1,1 +1,200 @@
-"""Empty until its owner fills it."""
+"""What a training run is made with: one frozen recipe, read from a small TOML file.
+
+`load_recipe("retrieval")` reads a recipe that ships with the package,
+`load_recipe("mine.toml")` one of yours. A file names its `family` and only what
+differs from the family's defaults.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias, get_args, get_origin
+
+from .errors import RecipeError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommonRecipe:
+    """What every family of recipes has."""
+
+    family: ClassVar[str]
+
+    name: str
+    """What people call it; the file's stem."""
+
+    embedding_dim: int
+    """Width of the embedding that both towers learn."""
+
+    hidden: tuple[int, ...] = (256, 128)
+    """Widths of the hidden layers of every MLP."""
+
+    epochs: int
+    """Passes over the training data."""
+
+    batch_size: int
+    """Rows (seed) or users (retrieval) in a step."""
+
+    learning_rate: float = 1e-3
+    """Adam's step size, at its highest."""
+
+    seed: int = 1
+    """Decides splits, initial weights, order and dropout; same seed, same bits."""
+
+    def __post_init__(self) -> None:
+        """Refuse a setting that no run could use."""
+        for setting in ("embedding_dim", "epochs", "batch_size"):
+            self._check(setting, getattr(self, setting) >= 1, "at least 1")
+        self._check("hidden", all(width >= 1 for width in self.hidden), "widths of at least 1")
+        self._check("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
+        self._check("seed", 0 <= self.seed < 2**31, "in 0..2147483647")
+
+    def _check(self, setting: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise RecipeError(f"{setting} must be {rule}, got {getattr(self, setting)!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting as plain values, `family` first, for `recipe_of`."""
+        return {"family": self.family} | asdict(self) | {"hidden": list(self.hidden)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedRecipe(CommonRecipe):
+    """Two content towers that regress the scaled rating: the model as its author described it."""
+
+    family: ClassVar[str] = "seed"
+
+    embedding_dim: int = 32
+    epochs: int = 30
+    batch_size: int = 256
+
+    average_rating: bool = True
+    """Whether the item tower sees the item's average rating, as in the exercise's item matrix."""
+
+    test_share: float = 0.2
+    """Share of the rows that are never trained on."""
+
+    def __post_init__(self) -> None:
+        """Refuse a setting that no run could use."""
+        CommonRecipe.__post_init__(self)
+        self._check("test_share", 0 < self.test_share < 1, "between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalRecipe(CommonRecipe):
+    """A history tower and an id tower trained with a softmax over the catalogue."""
+
+    family: ClassVar[str] = "retrieval"
+
+    embedding_dim: int = 64
+    epochs: int = 40
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW (Loshchilov and Hutter, 2019)."""
+
+    dropout: float = 0.3
+    """Share of hidden units that a step leaves out."""
+
+    id_dropout: float = 0.1
+    """Share of items that a step embeds from content alone, so that content learns to stand alone."""
+
+    history_share: tuple[float, float] = (0.3, 0.8)
+    """A step keeps between these shares of a user's ratings as history and asks for the other likes."""
+
+    short_weight: float = 0.4
+    """Weight of the loss over short histories (one to six likes)."""
+
+    stated_weight: float = 0.3
+    """Weight of the loss over stated preferences without a history."""
+
+    gate: float = 1.3
+    """How fast a growing history outweighs stated preferences: their share is (1 + n) ** -gate."""
+
+    distillation: float = 0.5
+    """Share of the loss that follows the teacher, EASE, instead of the held-out likes."""
+
+    teacher_temperature: float = 0.1
+    """Divides the teacher's scores before its softmax."""
+
+    ease_penalty: float = 200.0
+    """L2 penalty of the closed-form EASE that teaches and gives the towers their start."""
+
+    validation_share: float = 0.1
+    """Share of the users held out to measure each epoch; 0 trains on everyone."""
+
+    def __post_init__(self) -> None:
+        """Refuse a setting that no run could use."""
+        CommonRecipe.__post_init__(self)
+        for setting in ("dropout", "id_dropout", "validation_share"):
+            self._check(setting, 0 <= getattr(self, setting) < 1, "at least 0 and below 1")
+        for setting in ("weight_decay", "short_weight", "stated_weight"):
+            self._check(setting, getattr(self, setting) >= 0, "at least 0")
+        for setting in ("gate", "teacher_temperature", "ease_penalty"):
+            self._check(setting, getattr(self, setting) > 0, "positive")
+        self._check("distillation", 0 <= self.distillation <= 1, "in 0..1")
+        low, high = self.history_share
+        self._check("history_share", 0 < low <= high < 1, "a pair 0 < low <= high < 1")
+
+
+Recipe: TypeAlias = SeedRecipe | RetrievalRecipe
+
+FAMILIES: dict[str, type[Recipe]] = {kind.family: kind for kind in (SeedRecipe, RetrievalRecipe)}
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read the recipe of that name, or the TOML file at that path.
+
+    Args:
+        name: A shipped recipe ("seed", "retrieval") or the path of a `.toml` file.
+        overrides: Settings that replace the file's.
+
+    Raises:
+        RecipeError: If there is no such recipe, or it has an unknown or impossible setting.
+    """
+    recipes = resources.files("deepmoviematch.trainer.recipes")
+    path, shipped = Path(name), recipes / f"{name}.toml"
+    if path.suffix != ".toml" and not shipped.is_file():
+        names = sorted(entry.name[:-5] for entry in recipes.iterdir() if entry.name.endswith(".toml"))
+        raise RecipeError(f"a recipe must be one of {', '.join(names)} or a .toml file, got {name!r}")
+    try:
+        text = (path if path.suffix == ".toml" else shipped).read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"a recipe must be a readable TOML file, got {name!r}: {error}") from error
+    return recipe_of({"name": path.stem} | values | dict(overrides or {}))
+
+
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
+    """Build the recipe that `Recipe.to_dict` described.
+
+    Raises:
+        RecipeError: If a setting is unknown, of the wrong type or out of range.
+    """
+    settings = dict(values)
+    family = settings.pop("family", None)
+    if family not in FAMILIES:
+        raise RecipeError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
+    known = {field.name: field for field in fields(FAMILIES[family])}
+    if unknown := sorted(settings.keys() - known):
+        raise RecipeError(
+            f"unknown setting(s) {', '.join(unknown)}; the {family} family has {', '.join(sorted(known))}"
+        )
+    for setting, value in settings.items():
+        settings[setting] = _typed(setting, value, known[setting].type)
+    return FAMILIES[family](**settings)
+
+
+def _typed(setting: str, value: object, wanted: Any) -> object:
+    """The value as the field's type, or an error: TOML's 1 is a float where one is wanted."""
+    if get_origin(wanted) is tuple and isinstance(value, list | tuple):
+        types = get_args(wanted)
+        if types[-1] is Ellipsis or len(types) == len(value):
+            return tuple(_typed(setting, part, types[0]) for part in value)
+    elif wanted is float and type(value) is int:
+        return float(value)
+    elif type(value) is wanted:
+        return value
+    raise RecipeError(f"{setting} must be of type {getattr(wanted, '__name__', wanted)}, got {value!r}")

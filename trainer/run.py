@@ -1,1 +1,174 @@
-"""Empty until its owner fills it."""
+"""The run folder: what a fit leaves, complete once its manifest is there.
+
+recipe.toml       the resolved recipe
+manifest.json     provenance, metrics and the SHA-256 of every other file; written last
+catalogue.json    the catalogue the towers know
+user_tower/, item_tower/   weights for NumPy
+user_tower.keras, item_tower.keras   the Keras models, to start another run from
+popularity.npy    [N] share of the training users who liked each item
+reference.json    distributions of features and scores, and sample users
+curves.csv, curves.png   figures of every epoch
+"""
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import keras
+import numpy as np
+
+from deepmoviematch.data.features import LIKE_STARS, UserBatch
+from deepmoviematch.data.tables import Dataset, Floats, Ratings
+from deepmoviematch.data.weights import Weights
+
+from .curves import curves_csv, curves_png
+from .recipe import Recipe
+
+FORMAT = 1
+SAMPLES = 32
+"""Users whose features go into `reference.json`; golden queries are made from them."""
+
+
+class Towers(Protocol):
+    """A fitted pair of towers."""
+
+    @property
+    def user(self) -> keras.Model:
+        """The user tower."""
+
+    @property
+    def item(self) -> keras.Model:
+        """The item tower."""
+
+    def score(self, users: UserBatch) -> Floats:
+        """[B, N] scores of the whole catalogue for each user, higher is better."""
+
+    def export(self) -> tuple[Weights, Weights]:
+        """The user tower and the item tower for NumPy."""
+
+
+Towers_co = TypeVar("Towers_co", bound=Towers, covariant=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted(Generic[Towers_co]):
+    """What training gives back."""
+
+    towers: Towers_co
+    curves: list[dict[str, float]]
+    metrics: dict[str, Any]
+
+
+def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset) -> None:
+    """Replace the run in `folder`; it counts as absent until the new manifest is written."""
+    manifest = folder / "manifest.json"
+    manifest.unlink(missing_ok=True)
+    for name, contents in _files(fitted, recipe, dataset).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(contents)
+    fitted.towers.user.save(folder / "user_tower.keras")
+    fitted.towers.item.save(folder / "item_tower.keras")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    about = {
+        "format": FORMAT,
+        "kind": "run",
+        "recipe": recipe.to_dict(),
+        "dataset": dataset.name,
+        "data_digest": dataset.digest,
+        "seed": recipe.seed,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_version": importlib.metadata.version("deepmoviematch"),
+        "libraries": libraries(),
+        "metrics": fitted.metrics,
+        "scale": {"low": dataset.ratings.scale.low, "top": dataset.ratings.scale.top},
+        "files": {path.relative_to(folder).as_posix(): _sha256(path) for path in paths},
+    }
+    part = manifest.with_suffix(".part")
+    part.write_text(_json(about), encoding="utf-8")
+    part.replace(manifest)
+
+
+def libraries() -> dict[str, str]:
+    """Versions of what decides the figures."""
+    names = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def popularity(ratings: Ratings, items: int) -> Floats:
+    """[N] share of the users who liked each item."""
+    likes = np.bincount(ratings.items[ratings.stars >= LIKE_STARS], minlength=items)
+    return (likes / len(ratings.user_ids)).astype(np.float32)
+
+
+def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset) -> dict[str, bytes]:
+    """Name -> contents of every file that is not a Keras model or the manifest."""
+    buffer = io.BytesIO()
+    np.save(buffer, popularity(dataset.ratings, len(dataset.catalogue)), allow_pickle=False)
+    files = {
+        "recipe.toml": _toml(recipe).encode(),
+        "catalogue.json": json.dumps(dataset.catalogue.to_json(), ensure_ascii=False).encode(),
+        "popularity.npy": buffer.getvalue(),
+        "reference.json": _json(_reference(fitted.towers, dataset)).encode(),
+        "curves.csv": curves_csv(fitted.curves).encode(),
+        "curves.png": curves_png(fitted.curves, f"{recipe.name} on {dataset.name}"),
+    }
+    for name, weights in zip(("user_tower", "item_tower"), fitted.towers.export(), strict=True):
+        files |= {f"{name}/{file}": contents for file, contents in weights.to_files().items()}
+    return files
+
+
+def _reference(towers: Towers, dataset: Dataset) -> dict[str, Any]:
+    """What training looked like, to compare requests with, and users to ask golden queries for."""
+    genres = len(dataset.catalogue.genre_names)
+    ratings = dataset.ratings
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.choice(len(ratings.user_ids), min(SAMPLES, len(ratings.user_ids)), replace=False))
+    histories = [
+        {
+            int(ratings.items[row]): float(ratings.stars[row])
+            for row in range(*ratings.offsets[user : user + 2])
+        }
+        for user in chosen
+    ]
+    samples = UserBatch.of(genres, [{}] * len(histories), histories)
+    best = np.sort(towers.score(samples), axis=1)[:, ::-1][:, :10]
+    sizes = np.diff(ratings.offsets)
+    return {
+        "histories": [sorted(history.items()) for history in histories],
+        "preferences": [
+            [(int(genre), 5.0) for genre in rng.choice(genres, min(3, genres), replace=False)]
+            for _ in range(8 if genres else 0)
+        ],
+        "features": {
+            "history_size": _quantiles(sizes),
+            "stars": _quantiles(ratings.stars),
+            "genre_shares": dataset.catalogue.genres[ratings.items].mean(axis=0).tolist(),
+        },
+        "scores": {"best_ten": _quantiles(best)},
+    }
+
+
+def _quantiles(values: Floats) -> dict[str, float]:
+    points = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+    return {
+        str(point): float(value) for point, value in zip(points, np.quantile(values, points), strict=True)
+    }
+
+
+def _toml(recipe: Recipe) -> str:
+    """The recipe as TOML; JSON's scalars and lists are TOML's."""
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in recipe.to_dict().items())
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

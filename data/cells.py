@@ -1,0 +1,83 @@
+"""What a cell of text means: ids, ratings, times, titles with their year, genres."""
+
+import re
+
+import numpy as np
+
+from .leniency import BrokenRowError
+from .tables import UNKNOWN_YEAR
+
+NO_GENRES = "(no genres listed)"
+"""MovieLens' own words for an empty list of genres."""
+
+LATEST_TIME = 4_102_444_800
+"""The year 2100 in seconds since 1970; a larger number is in another unit."""
+
+YEARS = range(1000, 2101)
+"""What is taken for a year of release."""
+
+TIME_RULE = "a timestamp must be whole seconds since 1970, before the year 2100"
+RATING_RULE = "a rating must be a finite number"
+
+_LARGEST = float(np.finfo(np.float32).max)
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+_TITLE_AND_YEAR = re.compile(r"(?P<title>.*\S)\s*\((?P<year>\d{4})(\s*[-–—]\s*(\d{4})?)?\)", re.DOTALL)
+
+
+def parse_id(text: str, of: str) -> str:
+    """An id as written; `of` says whose, for the message.
+
+    Raises:
+        BrokenRowError: If there is none.
+    """
+    if not text.strip():
+        raise BrokenRowError(f"a {of} id must not be empty", repr(text))
+    return text
+
+
+def parse_number(text: str) -> float:
+    """The number that `text` writes in ASCII digits; NaN where it is none."""
+    return float(text) if _NUMBER.fullmatch(text) else np.nan
+
+
+def parse_rating(text: str) -> float:
+    """A rating, finite as float32 too.
+
+    Raises:
+        BrokenRowError: If it is not.
+    """
+    rating = parse_number(text)
+    if not abs(rating) <= _LARGEST:  # NaN as well
+        raise BrokenRowError(RATING_RULE, repr(text))
+    return rating
+
+
+def parse_time(text: str) -> int:
+    """Whole seconds since 1970.
+
+    Raises:
+        BrokenRowError: If they are not whole, or before 1970, or after the year 2099.
+    """
+    time = parse_number(text)
+    if not (0 <= time < LATEST_TIME and time == int(time)):
+        raise BrokenRowError(TIME_RULE, repr(text))
+    return int(time)
+
+
+def parse_title(text: str) -> tuple[str, int]:
+    """Title and year of "Toy Story (1995)"; of a range of years, the first.
+
+    A year is four digits in brackets at the very end, from 1000 to 2100; without
+    one the year is `UNKNOWN_YEAR`.
+    """
+    text = text.strip()
+    found = _TITLE_AND_YEAR.fullmatch(text)
+    if found is None or int(found["year"]) not in YEARS:
+        return text, UNKNOWN_YEAR
+    return found["title"], int(found["year"])
+
+
+def parse_genres(text: str) -> list[str]:
+    """The genres of "Comedy|Drama"; none for an empty cell or MovieLens' words for it."""
+    names = (name.strip() for name in text.split("|"))
+    return [name for name in names if name and name != NO_GENRES]

@@ -1,0 +1,52 @@
+"""What becomes of a row that breaks a rule: an error, or a counted drop."""
+
+from collections import Counter
+from typing import Protocol
+
+from .errors import DataError
+
+
+class BrokenRowError(Exception):
+    """A row breaks a rule; a `Gate` decides what becomes of it."""
+
+    def __init__(self, rule: str, got: str) -> None:
+        super().__init__(rule, got)
+        self.rule = rule
+        self.got = got
+
+
+class Place(Protocol):
+    """A file of numbered rows."""
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+
+    def place(self, number: int) -> str:
+        """Where the row is, for people: "ratings.csv:17"."""
+
+
+class Gate:
+    """Keeps broken rows out: by an error, or by a counted drop where leniency was asked for."""
+
+    def __init__(self, *, lenient: bool = False) -> None:
+        self._lenient = lenient
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def refuse(self, file: Place, number: int, broken: BrokenRowError) -> None:
+        """Refuse row `number` of `file`.
+
+        Raises:
+            DataError: If this gate is not lenient; with place, rule and value.
+        """
+        if not self._lenient:
+            raise DataError(f"{file.place(number)}: {broken.rule}, got {broken.got}") from broken
+        self._counts[file.name, broken.rule] += 1
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """A sentence for each file and rule that cost rows, in the order met."""
+        return tuple(
+            f"{file}: {count:,} {'row' if count == 1 else 'rows'} dropped: {rule}"
+            for (file, rule), count in self._counts.items()
+        )

@@ -1,0 +1,183 @@
+"""Files of rows as text: MovieLens' old separated form, and CSV.
+
+Every sheet numbers its rows the way an editor does, so that an error can say
+where. A row that is not even a row (wrong number of columns, broken encoding) is
+refused here; what its cells mean is for others to check.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from .errors import DataError
+from .leniency import BrokenRowError, Gate, Place
+
+Row: TypeAlias = tuple[int, list[str]]
+"""A row's number and its cells."""
+
+_UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, or a byte that was not UTF-8
+
+
+class Sheet(Place, Protocol):
+    """A file of rows."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the cells of a row."""
+
+    def rows(self) -> Iterator[Row]:
+        """The rows that are rows, in file order."""
+
+
+class ColumnarSheet(Sheet, Protocol):
+    """A file of rows that can be read by columns too, which is a hundred times faster."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in file order, some thousands at a time; Arrow's errors come out as they are."""
+
+
+class SeparatedSheet:
+    """Rows without header or quoting, such as `u.data` and `ratings.dat`; Latin-1."""
+
+    def __init__(self, path: Path, gate: Gate, *, separator: str, columns: Sequence[str]) -> None:
+        self.name = path.name
+        self.columns = tuple(columns)
+        self._path = path
+        self._gate = gate
+        self._separator = separator
+
+    def place(self, number: int) -> str:
+        """See `Place.place`."""
+        return f"{self.name}:{number}"
+
+    def rows(self) -> Iterator[Row]:
+        """See `Sheet.rows`."""
+        with self._path.open(encoding="latin-1") as file:
+            for number, line in enumerate(file, start=1):
+                cells = line.rstrip("\n").split(self._separator)
+                if cells == [""]:
+                    continue
+                try:
+                    check_row(cells, len(self.columns))
+                except BrokenRowError as broken:
+                    self._gate.refuse(self, number, broken)
+                else:
+                    yield number, cells
+
+
+class CsvSheet:
+    """Rows of a UTF-8 file with a header; cells are found by their column's name."""
+
+    def __init__(
+        self,
+        path: Path,
+        gate: Gate,
+        required: Sequence[str],
+        optional: Sequence[str] = (),
+        *,
+        separator: str = ",",
+    ) -> None:
+        """Read the header.
+
+        Raises:
+            DataError: If the file is empty or lacks a required column.
+        """
+        self.name = path.name
+        self._path = path
+        self._gate = gate
+        self._separator = separator
+        number, header = next(self._lines(), (1, []))
+        if not header:
+            raise DataError(f"{self.name}: the file must start with a header line, got an empty file")
+        try:
+            check_row(header, len(header))
+        except BrokenRowError as broken:
+            raise DataError(f"{self.place(number)}: {broken.rule}, got {broken.got}") from broken
+        names = [name.strip() for name in header]
+        self.columns = pick_columns(self.place(number), names, required, optional)
+        self._width = len(names)
+        self._picked = [names.index(name) for name in self.columns]
+        self._header = header
+
+    def place(self, number: int) -> str:
+        """See `Place.place`."""
+        return f"{self.name}:{number}"
+
+    def rows(self) -> Iterator[Row]:
+        """See `Sheet.rows`; blank lines are no rows."""
+        lines = self._lines()
+        next(lines)
+        for number, cells in lines:
+            try:
+                check_row(cells, self._width)
+            except BrokenRowError as broken:
+                self._gate.refuse(self, number, broken)
+            else:
+                yield number, [cells[column] for column in self._picked]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """See `ColumnarSheet.batches`; ids dictionary-encoded, numbers as floating point."""
+        codes = pa.dictionary(pa.int32(), pa.string())
+        kinds = [codes, codes, pa.float32(), pa.float64()]
+        picked = [self._header[column] for column in self._picked]
+        options = arrow_csv.ConvertOptions(
+            include_columns=picked,
+            column_types=dict(zip(picked, kinds, strict=False)),
+            null_values=[],
+        )
+        read = arrow_csv.ReadOptions(block_size=4 << 20)
+        with arrow_csv.open_csv(self._path, read_options=read, convert_options=options) as reader:
+            yield from reader
+
+    def _lines(self) -> Iterator[Row]:
+        with self._path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.reader(file, delimiter=self._separator)
+            while True:
+                number = reader.line_num + 1
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    self._gate.refuse(self, number, BrokenRowError("a row must be valid CSV", str(error)))
+                    continue
+                if cells:
+                    yield number, cells
+
+
+def check_row(cells: Sequence[str], width: int) -> None:
+    """Hold a row to its width and to readable text.
+
+    Raises:
+        BrokenRowError: If it has more or fewer cells, a NUL, or bytes that were not UTF-8.
+    """
+    if len(cells) != width:
+        raise BrokenRowError(f"a row must have {width} columns", str(len(cells)))
+    if not _UNREADABLE.search("".join(cells)):
+        return
+    cell = next(cell for cell in cells if _UNREADABLE.search(cell))
+    rule = "text must not hold NUL bytes" if "\0" in cell else "text must be UTF-8"
+    raise BrokenRowError(rule, repr(cell.encode("utf-8", "surrogateescape")))
+
+
+def pick_columns(
+    place: str, names: Sequence[str], required: Sequence[str], optional: Sequence[str]
+) -> tuple[str, ...]:
+    """The required columns and those optional ones that are there.
+
+    Raises:
+        DataError: If a required column is missing, or one of them is there twice.
+    """
+    for name in required:
+        if name not in names:
+            raise DataError(f"{place}: column {name} is missing, got {', '.join(map(str, names))!r}")
+    picked = (*required, *(name for name in optional if name in names))
+    for name in picked:
+        if names.count(name) > 1:
+            raise DataError(f"{place}: column {name} must be there once, got {names.count(name)}")
+    return picked

@@ -1,0 +1,90 @@
+"""What the command line prints for people."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from .generation import Generation
+
+
+def print_built(generation: Generation, seconds: float) -> None:
+    """Say what a build has published and how long it took."""
+    facts = summary(generation.manifest)
+    rows = {
+        "generation": facts["id"],
+        "items": f"{facts['items']:,}",
+        "vectors": f"{facts['dim']}-d, {facts['index']} index",
+        "size": _bytes(facts["bytes"]),
+        "built in": f"{seconds:.1f} s",
+        **{key: _value(value) for key, value in _flat(generation.manifest["index"]) if "recall" in key},
+        **{key: _value(value) for key, value in _flat(generation.manifest["run"]["metrics"])},
+    }
+    _print_pairs(rows, "Published")
+
+
+def print_manifest(manifest: Mapping[str, Any], *, current: bool) -> None:
+    """Say where a generation comes from and what it holds."""
+    files = {name: _bytes(entry["size"]) for name, entry in manifest["files"].items()}
+    facts = {key: value for key, value in manifest.items() if key not in {"id", "files"}}
+    _print_pairs({key: _value(value) for key, value in _flat(facts)}, manifest["id"] + " (current)" * current)
+    _print_pairs(files, "Files")
+
+
+def print_list(rows: list[dict[str, Any]]) -> None:
+    """List generations, oldest first; the current one is marked and damage named."""
+    table = Table("", "id", "created", "dataset", "recipe", "items", "size", box=box.SIMPLE_HEAD)
+    for row in rows:
+        mark = "[green]*[/]" if row["current"] else ""
+        if row["damage"]:
+            table.add_row(mark, row["id"], "[red]damaged[/]")
+        else:
+            size = _bytes(row["bytes"])
+            table.add_row(
+                mark, row["id"], row["created"], row["dataset"], row["recipe"], f"{row['items']:,}", size
+            )
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row["damage"]:
+            console.print(f"{row['id']} is damaged: {row['damage']}", markup=False, highlight=False)
+
+
+def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A generation in one line."""
+    return {
+        "id": manifest["id"],
+        "created": manifest["created"],
+        "dataset": manifest["run"]["dataset"],
+        "recipe": manifest["run"]["recipe"]["name"],
+        "items": manifest["index"]["items"],
+        "dim": manifest["index"]["dim"],
+        "index": manifest["index"]["kind"],
+        "bytes": sum(entry["size"] for entry in manifest["files"].values()),
+    }
+
+
+def _print_pairs(rows: Mapping[str, str], title: str) -> None:
+    table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE_HEAD)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(highlight=False).print(table)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested values, named by their path."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

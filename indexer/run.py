@@ -1,0 +1,82 @@
+"""What a training run leaves: the towers, and what they were trained on.
+
+Symbols: `N` items.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.data.tables import Catalogue, Floats
+from deepmoviematch.data.weights import Weights
+
+from . import manifest
+from .errors import GenerationError
+
+PROVENANCE = (
+    "code_version",
+    "created",
+    "data_digest",
+    "dataset",
+    "libraries",
+    "metrics",
+    "recipe",
+    "scale",
+    "seed",
+)
+"""What a run's manifest must say, and its generation's repeats."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A complete training run, its files checked against their hashes."""
+
+    provenance: dict[str, Any]
+    """Recipe, seed, data and code it came from; offline metrics; the scale of its ratings."""
+
+    catalogue: Catalogue
+    """N items."""
+
+    user_tower: Weights
+    item_tower: Weights
+
+    popularity: Floats
+    """[N] share of the training users who liked each item."""
+
+    reference: dict[str, Any]
+    """Distribution of features and scores in training, and sample users."""
+
+    @classmethod
+    def load(cls, folder: Path) -> "Run":
+        """Read the run in `folder` and check it.
+
+        Raises:
+            GenerationError: If the run is incomplete, damaged or of another format.
+        """
+        try:
+            return cls._load(folder)
+        except MovieMatchError as error:
+            raise GenerationError(f"{folder}: {error}") from error
+        except Exception as error:  # whatever its files provoke
+            raise GenerationError(f"{folder}: a run must be readable, got {error!r}") from error
+
+    @classmethod
+    def _load(cls, folder: Path) -> "Run":
+        values = manifest.read(folder, "run")
+        if missing := [key for key in PROVENANCE if key not in values]:
+            raise GenerationError(
+                f"manifest.json must say {', '.join(PROVENANCE)}, got no {', '.join(missing)}"
+            )
+        for name, sha256 in values["files"].items():
+            manifest.check_file(folder, name, sha256)
+        return cls(
+            provenance={key: values[key] for key in PROVENANCE},
+            catalogue=Catalogue.from_json(manifest.read_json(folder / "catalogue.json")),
+            user_tower=Weights.load(folder / "user_tower"),
+            item_tower=Weights.load(folder / "item_tower"),
+            popularity=np.load(folder / "popularity.npy", allow_pickle=False),
+            reference=manifest.read_json(folder / "reference.json"),
+        )

@@ -1,0 +1,133 @@
+"""The command line: `serve`, `query` and `demo`.
+
+Nothing heavy is imported here, so that `serve` starts without what only a client needs.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+PROGRAM = "python -m deepmoviematch.server"
+DEFAULT_PORT = 50051
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(prog=PROGRAM, description="Recommendations over gRPC.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="answer requests from the store's current generation"))
+    _add_query(commands.add_parser("query", help="ask a running server"))
+    demo = commands.add_parser("demo", help="start a server, ask it three questions, stop it")
+    demo.add_argument("--store", type=Path, required=True, help="folder of the store")
+    return top
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--store", type=Path, required=True, help="folder of the store; may be empty yet")
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s; 0.0.0.0 for all)"
+    )
+    command.add_argument(
+        "--port", type=_port, default=DEFAULT_PORT, help="default: %(default)s; 0 takes a free one"
+    )
+    command.add_argument(
+        "--port-file", type=Path, metavar="PATH", help="write the port to this file once it answers"
+    )
+    command.add_argument(
+        "--threads", type=_count, default=8, help="requests worked on at once (default: %(default)s)"
+    )
+    command.add_argument(
+        "--grace-s",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long calls in flight may take after SIGTERM or SIGINT (default: %(default)g)",
+    )
+    levels = ("debug", "info", "warning", "error")
+    command.add_argument("--log-level", choices=levels, default="info", help="default: %(default)s")
+    command.add_argument(
+        "--log-format", choices=("json", "text"), default="json", help="default: %(default)s"
+    )
+
+
+def _add_query(command: argparse.ArgumentParser) -> None:
+    questions = command.add_subparsers(dest="question", required=True, metavar="QUESTION")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "-n", "--count", type=_count, default=10, help="how many results (default: %(default)s)"
+    )
+    common.add_argument("--json", action="store_true", help="print the response as JSON")
+    common.add_argument(
+        "--address",
+        default=f"127.0.0.1:{DEFAULT_PORT}",
+        metavar="HOST:PORT",
+        help="the server (default: %(default)s)",
+    )
+    exclude = argparse.ArgumentParser(add_help=False)
+    exclude.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="never return this")
+
+    recommend = questions.add_parser(
+        "recommend",
+        parents=[common, exclude],
+        help="the best items for a user",
+        description="The best items for a user. An ITEM is an id or a title; options may be repeated.",
+    )
+    recommend.add_argument("--like", action="append", default=[], metavar="ITEM", help="the user likes this")
+    recommend.add_argument(
+        "--dislike", action="append", default=[], metavar="ITEM", help="the same as --rate ITEM=0.5"
+    )
+    recommend.add_argument(
+        "--rate",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="ITEM=RATING",
+        help="the user rated this, in the units of the data set",
+    )
+    recommend.add_argument(
+        "--genre",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="GENRE=STARS",
+        help="what the user thinks of a genre, 0.5 to 5",
+    )
+    recommend.add_argument("--include-history", action="store_true", help="return liked and rated items too")
+
+    similar = questions.add_parser("similar", parents=[common, exclude], help="the items nearest to an item")
+    similar.add_argument("item", metavar="ITEM", help="an id or a title")
+    find = questions.add_parser("find", parents=[common], help="items by title")
+    find.add_argument("title", metavar="TITLE", help="a title, words of it, or an id")
+
+
+def _assignment(text: str) -> tuple[str, float]:
+    name, equals, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not equals or not name.strip() or not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f'must be NAME=NUMBER such as "comedy=4.5", got {text!r}')
+    return name.strip(), value
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"must be 1 to 1000, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, got {text!r}")
+    return value

@@ -1,0 +1,96 @@
+import pytest
+from hypothesis import given, strategies as st
+
+from deepmoviematch.data.cells import (
+    parse_genres,
+    parse_id,
+    parse_number,
+    parse_rating,
+    parse_time,
+    parse_title,
+)
+from deepmoviematch.data.leniency import BrokenRowError
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "year"),
+    [
+        ("Toy Story (1995)", "Toy Story", 1995),
+        ("Justice League (2008)  ", "Justice League", 2008),
+        ("Big Bang Theory, The (2007-)", "Big Bang Theory, The", 2007),
+        ("Death Note (2006–2007)", "Death Note", 2006),
+        ("Babylon (5) (1993 - 1998)", "Babylon (5)", 1993),
+        ("Moonlight(2016)", "Moonlight", 2016),
+        ("1984 (1956)", "1984", 1956),
+        ("Twice (1990) (1991)", "Twice (1990)", 1991),
+        ("Blade Runner 2049", "Blade Runner 2049", 0),
+        ("2001: A Space Odyssey", "2001: A Space Odyssey", 0),
+        ("The 4400 (4400)", "The 4400 (4400)", 0),
+        ("Room (12)", "Room (12)", 0),
+        ("(1995)", "(1995)", 0),
+        ("(1995) Toy", "(1995) Toy", 0),
+        ("", "", 0),
+    ],
+)
+def test_title_ends_where_the_year_begins(text: str, title: str, year: int) -> None:
+    assert parse_title(text) == (title, year)
+
+
+@given(st.text(max_size=20), st.integers(1000, 2100))
+def test_title_and_year_written_out_read_back_the_same(text: str, year: int) -> None:
+    title, first = parse_title(text)
+    assert parse_title(f"{title} ({first})" if first else title) == (title, first)
+    if title:
+        assert parse_title(f"{title} ({year})") == (title, year)
+
+
+@pytest.mark.parametrize(
+    ("text", "genres"),
+    [
+        ("Drama", ["Drama"]),
+        ("Sci-Fi| Film, Noir |Children's", ["Sci-Fi", "Film, Noir", "Children's"]),
+        ("(no genres listed)", []),
+        ("", []),
+        ("|", []),
+    ],
+)
+def test_genres_are_split_at_bars(text: str, genres: list[str]) -> None:
+    assert parse_genres(text) == genres
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("4.0", 4), (" 3 ", 3), ("-1e-2", -0.01), (".5", 0.5), ("5.", 5), ("+2", 2)]
+)
+def test_number_is_decimal(text: str, number: float) -> None:
+    assert parse_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "four", "nan", "NaN", "inf", "-Infinity", "1_0", "0x10", "1,5", "４", "1 2", "1e39"]
+)
+def test_rating_must_be_a_finite_number(text: str) -> None:
+    with pytest.raises(BrokenRowError) as caught:
+        parse_rating(text)
+    assert caught.value.rule == "a rating must be a finite number"
+    assert caught.value.got == repr(text)
+
+
+@pytest.mark.parametrize(("text", "time"), [("0", 0), ("964982703", 964982703), ("964982703.0", 964982703)])
+def test_time_is_whole_seconds(text: str, time: int) -> None:
+    assert parse_time(text) == time
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "964982703000", "1e300", "nan", "yesterday", "4102444800"])
+def test_time_must_be_whole_seconds_of_our_age(text: str) -> None:
+    with pytest.raises(BrokenRowError, match="timestamp"):
+        parse_time(text)
+
+
+def test_id_stays_as_written() -> None:
+    assert parse_id("0318", "movie") == "0318"
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_id_must_not_be_empty(text: str) -> None:
+    with pytest.raises(BrokenRowError, match="a user id must not be empty"):
+        parse_id(text, "user")

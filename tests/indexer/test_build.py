@@ -1,0 +1,98 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmoviematch.data.tables import Floats
+from deepmoviematch.indexer.build import build, bundle, recall
+from deepmoviematch.indexer.errors import GenerationError
+from deepmoviematch.indexer.run import Run
+from deepmoviematch.indexer.store import Store
+from deepmoviematch.indexer.towers import item_tower
+from deepmoviematch.indexer.vectors import FlatIndex
+
+
+def test_it_publishes_the_run_with_all_its_provenance(run: Path, store: Store) -> None:
+    generation = build(run, store)
+    loaded = Run.load(run)
+    assert store.current() == generation.id
+    assert generation.manifest["run"] == loaded.provenance
+    assert generation.manifest["index"] == {
+        "kind": "flat",
+        "dim": generation.index.dim,
+        "items": 14,
+        "recall_at_10": 1.0,
+    }
+    assert generation.manifest["libraries"].keys() == {"python", "numpy", "faiss"}
+    assert generation.catalogue.to_json() == loaded.catalogue.to_json()
+    assert (generation.popularity == loaded.popularity).all()
+
+
+def test_the_indexes_hold_what_the_item_tower_says(run: Path, store: Store) -> None:
+    generation, loaded = build(run, store), Run.load(run)
+    tower = item_tower(loaded.item_tower)
+    vectors = tower.embed(loaded.catalogue)
+    assert (generation.index.vectors() == vectors).all()
+    assert (generation.directions == tower.directions(vectors)).all()
+
+
+def test_a_generation_holds_these_files(run: Path, store: Store) -> None:
+    folder = store.folder / "generations" / build(run, store).id
+    assert {path.name for path in folder.iterdir()} == {
+        "catalogue.json",
+        "directions.npy",
+        "golden.json",
+        "index.faiss",
+        "item_tower",
+        "manifest.json",
+        "popularity.npy",
+        "reference.json",
+        "similar.faiss",
+        "user_tower",
+        "vectors.npy",
+    }
+
+
+def test_the_same_run_gives_the_same_files(run: Path) -> None:
+    assert bundle(Run.load(run))[0] == bundle(Run.load(run))[0]
+
+
+def test_towers_of_two_widths_are_refused(run: Path) -> None:
+    loaded = Run.load(run)
+    users = loaded.user_tower.arrays
+    for name, array in users.items():
+        if array.shape[-1] == 5:  # what ends in the tower's width
+            users[name] = array[..., :-1]
+    with pytest.raises(GenerationError, match=r"both towers must be as wide, got [45] and [56]"):
+        bundle(loaded)
+
+
+def test_recall_is_the_share_of_the_true_best_that_is_found() -> None:
+    rows = np.eye(4, dtype=np.float32)
+    queries = np.array([[4, 3, 2, 1], [1, 2, 3, 4]], dtype=np.float32)
+    assert recall(FlatIndex.of(rows), rows, queries, 2) == 1.0
+    assert recall(_blind_to_first(rows), rows, queries, 2) == 0.75  # misses row 0, the best for the first
+
+
+def test_recall_does_not_count_a_tie_as_a_miss() -> None:
+    rows = np.ones((3, 2), dtype=np.float32)
+    assert recall(_blind_to_first(rows), rows, rows[:1], 2) == 1.0
+
+
+def _blind_to_first(rows: Floats) -> FlatIndex:
+    rows = rows.copy()
+    rows[0] = -1
+    return FlatIndex.of(rows)
+
+
+def test_a_build_does_without_the_trainers_libraries(new_run: Callable[[], Path], tmp_path: Path) -> None:
+    script = (
+        "import sys; from deepmoviematch.indexer.__main__ import main;"
+        f"status = main(['build', '--run', {str(new_run())!r}, '--store', {str(tmp_path / 'store')!r}]);"
+        "found = {'tensorflow', 'keras', 'pandas', 'sklearn', 'matplotlib'} & sys.modules.keys();"
+        "sys.exit(f'imported {found}' if found else status)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)

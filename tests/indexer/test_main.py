@@ -1,0 +1,117 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from deepmoviematch.indexer.__main__ import main
+from deepmoviematch.indexer.store import Store
+
+Command: TypeAlias = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command on the store: status, output, errors."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        status = main([*map(str, words), "--store", str(store.folder)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def two(store: Store, parts: Any) -> tuple[str, str]:
+    """The ids of two generations in the store."""
+    return store.publish(*parts).id, store.publish(*parts).id
+
+
+def test_build_says_what_it_published(command: Command, store: Store, run: Path) -> None:
+    status, output, _ = command("build", "--run", run)
+    assert status == 0
+    assert str(store.current()) in output
+    for fact in ("14", "flat index", "recall_at_10", "new-users.recall_at_20", "0.25", " s"):
+        assert fact in output
+
+
+def test_build_says_it_in_json_too(command: Command, store: Store, run: Path) -> None:
+    _, output, _ = command("build", "--run", run, "--json")
+    published = json.loads(output)
+    assert published["id"] == store.current()
+    assert (published["items"], published["dataset"]) == (14, "tiny")
+
+
+def test_a_run_that_is_not_there_is_an_error(command: Command, tmp_path: Path) -> None:
+    status, output, errors = command("build", "--run", tmp_path / "none")
+    assert (status, output) == (1, "")
+    assert errors.startswith(f"error: {tmp_path / 'none'}: a run must have a manifest.json")
+
+
+def test_list_marks_the_current_and_the_damaged(command: Command, store: Store, two: tuple[str, str]) -> None:
+    (store.folder / "generations" / two[0] / "vectors.npy").unlink()
+    status, output, _ = command("list")
+    damaged, current = output.splitlines()[3:5]
+    assert status == 0
+    assert "damaged" in damaged
+    assert "*" not in damaged
+    assert "* " in current
+    assert "retrieval" in current
+    assert f"{two[0]} is damaged: " in output
+    assert "vectors.npy is missing" in output.replace("\n", "")
+
+
+def test_list_in_json_has_a_row_per_generation(command: Command, store: Store, two: tuple[str, str]) -> None:
+    (store.folder / "generations" / two[0] / "vectors.npy").unlink()
+    damaged, current = json.loads(command("list", "--json")[1])
+    assert (damaged["id"], damaged["current"]) == (two[0], False)
+    assert damaged["damage"].endswith("vectors.npy is missing")
+    assert (current["id"], current["current"], current["damage"]) == (two[1], True, None)
+
+
+def test_list_of_an_empty_store_is_empty(command: Command) -> None:
+    assert command("list", "--json")[:2] == (0, "[]\n")
+
+
+def test_show_tells_where_a_generation_comes_from(command: Command, two: tuple[str, str]) -> None:
+    _, output, _ = command("show")
+    assert f"{two[1]} (current)" in output
+    for fact in ("run.dataset", "tiny", "run.recipe.name", "retrieval", "user_tower/likes.npy"):
+        assert fact in output
+    assert json.loads(command("show", two[0], "--json")[1])["id"] == two[0]
+
+
+def test_verify_answers_by_its_status(command: Command, store: Store, two: tuple[str, str]) -> None:
+    assert command("verify")[:2] == (0, f"{two[1]} is whole and answers its golden queries\n")
+    assert json.loads(command("verify", two[0], "--json")[1]) == {"id": two[0], "whole": True}
+    (store.folder / "generations" / two[0] / "vectors.npy").unlink()
+    status, output, errors = command("verify", two[0])
+    assert (status, output) == (1, "")
+    assert errors.endswith("vectors.npy is missing\n")
+
+
+def test_rollback_and_gc_change_the_store(command: Command, store: Store, two: tuple[str, str]) -> None:
+    assert command("rollback")[1] == f"{two[0]} is current\n"
+    assert json.loads(command("rollback", two[1], "--json")[1]) == {"current": two[1]}
+    assert json.loads(command("gc", "--keep", 1, "--json")[1]) == {"removed": [two[0]]}
+    assert command("gc", "--keep", 1)[1] == "removed nothing\n"
+    assert store.list() == (two[1],)
+
+
+@pytest.mark.parametrize("words", [["show"], ["verify", "x"], ["rollback"], ["gc", "--keep", "0"]])
+def test_what_cannot_be_done_is_one_line_on_stderr(command: Command, words: list[str]) -> None:
+    status, output, errors = command(*words)
+    assert (status, output) == (1, "")
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("build", "list", "show", "verify", "rollback", "gc"):
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
+        output = capsys.readouterr().out
+        assert "--store" in output
+        assert "--json" in output

@@ -1,0 +1,189 @@
+"""A small catalogue with random towers, published to a store, and servers over it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_status import rpc_status
+
+from deepmoviematch.data.tables import Catalogue, Floats
+from deepmoviematch.data.weights import Weights
+from deepmoviematch.indexer.build import bundle
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.run import Run
+from deepmoviematch.indexer.store import Store
+from deepmoviematch.server.current import Current
+from deepmoviematch.server.process import create_server
+from deepmoviematch.server.recommender import Recommender
+from deepmoviematch.v1 import recommender_pb2_grpc as rpc
+
+WIDTH, HIDDEN = 6, 4
+
+FILMS = [
+    ("1", "Toy Story", 1995, "Comedy|Animation"),
+    ("50", "Star Wars", 1977, "Action|Sci-Fi"),
+    ("183", "Alien", 1979, "Horror|Sci-Fi"),
+    ("89", "Blade Runner", 1982, "Sci-Fi"),
+    ("2571", "Matrix, The", 1999, "Action|Sci-Fi"),
+    ("6", "Heat", 1995, "Action"),
+    ("7", "Heat", 1986, "Action"),
+    ("4973", "Amélie (Fabuleux destin d'Amélie Poulain, Le)", 2001, "Comedy"),
+    ("47", "Seven (a.k.a. Se7en)", 1995, "Horror"),
+    ("300", "[REC]", 2007, "Horror"),
+    ("301", "300", 2007, "Action"),
+    ("tt-12", "Schindler's List", 1993, ""),
+    ("x" * 60, "A Film With a Long Id", 0, "Comedy"),
+    *(
+        (f"m{row}", f"Film Number {row}", 1980 + row, "Action|Comedy" if row % 2 else "Horror")
+        for row in range(12)
+    ),
+]
+
+
+def films() -> Catalogue:
+    names = ("Action", "Animation", "Comedy", "Horror", "Sci-Fi")
+    return Catalogue(
+        item_ids=tuple(film[0] for film in FILMS),
+        titles=tuple(film[1] for film in FILMS),
+        years=np.array([film[2] for film in FILMS], dtype=np.int32),
+        genre_names=names,
+        genres=np.array([[name in film[3].split("|") for name in names] for film in FILMS]),
+    )
+
+
+def books(*, genres: int = 0) -> Catalogue:
+    """Of another domain: no years, no genres or forty."""
+    size = 30
+    return Catalogue(
+        item_ids=tuple(f"978-{row:04}" for row in range(size)),
+        titles=tuple(f"Volume {row}" for row in range(size)),
+        years=np.zeros(size, dtype=np.int32),
+        genre_names=tuple(f"Shelf {genre}" for genre in range(genres)),
+        genres=np.random.default_rng(1).random((size, genres)) < 0.1,
+    )
+
+
+def make_run(catalogue: Catalogue, *, seed: int = 0, scale: tuple[float, float] = (0.5, 5.0)) -> Run:
+    """What the trainer would leave, with random weights."""
+    rng = np.random.default_rng(seed)
+    items, genres = len(catalogue), len(catalogue.genre_names)
+    users = {
+        "likes": _normal(rng, items, WIDTH),
+        "others": _normal(rng, items, WIDTH),
+        "bag": _normal(rng, items, HIDDEN),
+        **_mlp(rng, "deep", 2 * HIDDEN + genres + 2),
+        **_mlp(rng, "taste", genres),
+    }
+    ids = {"ids": _normal(rng, items, WIDTH), **_mlp(rng, "content", 2 + genres)}
+    settings = {"kind": "identity", "year_mean": 1995.0, "year_scale": 5.0, "largest_norm": 12.0}
+    facts = dict.fromkeys(("code_version", "created", "data_digest", "dataset", "recipe"), "tiny")
+    return Run(
+        provenance=facts
+        | {"libraries": {}, "metrics": {}, "seed": seed, "scale": {"low": scale[0], "top": scale[1]}},
+        catalogue=catalogue,
+        user_tower=Weights({"kind": "taste", "gate": 0.5}, users),
+        item_tower=Weights(settings, ids),
+        popularity=(rng.permutation(items) / items).astype(np.float32),
+        reference={"histories": [[[0, 5.0], [3, 2.0]]], "preferences": []},
+    )
+
+
+def _mlp(rng: np.random.Generator, name: str, inputs: int) -> dict[str, Floats]:
+    return {
+        f"{name}_0_kernel": _normal(rng, inputs, HIDDEN),
+        f"{name}_0_bias": _normal(rng, HIDDEN),
+        f"{name}_1_kernel": _normal(rng, HIDDEN, WIDTH),
+        f"{name}_1_bias": _normal(rng, WIDTH),
+    }
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> Floats:
+    return rng.normal(size=shape).astype(np.float32)
+
+
+@contextmanager
+def serving(current: Any, **options: Any) -> Iterator[SimpleNamespace]:
+    """A server over a real socket, with a channel and a stub."""
+    wiring = create_server(current, port=0, **options)
+    wiring.server.start()
+    address = f"127.0.0.1:{wiring.port}"
+    try:
+        with grpc.insecure_channel(address) as channel:
+            yield SimpleNamespace(
+                wiring=wiring, address=address, channel=channel, stub=rpc.RecommenderServiceStub(channel)
+            )
+    finally:
+        wiring.health.end()
+        wiring.server.stop(None).wait()
+
+
+def outcome_of(call: Callable[[Any], Any], request: Any) -> SimpleNamespace:
+    """How a call ended: `response` or None, `code` by name, `status` or None."""
+    try:
+        return SimpleNamespace(response=call(request), code="OK", status=None)
+    except grpc.RpcError as error:
+        ended: Any = error  # its types do not say that it is a grpc.Call too
+        return SimpleNamespace(response=None, code=ended.code().name, status=rpc_status.from_call(ended))
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[..., SimpleNamespace]:
+    """Makes a call that may fail: `outcome(stub.Recommend, request)`."""
+    return outcome_of
+
+
+@pytest.fixture(scope="session")
+def publish() -> Callable[..., Generation]:
+    """Publishes a generation to a folder: `publish(folder, catalogue=films(), seed=0, scale=(0.5, 5))`."""
+
+    def publish_to(folder: Path, catalogue: Catalogue | None = None, **options: Any) -> Generation:
+        return Store(folder).publish(*bundle(make_run(catalogue or films(), **options)))
+
+    return publish_to
+
+
+@pytest.fixture(scope="session")
+def catalogues() -> SimpleNamespace:
+    """Makes catalogues: `films()`, `books(genres=0)`."""
+    return SimpleNamespace(films=films, books=books)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, publish: Callable[..., Generation]) -> Path:
+    """A store with the films; nobody changes it."""
+    folder = tmp_path_factory.mktemp("films") / "store"
+    publish(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def generation(store: Path) -> Generation:
+    """The films' generation."""
+    return Store(store).load()
+
+
+@pytest.fixture(scope="session")
+def recommender(generation: Generation) -> Recommender:
+    """Answers from the films' generation."""
+    return Recommender(generation)
+
+
+@pytest.fixture
+def serve() -> Callable[..., Any]:
+    """Serves as a context: `with serve(current) as running: running.stub.Recommend(...)`."""
+    return serving
+
+
+@pytest.fixture(scope="session")
+def running(recommender: Recommender) -> Iterator[SimpleNamespace]:
+    """A server over the films, shared by all tests that do not stop or change it."""
+    current = Current()
+    current.set(recommender)
+    with serving(current) as server:
+        server.wiring.health.serve()
+        yield server

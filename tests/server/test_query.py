@@ -1,0 +1,155 @@
+"""The client for people, against a real server."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deepmoviematch.server.__main__ import main
+from deepmoviematch.server.current import Current
+from deepmoviematch.server.recommender import Recommender
+
+Ask = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ask(running: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Runs `query` with words; returns exit status, output and errors."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        status = main(["query", *words, "--address", running.address])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+def found(ask: Ask, *words: str) -> dict[str, Any]:
+    status, out, _ = ask(*words, "--json")
+    assert status == 0
+    response: dict[str, Any] = json.loads(out)
+    return response
+
+
+def ids(response: dict[str, Any]) -> list[str]:
+    return [item["item_id"] for item in response["results"]]
+
+
+def test_recommend_takes_titles_ids_ratings_and_genres(ask: Ask) -> None:
+    words = ["--like", "Toy Story (1995)", "--like", "183", "--dislike", "the matrix", "--rate", "se7en=4.5"]
+    words += ["--genre", "comedy=5", "--exclude", "schindlers list", "-n", "1000"]
+    response = found(ask, "recommend", *words)
+    assert len(ids(response)) == 20
+    assert not {"1", "183", "2571", "47", "tt-12"} & set(ids(response))
+    assert response["metadata"]["filtered_out"] == 5
+    assert response["metadata"]["exhausted"] is True
+
+
+def test_a_rating_changes_the_answer_and_include_history_returns_it(ask: Ask) -> None:
+    loved, hated = (
+        found(ask, "recommend", "--rate", f"amelie={rating}", "--include-history", "-n", "1000")
+        for rating in (5, 0.5)
+    )
+    assert "4973" in ids(loved)
+    assert ids(loved) != ids(hated)
+
+
+def test_json_spells_out_what_is_false_or_empty(ask: Ask) -> None:
+    response = found(ask, "recommend", "--like", "6")
+    assert response["missing_item_ids"] == []
+    assert response["metadata"]["cold_start"] is False
+
+
+def test_similar_takes_a_title(ask: Ask) -> None:
+    assert ids(found(ask, "similar", "The Matrix (1999)")) == ids(found(ask, "similar", "2571"))
+
+
+def test_an_id_is_taken_before_a_title(ask: Ask) -> None:
+    assert "300" not in ids(found(ask, "similar", "300", "-n", "1000"))
+    assert "301" not in ids(found(ask, "similar", "300 (2007)", "-n", "1000"))
+
+
+def test_of_equal_titles_the_most_popular_is_taken_and_said(ask: Ask, recommender: Recommender) -> None:
+    popularity = recommender.generation.popularity
+    row_of = recommender.generation.catalogue.row_of
+    item, year = max([("6", 1995), ("7", 1986)], key=lambda each: popularity[row_of[each[0]]])
+    status, _, errors = ask("similar", "heat")
+    assert status == 0
+    expected = f"'heat' is the title of 1 other item too; took the most popular, Heat ({year}) [{item}]\n"
+    assert errors == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            ["similar", "toy"],
+            "an item must be named by its id or whole title, got 'toy'; did you mean Toy Story (1995) [1]?",
+        ),
+        (
+            ["similar", "nonsense"],
+            "an item must be named by its id or whole title, got 'nonsense'; "
+            "look for words of it: query find",
+        ),
+        (
+            ["recommend", "--genre", "noir=5", "--genre", "comedy=7"],
+            'user.genre_preferences["comedy"] must be 0.5 to 5 stars, got 7; '
+            'user.genre_preferences["noir"] must be a genre of the catalogue, got "noir"; '
+            "the genres are Action, Animation, Comedy, Horror, Sci-Fi",
+        ),
+        (
+            ["recommend", "--rate", "se7en=9"],
+            "user.history[0].rating must be 0.5 to 5, the scale of the ratings, got 9",
+        ),
+        (["find", ""], "title must be 1 to 1000 bytes, got none"),
+    ],
+)
+def test_what_the_user_can_cure_is_one_line(ask: Ask, words: list[str], error: str) -> None:
+    assert ask(*words) == (1, "", f"error: {error}\n")
+
+
+@pytest.mark.parametrize("genre", ["comedy", "comedy=", "=5", "comedy=many", "comedy=nan"])
+def test_an_assignment_needs_a_name_and_a_number(capsys: pytest.CaptureFixture[str], genre: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["query", "recommend", "--genre", genre])
+    assert caught.value.code == 2
+    assert "must be NAME=NUMBER" in capsys.readouterr().err
+
+
+def test_tables_show_titles_and_ids_as_they_are(ask: Ask) -> None:
+    _, out, _ = ask("find", "[REC]")
+    assert "[REC]" in out
+    _, out, _ = ask("find", "long id")
+    assert out.count("x") == 60  # over several lines, but whole
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_the_headline_says_what_the_answer_is_from(ask: Ask, recommender: Recommender) -> None:
+    _, out, _ = ask("recommend")
+    assert out.startswith(f"generation {recommender.generation.id}; cold start: ")
+
+
+def test_no_server_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", "find", "heat", "--address", "127.0.0.1:1"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: a server must answer at 127.0.0.1:1, got none; ")
+    assert printed.err.count("\n") == 1
+
+
+def test_no_generation_is_said(serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    with serve(Current()) as running:
+        assert main(["query", "find", "heat", "--address", running.address]) == 1
+    assert capsys.readouterr().err.startswith("error: no generation is loaded yet; ")
+
+
+def test_the_program_runs_from_the_command_line(running: SimpleNamespace) -> None:
+    words = ["query", "find", "matrix", "--address", running.address]
+    command = [sys.executable, "-m", "deepmoviematch.server", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Matrix, The" in done.stdout
+    assert "\x1b" not in done.stdout

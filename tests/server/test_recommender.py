@@ -1,0 +1,104 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.tables import Floats
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.server.recommender import Origin, Recommender, Taste
+
+ITEMS, GENRES = 25, 5
+
+rows = st.integers(0, ITEMS - 1)
+stars = st.floats(0.5, 5, width=32)
+tastes = st.builds(
+    Taste,
+    limit=st.integers(1, ITEMS + 5),
+    preferences=st.dictionaries(st.integers(0, GENRES - 1), stars, max_size=GENRES),
+    history=st.dictionaries(rows, stars, max_size=8),
+    excluded=st.frozensets(rows, max_size=ITEMS),
+)
+
+
+def true_scores(generation: Generation, taste: Taste) -> Floats:
+    users = UserBatch.of(GENRES, [taste.preferences], [taste.history])
+    if not users.has_features[0]:
+        return generation.popularity
+    scores: Floats = generation.index.vectors() @ generation.user_tower.embed(users)[0]
+    return scores
+
+
+@given(taste=tastes)
+def test_recommend_returns_the_best_of_what_is_not_excluded(recommender: Recommender, taste: Taste) -> None:
+    [answer] = recommender.recommend([taste])
+    scores = true_scores(recommender.generation, taste)
+    left = [row for row in range(ITEMS) if row not in taste.excluded]
+    best = sorted(scores[left], reverse=True)[: taste.limit]
+    assert len(set(answer.rows)) == len(answer.rows)
+    assert not taste.excluded & set(answer.rows)
+    assert answer.scores == pytest.approx(best, abs=1e-5)
+    assert scores[list(answer.rows)] == pytest.approx(answer.scores, abs=1e-5)
+    assert answer.filtered_out == len(taste.excluded)
+    assert answer.exhausted == (len(answer.rows) == len(left))
+
+
+@given(batch=st.lists(tastes, max_size=6))
+def test_recommend_answers_a_batch_like_its_users_one_by_one(
+    recommender: Recommender, batch: list[Taste]
+) -> None:
+    together = recommender.recommend(batch)
+    assert len(together) == len(batch)
+    for taste, answer in zip(batch, together, strict=True):
+        [alone] = recommender.recommend([taste])
+        assert answer.scores == pytest.approx(alone.scores, abs=1e-5)
+        assert (answer.origin, answer.exhausted) == (alone.origin, alone.exhausted)
+
+
+def test_recommend_falls_back_to_popular_items(recommender: Recommender) -> None:
+    popular = recommender.generation.popular
+    [answer] = recommender.recommend([Taste(limit=3, excluded=frozenset({int(popular[1])}))])
+    assert answer.origin is Origin.POPULARITY
+    assert answer.rows == [popular[0], popular[2], popular[3]]
+    assert answer.scores == recommender.generation.popularity[answer.rows].tolist()
+
+
+@given(row=rows, limit=st.integers(1, ITEMS + 5), excluded=st.frozensets(rows, max_size=ITEMS))
+def test_similar_ranks_by_the_cosine_of_directions_and_leaves_the_item_out(
+    recommender: Recommender, row: int, limit: int, excluded: frozenset[int]
+) -> None:
+    answer = recommender.similar(row, limit, excluded)
+    cosines = recommender.generation.directions @ recommender.generation.directions[row]
+    left = [other for other in range(ITEMS) if other not in excluded | {row}]
+    assert answer.scores == pytest.approx(sorted(cosines[left], reverse=True)[:limit], abs=1e-5)
+    assert set(answer.rows) <= set(left)
+    assert answer.filtered_out == len(excluded - {row})
+    assert answer.exhausted == (len(answer.rows) == len(left))
+
+
+def test_genre_columns_are_found_without_regard_to_case(recommender: Recommender) -> None:
+    assert recommender.genre_columns("sci-FI") == (4,)
+    assert recommender.genre_columns("western") == ()
+
+
+def test_genre_columns_prefer_the_very_spelling_where_case_tells_genres_apart(
+    tmp_path: Path, publish: Callable[..., Generation], recommender: Recommender
+) -> None:
+    names = ("comedy", "Comedy", "Action", "Horror", "Sci-Fi")
+    twins = replace(recommender.generation.catalogue, genre_names=names)
+    found = Recommender(publish(tmp_path / "store", twins)).genre_columns
+    assert (found("comedy"), found("Comedy"), found("COMEDY")) == ((0,), (1,), (0, 1))
+
+
+def test_recommend_serves_a_catalogue_without_genres(
+    tmp_path: Path, publish: Callable[..., Generation], catalogues: SimpleNamespace
+) -> None:
+    recommender = Recommender(publish(tmp_path / "store", catalogues.books()))
+    [answer] = recommender.recommend([Taste(limit=4, history={2: 5.0}, excluded=frozenset({2}))])
+    assert answer.origin is Origin.RETRIEVAL
+    assert len(answer.rows) == 4
+    assert np.all(np.diff(answer.scores) <= 0)

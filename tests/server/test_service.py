@@ -1,0 +1,346 @@
+"""Requests over a real socket: what the contract promises."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from hypothesis import given, strategies as st
+
+from deepmoviematch.server.recommender import Recommender
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+NAN, INF = float("nan"), float("inf")
+
+LONG = "x" * 257
+
+Outcome: TypeAlias = Callable[..., SimpleNamespace]
+
+
+def user(**fields: Any) -> pb.RecommendRequest:
+    return pb.RecommendRequest(user=pb.UserFeatures(**fields))
+
+
+def seen(*items: str, **fields: Any) -> pb.RecommendRequest:
+    history = [pb.Interaction(item_id=item) for item in items]
+    return pb.RecommendRequest(user=pb.UserFeatures(history=history), **fields)
+
+
+def rated(*ratings: float) -> pb.RecommendRequest:
+    return user(history=[pb.Interaction(item_id="6", rating=rating) for rating in ratings])
+
+
+def ids(response: Any) -> list[str]:
+    return [item.item_id for item in response.results]
+
+
+def method_for(running: SimpleNamespace, request: Message) -> Any:
+    methods = {
+        pb.RecommendRequest: running.stub.Recommend,
+        pb.BatchRecommendRequest: running.stub.BatchRecommend,
+        pb.SimilarItemsRequest: running.stub.SimilarItems,
+        pb.FindItemsRequest: running.stub.FindItems,
+    }
+    return methods[type(request)]
+
+
+def details(status: Any, kind: type[Any]) -> Any:
+    [found] = [detail for detail in status.details if detail.Is(kind.DESCRIPTOR)]
+    message = kind()
+    found.Unpack(message)
+    return message
+
+
+def fields(status: Any) -> list[str]:
+    return [each.field for each in details(status, error_details_pb2.BadRequest).field_violations]
+
+
+REFUSALS: dict[str, tuple[Message, list[str]]] = {
+    "negative page size": (pb.RecommendRequest(page_size=-1), ["page_size"]),
+    "unknown genre": (user(genre_preferences={"Westernn": 3}), ['user.genre_preferences["Westernn"]']),
+    "empty genre": (user(genre_preferences={"": 3}), ['user.genre_preferences[""]']),
+    "genre given twice": (
+        user(genre_preferences={"comedy": 3, "Comedy": 3}),
+        ['user.genre_preferences["comedy"]'],
+    ),
+    "too few stars": (user(genre_preferences={"Comedy": 0.4}), ['user.genre_preferences["Comedy"]']),
+    "too many stars": (user(genre_preferences={"Comedy": 5.5}), ['user.genre_preferences["Comedy"]']),
+    "no number of stars": (user(genre_preferences={"Comedy": NAN}), ['user.genre_preferences["Comedy"]']),
+    "endless stars": (user(genre_preferences={"Comedy": INF}), ['user.genre_preferences["Comedy"]']),
+    "two genres at fault": (
+        user(genre_preferences={"Comedy": 9, "Westernn": 3, "Horror": 3}),
+        ['user.genre_preferences["Comedy"]', 'user.genre_preferences["Westernn"]'],
+    ),
+    "too many genres": (
+        user(genre_preferences={str(number): 3 for number in range(1001)}),
+        ["user.genre_preferences"],
+    ),
+    "rating below the scale": (rated(3, 0.4), ["user.history[1].rating"]),
+    "rating above the scale": (rated(5.1), ["user.history[0].rating"]),
+    "no number of a rating": (rated(NAN), ["user.history[0].rating"]),
+    "endless rating": (rated(-INF), ["user.history[0].rating"]),
+    "empty item id": (seen("6", ""), ["user.history[1].item_id"]),
+    "long item id": (seen(LONG), ["user.history[0].item_id"]),
+    "long item id in bytes": (seen("é" * 129), ["user.history[0].item_id"]),
+    "too much history": (seen(*["6"] * 10_001), ["user.history"]),
+    "long user id": (user(user_id=LONG), ["user.user_id"]),
+    "empty exclusion": (pb.RecommendRequest(exclude_item_ids=[""]), ["exclude_item_ids[0]"]),
+    "too many exclusions": (pb.RecommendRequest(exclude_item_ids=["6"] * 10_001), ["exclude_item_ids"]),
+    "everything at once": (
+        pb.RecommendRequest(
+            user=pb.UserFeatures(
+                user_id=LONG, genre_preferences={"Noir": 7}, history=[pb.Interaction(item_id="", rating=9)]
+            ),
+            page_size=-5,
+            exclude_item_ids=["6", LONG],
+        ),
+        [
+            "page_size",
+            'user.genre_preferences["Noir"]',
+            'user.genre_preferences["Noir"]',
+            "user.user_id",
+            "user.history[0].item_id",
+            "user.history[0].rating",
+            "exclude_item_ids[1]",
+        ],
+    ),
+    "empty batch": (pb.BatchRecommendRequest(), ["requests"]),
+    "large batch": (pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 257), ["requests"]),
+    "heavy batch": (pb.BatchRecommendRequest(requests=[seen(*["6"] * 10_000)] * 11), ["requests"]),
+    "similar to nothing": (pb.SimilarItemsRequest(), ["item_id"]),
+    "similar to a long id": (pb.SimilarItemsRequest(item_id=LONG, page_size=-1), ["page_size", "item_id"]),
+    "similar, empty exclusion": (
+        pb.SimilarItemsRequest(item_id="6", exclude_item_ids=["7", ""]),
+        ["exclude_item_ids[1]"],
+    ),
+    "no title": (pb.FindItemsRequest(), ["title"]),
+    "long title": (pb.FindItemsRequest(title="x" * 1001, page_size=-1), ["page_size", "title"]),
+}
+
+
+@pytest.mark.parametrize(("request_", "expected"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_request_that_breaks_the_contract_is_told_every_field(
+    running: SimpleNamespace, outcome: Outcome, request_: Message, expected: list[str]
+) -> None:
+    ended = outcome(method_for(running, request_), request_)
+    assert ended.code == "INVALID_ARGUMENT"
+    assert fields(ended.status) == expected
+    info = details(ended.status, error_details_pb2.ErrorInfo)
+    assert (info.reason, info.domain) == ("INVALID_REQUEST", "deepmoviematch")
+
+
+def test_a_refusal_names_rule_value_and_cure(running: SimpleNamespace, outcome: Outcome) -> None:
+    ended = outcome(running.stub.Recommend, user(genre_preferences={"Westernn": 3}))
+    assert ended.status.message == (
+        'user.genre_preferences["Westernn"] must be a genre of the catalogue, got "Westernn"; '
+        "the genres are Action, Animation, Comedy, Horror, Sci-Fi"
+    )
+
+
+def test_thousands_of_violations_fit_into_the_trailers(running: SimpleNamespace, outcome: Outcome) -> None:
+    wild = {"😀" * 100 + str(number): 9 for number in range(1000)}
+    ended = outcome(running.stub.Recommend, user(genre_preferences=wild))
+    assert ended.code == "INVALID_ARGUMENT"
+    request = details(ended.status, error_details_pb2.BadRequest)
+    shown = len(request.field_violations) - 1
+    assert shown > 5
+    assert request.field_violations[-1].description == f"and {2000 - shown} more; cure these to see them"
+
+
+def test_an_unknown_item_is_not_found(running: SimpleNamespace, outcome: Outcome) -> None:
+    ended = outcome(running.stub.SimilarItems, pb.SimilarItemsRequest(item_id="none such"))
+    assert ended.code == "NOT_FOUND"
+    assert details(ended.status, error_details_pb2.ErrorInfo).reason == "ITEM_NOT_FOUND"
+    assert details(ended.status, error_details_pb2.ResourceInfo).resource_name == "none such"
+
+
+def test_results_carry_what_the_catalogue_knows(running: SimpleNamespace) -> None:
+    [item] = running.stub.FindItems(pb.FindItemsRequest(title="The Matrix")).results
+    assert item == pb.Recommendation(
+        item_id="2571",
+        score=1,
+        rank=1,
+        title="Matrix, The",
+        year=1999,
+        genres=["Action", "Sci-Fi"],
+        source=pb.SOURCE_LOOKUP,
+    )
+
+
+def test_recommend_says_how_the_answer_came_about(running: SimpleNamespace, recommender: Recommender) -> None:
+    response = running.stub.Recommend(seen("6", "nope", "7", page_size=3))
+    assert [item.rank for item in response.results] == [1, 2, 3]
+    assert {item.source for item in response.results} == {pb.SOURCE_RETRIEVAL}
+    assert response.metadata == pb.ResponseMetadata(
+        generation_id=recommender.generation.id, search_mode=pb.SEARCH_MODE_EXACT, filtered_out=2
+    )
+
+
+def test_a_user_without_features_gets_popular_items(
+    running: SimpleNamespace, recommender: Recommender
+) -> None:
+    catalogue = recommender.generation.catalogue
+    popular = [catalogue.item_ids[row] for row in recommender.generation.popular]
+    for request in (pb.RecommendRequest(), seen("nope"), user(user_id="somebody")):
+        response = running.stub.Recommend(request)
+        assert ids(response) == popular[:10]
+        assert response.metadata.cold_start
+        assert {item.source for item in response.results} == {pb.SOURCE_POPULARITY}
+
+
+def test_one_genre_or_one_dislike_is_no_cold_start(running: SimpleNamespace) -> None:
+    for request in (user(genre_preferences={"comedy": 5}), rated(0.5)):
+        assert not running.stub.Recommend(request).metadata.cold_start
+
+
+def test_genres_are_matched_without_regard_to_case(running: SimpleNamespace) -> None:
+    shouted, spelt = (
+        running.stub.Recommend(user(genre_preferences={name: 4.5})) for name in ("SCI-FI", "Sci-Fi")
+    )
+    assert shouted == spelt
+
+
+def test_the_last_mention_of_an_item_counts(running: SimpleNamespace) -> None:
+    assert running.stub.Recommend(rated(5, 1)) == running.stub.Recommend(rated(1))
+
+
+def test_an_item_without_a_rating_is_a_like(running: SimpleNamespace) -> None:
+    assert running.stub.Recommend(seen("6")) == running.stub.Recommend(rated(5))
+
+
+def test_missing_ids_are_named_once_in_the_order_of_the_request(running: SimpleNamespace) -> None:
+    request = seen("b", "6", "a", "b", exclude_item_ids=["c", "a", "7"])
+    response = running.stub.Recommend(request)
+    assert response.missing_item_ids == ["b", "a", "c"]
+    assert response.metadata.filtered_out == 2
+
+
+def test_the_history_comes_back_only_if_asked_for(running: SimpleNamespace) -> None:
+    request = seen("6", "7", page_size=1000)
+    assert not {"6", "7"} & set(ids(running.stub.Recommend(request)))
+    request.include_history = True
+    response = running.stub.Recommend(request)
+    assert {"6", "7"} <= set(ids(response))
+    assert response.metadata.filtered_out == 0
+
+
+def test_page_size_has_a_default_and_a_ceiling(running: SimpleNamespace) -> None:
+    assert len(running.stub.Recommend(seen("6")).results) == 10
+    everything = running.stub.Recommend(seen("6", page_size=2**31 - 1))
+    assert len(everything.results) == 24
+    assert everything.metadata.exhausted
+
+
+def test_exhaustion_is_said_exactly_when_nothing_is_left(running: SimpleNamespace) -> None:
+    for size, exhausted in ((23, False), (24, True), (25, True)):
+        response = running.stub.Recommend(seen("6", page_size=size))
+        assert response.metadata.exhausted == exhausted
+        assert len(response.results) == min(size, 24)
+
+
+def test_excluding_the_whole_catalogue_leaves_an_empty_answer(
+    running: SimpleNamespace, recommender: Recommender
+) -> None:
+    all_ids = recommender.generation.catalogue.item_ids
+    for request in (
+        pb.RecommendRequest(exclude_item_ids=all_ids),
+        pb.SimilarItemsRequest(item_id="6", exclude_item_ids=all_ids),
+    ):
+        response = method_for(running, request)(request)
+        assert not response.results
+        assert response.metadata.exhausted
+
+
+def test_similar_items_leave_the_item_and_the_exclusions_out(running: SimpleNamespace) -> None:
+    response = running.stub.SimilarItems(
+        pb.SimilarItemsRequest(item_id="6", page_size=1000, exclude_item_ids=["7", "nope", "6"])
+    )
+    assert len(response.results) == 23
+    assert not {"6", "7"} & set(ids(response))
+    assert response.missing_item_ids == ["nope"]
+    assert response.metadata.filtered_out == 1
+    assert response.metadata.exhausted
+
+
+def test_a_batch_answers_each_request_like_a_single_call(running: SimpleNamespace) -> None:
+    requests = [seen("6", page_size=4), pb.RecommendRequest(), user(genre_preferences={"comedy": 5})]
+    together = running.stub.BatchRecommend(pb.BatchRecommendRequest(requests=requests))
+    for request, response in zip(requests, together.responses, strict=True):
+        alone = running.stub.Recommend(request)
+        assert ids(response) == ids(alone)
+        assert response.metadata == alone.metadata
+        assert not response.HasField("status")
+
+
+def test_a_bad_request_in_a_batch_fails_alone(running: SimpleNamespace) -> None:
+    requests = [seen("6"), pb.RecommendRequest(page_size=-1), rated(9), seen("7")]
+    first, second, third, fourth = running.stub.BatchRecommend(
+        pb.BatchRecommendRequest(requests=requests)
+    ).responses
+    assert len(first.results) == len(fourth.results) == 10
+    assert (fields(second.status), fields(third.status)) == (["page_size"], ["user.history[0].rating"])
+    assert second.status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+def test_a_batch_may_be_bad_from_end_to_end(running: SimpleNamespace) -> None:
+    request = pb.BatchRecommendRequest(requests=[pb.RecommendRequest(page_size=-1)] * 2)
+    assert all(
+        fields(each.status) == ["page_size"] for each in running.stub.BatchRecommend(request).responses
+    )
+
+
+item_ids = st.sampled_from(["1", "50", "6", "7", "300", "m3", "nope", "", "x" * 300])
+numbers = st.sampled_from([0.0, 0.5, 3.5, 5.0, 5.5, NAN, INF, -1.0])
+requests = st.builds(
+    pb.RecommendRequest,
+    user=st.builds(
+        pb.UserFeatures,
+        genre_preferences=st.dictionaries(
+            st.sampled_from(["Comedy", "comedy", "Sci-Fi", "no"]), numbers, max_size=3
+        ),
+        history=st.lists(st.builds(pb.Interaction, item_id=item_ids, rating=st.none() | numbers), max_size=5),
+    ),
+    page_size=st.sampled_from([-1, 0, 1, 3, 30, 2**31 - 1]),
+    exclude_item_ids=st.lists(item_ids, max_size=4),
+    include_history=st.booleans(),
+)
+
+
+@given(request=requests)
+def test_any_request_is_answered_within_the_contract_or_refused(
+    running: SimpleNamespace, outcome: Outcome, request: pb.RecommendRequest
+) -> None:
+    ended = outcome(running.stub.Recommend, request)
+    if ended.code != "OK":
+        assert ended.code == "INVALID_ARGUMENT"
+        assert fields(ended.status)
+        return
+    response = ended.response
+    found, history = ids(response), {each.item_id for each in request.user.history}
+    assert len(set(found)) == len(found) <= (request.page_size or 10)
+    assert not set(request.exclude_item_ids) & set(found)
+    assert request.include_history or not history & set(found)
+    assert [item.rank for item in response.results] == list(range(1, len(found) + 1))
+    assert len(found) == (request.page_size or 10) or response.metadata.exhausted
+    scores = [item.score for item in response.results]
+    assert scores == sorted(scores, reverse=True)
+
+
+@given(batch=st.lists(requests, min_size=1, max_size=4))
+def test_a_batch_of_anything_agrees_with_single_calls(
+    running: SimpleNamespace, outcome: Outcome, batch: list[pb.RecommendRequest]
+) -> None:
+    responses = running.stub.BatchRecommend(pb.BatchRecommendRequest(requests=batch)).responses
+    for request, response in zip(batch, responses, strict=True):
+        alone = outcome(running.stub.Recommend, request)
+        if alone.code != "OK":
+            assert response.status == alone.status
+            continue
+        assert not response.HasField("status")
+        assert response.metadata == alone.response.metadata
+        assert [item.score for item in response.results] == pytest.approx(
+            [item.score for item in alone.response.results], abs=1e-5
+        )

@@ -1,0 +1,67 @@
+"""EASE, the closed-form linear recommender: a peer, a teacher and a start for the towers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, sparse
+
+from deepmoviematch.data.tables import Floats, Ints, Ratings
+
+from .errors import TrainingError
+
+LARGEST = 20_000
+"""Items that EASE is solved for at most: it holds the square of them, and time grows with the cube."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ease:
+    """Item-to-item weights B with a zero diagonal that best rebuild X as XB (Steck, 2019, eq. 8)."""
+
+    items: Ints
+    """[M] rows of the catalogue that anyone likes; all others have weight 0."""
+
+    weights: Floats
+    """[M, M]"""
+
+    @classmethod
+    def fit(cls, likes: sparse.csr_matrix, penalty: float) -> "Ease":
+        """Solve for the weights.
+
+        Args:
+            likes: [U, N] 0 or 1.
+            penalty: L2 penalty, above 0.
+
+        Raises:
+            TrainingError: If more than `LARGEST` items are liked.
+        """
+        items = np.flatnonzero(likes.getnnz(axis=0)).astype(np.int32)
+        if len(items) > LARGEST:
+            raise TrainingError(f"EASE takes at most {LARGEST} liked items, got {len(items)}")
+        liked = likes[:, items].astype(np.float32)
+        gram = (liked.T @ liked).toarray()
+        gram[np.diag_indices(len(items))] += penalty
+        inverse = linalg.cho_solve(linalg.cho_factor(gram, lower=True), np.eye(len(items), dtype=np.float32))
+        weights = inverse / -np.diag(inverse)
+        weights[np.diag_indices(len(items))] = 0
+        return cls(items=items, weights=np.ascontiguousarray(weights, dtype=np.float32))
+
+    def score(self, likes: sparse.csr_matrix) -> Floats:
+        """Scores of the whole catalogue.
+
+        Args:
+            likes: [B, N] histories.
+
+        Returns:
+            [B, N] float32, 0 for items that nobody liked.
+        """
+        scores = np.zeros(likes.shape, dtype=np.float32)
+        scores[:, self.items] = likes[:, self.items].astype(np.float32) @ self.weights
+        return scores
+
+
+def like_matrix(ratings: Ratings, items: int, *, threshold: float) -> sparse.csr_matrix:
+    """[U, N] float32 matrix with 1 where a user's rating is at least `threshold` stars."""
+    liked = ratings.stars >= threshold
+    ones = np.ones(int(liked.sum()), dtype=np.float32)
+    shape = (len(ratings.user_ids), items)
+    return sparse.csr_matrix((ones, (ratings.users[liked], ratings.items[liked])), shape=shape)

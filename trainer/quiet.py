@@ -1,0 +1,20 @@
+"""Imports TensorFlow without its greetings, which no setting of its own silences."""
+
+import os
+import sys
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow and Keras with standard error closed for as long as that takes."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nothing:
+            os.dup2(nothing.fileno(), 2)
+            import tensorflow as tf  # noqa: PLC0415 - the point of this function
+
+            tf.constant(0.0)  # the first operation greets again
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,123 @@
+"""How a user's ratings become a question for the towers: what is known, what is asked for.
+
+Symbols: `B` users of a batch, `N` items, `G` genres.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from deepmoviematch.data.features import preferences_from_lift
+from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
+
+MOST_TICKED = 5
+"""People tick a few favourite genres: one to this many."""
+
+LONGEST_SHORT = 6
+"""Likes in a short history: one to this many."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One question for every user of a batch."""
+
+    likes: Floats
+    """[B, N] 1 for a like that is known."""
+
+    others: Floats
+    """[B, N] 1 for a known rating that is not a like."""
+
+    preferences: Floats
+    """[B, G] stars, NaN where unknown."""
+
+    targets: Floats
+    """[B, N] 1 for a like to predict; never one that is known."""
+
+
+def history_view(
+    likes: Floats, rated: Floats, preferences: Floats, share: tuple[float, float], rng: np.random.Generator
+) -> View:
+    """Keep a random share of each user's ratings, between the two of `share`; ask for the other likes.
+
+    Args:
+        likes: [B, N] 1 for a like.
+        rated: [B, N] 1 for any rating.
+        preferences: [B, G] stars; three users in ten state them.
+        share: The least and the most to keep.
+        rng: Source of chance.
+    """
+    kept = rng.random(likes.shape, dtype=np.float32) < rng.uniform(*share, size=(len(likes), 1))
+    return View(
+        likes=likes * kept,
+        others=(rated - likes) * kept,
+        preferences=_stated_by(0.3, preferences, rng),
+        targets=likes * ~kept,
+    )
+
+
+def short_view(likes: Floats, preferences: Floats, rng: np.random.Generator) -> View:
+    """Keep one to `LONGEST_SHORT` likes of each user and ask for the others.
+
+    Args:
+        likes: [B, N] 1 for a like.
+        preferences: [B, G] stars; every other user states them.
+        rng: Source of chance.
+    """
+    keys = likes * (1 - rng.random(likes.shape, dtype=np.float32))  # above 0 for likes alone
+    most = min(LONGEST_SHORT, likes.shape[1])
+    best = -np.partition(-keys, most - 1, axis=1)[:, :most]
+    best = -np.sort(-best, axis=1)
+    least = np.take_along_axis(best, rng.integers(most, size=(len(likes), 1)), axis=1)
+    kept = likes * (keys >= least)
+    return View(
+        likes=kept,
+        others=np.zeros_like(likes),
+        preferences=_stated_by(0.5, preferences, rng),
+        targets=likes - kept,
+    )
+
+
+def stated_view(likes: Floats, preferences: Floats) -> View:
+    """Keep nothing but what the users state, and ask for every like."""
+    nothing = np.zeros_like(likes)
+    return View(likes=nothing, others=nothing, preferences=preferences, targets=likes)
+
+
+def genre_shares(likes: sparse.csr_matrix, genres: Flags) -> Floats:
+    """[U, G] share of each genre in each user's likes; 0 for a user without likes."""
+    counts = np.asarray(likes @ genres.astype(np.float32))
+    shares: Floats = (counts / np.maximum(likes.getnnz(axis=1), 1)[:, None]).astype(np.float32)
+    return shares
+
+
+def genre_lift(shares: Floats, base: Floats) -> Floats:
+    """[U, G] shares over the base [G], 1 where nobody likes the genre."""
+    return np.where(base > 0, shares / np.where(base > 0, base, 1), 1).astype(np.float32)
+
+
+def sample_preferences(shares: Floats, base: Floats, rng: np.random.Generator) -> Floats:
+    """What users may state: half of them their exact lift per genre, half a few favourites.
+
+    Favourites are drawn by their share, without replacement (Gumbel top-k; Kool et al., 2019).
+
+    Args:
+        shares: [B, G] share of each genre in a user's likes.
+        base: [G] the same over all users.
+        rng: Source of chance.
+
+    Returns:
+        [B, G] stars, NaN where nothing is stated.
+    """
+    exact = preferences_from_lift(genre_lift(shares, base))
+    with np.errstate(divide="ignore"):
+        keys = np.log(shares) + rng.gumbel(size=shares.shape)
+    ranks = np.argsort(np.argsort(-keys, axis=1), axis=1)
+    ticked = (ranks < rng.integers(1, MOST_TICKED + 1, size=(len(shares), 1))) & (shares > 0)
+    favourites = np.where(ticked, TOP_STARS, np.nan)
+    return np.where(rng.random((len(shares), 1)) < 0.5, exact, favourites).astype(np.float32)
+
+
+def _stated_by(share: float, preferences: Floats, rng: np.random.Generator) -> Floats:
+    states = rng.random((len(preferences), 1)) < share
+    return np.where(states, preferences, np.nan).astype(np.float32)
