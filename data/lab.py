@@ -13,6 +13,7 @@ them so; `LabRows.to_tables` gives the same data with each pair once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -210,10 +211,13 @@ class _Matrix:
 
 
 def _finite(cells: Sequence[str], names: Sequence[str], place: str) -> list[float]:
-    values = list(map(parse_number, cells))
-    if not np.isfinite(values).all():
-        column = int(np.argmin(np.isfinite(values)))
-        raise DataError(f"{place}: {names[column]} must be a finite number, got {cells[column]!r}")
+    try:
+        values = list(map(float, cells))
+    except ValueError:
+        values = list(map(parse_number, cells))
+    for name, cell, value in zip(names, cells, values, strict=True):
+        if not isfinite(value):
+            raise DataError(f"{place}: {name} must be a finite number, got {cell!r}")
     return values
 
 

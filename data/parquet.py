@@ -62,7 +62,7 @@ class ParquetSheet:
         self._gate = gate
         try:
             schema = parquet.read_schema(path)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.name}: the file must be Parquet, got {error!s:.80}") from error
         self.columns = pick_columns(self.name, schema.names, list(required), list(optional))
         kinds = {**required, **optional}

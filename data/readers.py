@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import pyarrow as pa
+
 from .canonical import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
 from .cells import parse_genres, parse_title
 from .errors import DataError
@@ -57,7 +59,7 @@ def read(folder: Path, *, lenient: bool = False) -> Dataset:
     gate = Gate(lenient=lenient)
     try:
         catalogue, ratings = _read_form(folder, gate)
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise DataError(f"{folder}: the data must be readable, got {error}") from error
     return Dataset(folder.resolve().name, catalogue, ratings, dropped=gate.dropped)
 

@@ -191,4 +191,6 @@ def _unpack(archive: Path, members: tuple[str, ...], folder: Path) -> None:
                 with files.open(member) as packed, (folder / Path(member).name).open("wb") as file:
                     shutil.copyfileobj(packed, file)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise FetchError(f"{archive.name} must be a zip archive with {members}, got {error}") from error
+        raise FetchError(
+            f"{archive.name} must be a zip archive with {' and '.join(members)}, got {error}"
+        ) from error

@@ -34,16 +34,16 @@ def build(run: Path, store: Store) -> Generation:
         GenerationError: If the run or what was made of it fails a check.
         StoreError: If the disk refuses a step.
     """
-    files, description = bundle(Run.load(run))
+    loaded = Run.load(run)
+    try:
+        files, description = bundle(loaded)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise GenerationError(f"{run}: the parts of a run must fit each other, got {error!r}") from error
     return store.publish(files, description)
 
 
 def bundle(run: Run) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Make the files of a generation out of `run`, and the description for its manifest.
-
-    Raises:
-        GenerationError: If the parts of the run do not fit each other.
-    """
+    """Make the files of a generation out of `run`, and the description for its manifest."""
     users, items = user_tower(run.user_tower), item_tower(run.item_tower)
     if users.dim != items.dim:
         raise GenerationError(f"both towers must be as wide, got {users.dim} and {items.dim}")

@@ -5,7 +5,8 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from .generation import Generation
 
@@ -35,16 +36,21 @@ def print_manifest(manifest: Mapping[str, Any], *, current: bool) -> None:
 
 def print_list(rows: list[dict[str, Any]]) -> None:
     """List generations, oldest first; the current one is marked and damage named."""
-    table = Table("", "id", "created", "dataset", "recipe", "items", "size", box=box.SIMPLE_HEAD)
+    table = Table("", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for name in ("id", "created"):
+        table.add_column(name, no_wrap=True)
+    for name in ("dataset", "recipe"):
+        table.add_column(name, overflow="fold")
+    for name in ("items", "size"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         mark = "[green]*[/]" if row["current"] else ""
         if row["damage"]:
             table.add_row(mark, row["id"], "[red]damaged[/]")
         else:
-            size = _bytes(row["bytes"])
-            table.add_row(
-                mark, row["id"], row["created"], row["dataset"], row["recipe"], f"{row['items']:,}", size
-            )
+            created = row["created"][:16].replace("T", " ")
+            names = map(escape, (row["id"], created, row["dataset"], row["recipe"]))
+            table.add_row(mark, *names, f"{row['items']:,}", _bytes(row["bytes"]))
     console = Console()
     console.print(table)
     for row in rows:
@@ -67,9 +73,10 @@ def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _print_pairs(rows: Mapping[str, str], title: str) -> None:
-    table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE_HEAD)
+    table = Table("", Column(overflow="fold"), show_header=False, box=box.SIMPLE_HEAD)
+    table.title, table.title_justify = title, "left"
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(escape(name), escape(value))
     Console(highlight=False).print(table)
 
 

@@ -62,7 +62,8 @@ def user_tower(weights: Weights) -> UserTower:
     Raises:
         GenerationError: If the kind is unknown, or an array is missing or misshapen.
     """
-    return _built(weights, {"genres": GenreUserTower, "taste": TasteUserTower})
+    tower: UserTower = _built(weights, {"genres": GenreUserTower, "taste": TasteUserTower})
+    return tower
 
 
 def item_tower(weights: Weights) -> ItemTower:
@@ -71,7 +72,8 @@ def item_tower(weights: Weights) -> ItemTower:
     Raises:
         GenerationError: If the kind is unknown, or an array is missing or misshapen.
     """
-    return _built(weights, {"content": ContentItemTower, "identity": IdentityItemTower})
+    tower: ItemTower = _built(weights, {"content": ContentItemTower, "identity": IdentityItemTower})
+    return tower
 
 
 def _built(weights: Weights, kinds: dict[str, Callable[[Weights], Any]]) -> Any:
@@ -270,7 +272,8 @@ def _bag(table: Floats, users: UserBatch, chosen: Flags) -> tuple[Floats, Ints]:
     counts = np.bincount(owners, minlength=len(users)).astype(np.int32)
     sums = np.zeros((len(users), table.shape[1]), dtype=np.float32)
     np.add.at(sums, owners, table[users.items[chosen]])
-    return sums / np.sqrt(np.maximum(counts, 1), dtype=np.float32)[:, None], counts
+    roots: Floats = np.sqrt(np.maximum(counts, 1), dtype=np.float32)
+    return sums / roots[:, None], counts
 
 
 def _check_rows(table: Floats, catalogue: Catalogue) -> None:

@@ -19,8 +19,8 @@ from deepmoviematch.data.tables import Flags, Floats, Times
 
 from .errors import GenerationError
 
-# With BLAS, which FAISS takes from 20 queries on, a batch would not get the bits that
-# its queries get alone, nor two equal vectors the same score.
+# Never BLAS, which some versions of FAISS use for batches: a query would get other bits in a
+# batch than alone, and equal vectors other scores.
 faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
 
 

@@ -1,5 +1,6 @@
 """Runs the command line; what the user can cure is one line on standard error and exit status 1."""
 
+import io
 import os
 import sys
 from argparse import Namespace
@@ -13,12 +14,12 @@ from .arguments import parser
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line (`words`, or the process's own) and return the exit status."""
     arguments = parser().parse_args(words)
-    # Requests run on threads of our own, and what gRPC has to say comes as our errors.
-    for name, value in (("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1"), ("GRPC_VERBOSITY", "NONE")):
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it has to say comes as our errors
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack a title's letters
     try:
         _COMMANDS[arguments.command](arguments)
-    except MovieMatchError as error:
+    except (MovieMatchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -30,6 +31,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: Namespace) -> None:
+    # Requests run on threads of our own; libraries that start more only get in their way.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     from . import logs, process  # noqa: PLC0415
 
     logs.configure(arguments.log_level, arguments.log_format)

@@ -31,7 +31,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         "--port", type=_port, default=DEFAULT_PORT, help="default: %(default)s; 0 takes a free one"
     )
     command.add_argument(
-        "--port-file", type=Path, metavar="PATH", help="write the port to this file once it answers"
+        "--port-file", type=Path, metavar="PATH", help="write the port to this file once the server listens"
     )
     command.add_argument(
         "--threads", type=_count, default=8, help="requests worked on at once (default: %(default)s)"

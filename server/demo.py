@@ -5,6 +5,7 @@ name films that most people know, or whatever is popular where those are missing
 """
 
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,11 +39,12 @@ def run(store: Path) -> None:
     """Show the three questions and their answers.
 
     Raises:
+        StoreError: If there is no current generation.
+        GenerationError: If it fails a check.
         ServeError: If the server does not start.
         QueryError: If it does not answer.
     """
-    if Store(store).current() is None:
-        raise ServeError(f"the store must hold a generation, got none in {store}; build one (make index)")
+    Store(store).load()  # says what is wrong with it sooner and better than a server that waits
     with _serving(store) as address:
         with connected(address) as client:
             asked = questions(client)
@@ -105,6 +107,8 @@ def _serving(store: Path) -> Iterator[str]:
         command = [sys.executable, "-m", "deepmoviematch.server", "serve", "--store", str(store)]
         command += ["--port", "0", "--port-file", str(port_file), "--log-level", "error"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:  # noqa: S603 - our own program
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda caught, _: sys.exit(128 + caught))  # by way of `finally`
             try:
                 address = f"127.0.0.1:{_port(server, port_file)}"
                 _wait_until_serving(address)

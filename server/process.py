@@ -47,7 +47,7 @@ class ServeOptions:
     """0 takes a free one."""
 
     port_file: Path | None = None
-    """Where to write the port once calls are answered."""
+    """Where to write the port once the server listens."""
 
     threads: int = 8
     """Requests that are worked on at once."""
@@ -131,6 +131,7 @@ def serve(options: ServeOptions) -> None:
     current = Current()
     wiring = create_server(current, host=options.host, port=options.port, threads=options.threads)
     follower = Follower(options.store, current, on_ready=wiring.health.serve)
+    follower.poll()  # a generation that is there already answers the first call
     wiring.server.start()
     follower.start()
     _announce(options, wiring.port)

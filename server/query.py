@@ -31,7 +31,6 @@ def run(arguments: Namespace) -> None:
             response,
             preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
-            ensure_ascii=False,
         )
         print(text)
     else:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -135,10 +136,10 @@ def _save(task: Task, checkpoint: Path, fingerprint: str, rows: list[dict[str, f
 
 def _restore(task: Task, checkpoint: Path, fingerprint: str) -> list[dict[str, float]]:
     try:
-        with np.load(checkpoint, allow_pickle=False) as saved:
+        with np.load(io.BytesIO(checkpoint.read_bytes()), allow_pickle=False) as saved:
             about = json.loads(str(saved["about"]))
             state = [saved[f"v{i}"] for i in range(len(_state(task)))]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(
             f"{checkpoint}: a checkpoint must be whole, got {error}; start without --resume"
         ) from error

@@ -56,7 +56,8 @@ class CommonRecipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting as plain values, `family` first, for `recipe_of`."""
-        return {"family": self.family} | asdict(self) | {"hidden": list(self.hidden)}
+        settings = {"family": self.family} | asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,10 +24,11 @@ from deepmoviematch.data.features import (
     preference_signal,
     year_statistics,
 )
-from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ratings
+from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ratings
 from deepmoviematch.data.weights import Weights
 
 from .ease import Ease, like_matrix
+from .errors import TrainingError
 from .losses import distillation_loss, masked_log_softmax, softmax_loss
 from .recipe import RetrievalRecipe
 from .towers import dense_arrays, identity_item_tower, taste_user_tower
@@ -126,10 +127,15 @@ class RetrievalTask:
         self._likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)  # [U, N]
         self._rated = like_matrix(ratings, len(catalogue), threshold=-np.inf)
         self._users = np.flatnonzero(self._likes.getnnz(axis=1))
+        if len(self._users) == 0:
+            raise TrainingError(
+                f"training needs likes, ratings of {LIKE_STARS:g} of {TOP_STARS:g} stars or more, "
+                f"got none among {len(ratings)} ratings of {ratings.scale.low:g} to {ratings.scale.top:g}"
+            )
         self._shares = genre_shares(self._likes, catalogue.genres)  # [U, G]
-        self._base = self._shares[self._users].mean(axis=0) if len(self._users) else self._shares[0]
+        self._base = self._shares[self._users].mean(axis=0)
         towers.has_id = (np.bincount(ratings.items, minlength=len(catalogue)) > 0).astype(np.float32)
-        self._teacher = Ease.fit(self._likes, recipe.ease_penalty)
+        self.teacher = Ease.fit(self._likes, recipe.ease_penalty)
         temperature = self._start()
 
         self._log_temperature = keras.Variable(np.log(temperature), dtype="float32", name="log_temperature")
@@ -140,7 +146,7 @@ class RetrievalTask:
             self._log_temperature,
         ]
         steps = recipe.epochs * -(-len(self._users) // recipe.batch_size)
-        schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, max(steps, 1))
+        schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
         self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
 
     def _start(self) -> float:
@@ -149,15 +155,14 @@ class RetrievalTask:
         With Q the first right singular vectors of X B, the ids are 3 Q and the user's
         table is 20 B Q, so that a bag's product with the items is about 60 X B Q Q^T.
         """
-        teacher, recipe = self._teacher, self._recipe
+        teacher, recipe = self.teacher, self._recipe
         rebuilt = self._likes[self._users][:, teacher.items] @ teacher.weights  # [U, M]
         rank = min(recipe.embedding_dim, *rebuilt.shape)
         ids = np.zeros((self._likes.shape[1], recipe.embedding_dim), dtype=np.float32)
         likes = np.zeros_like(ids)
-        if rank > 0:
-            factors = randomized_svd(rebuilt, rank, random_state=recipe.seed)[2].T  # [M, rank]
-            ids[teacher.items, :rank] = 3 * factors
-            likes[teacher.items, :rank] = 20 * (teacher.weights @ factors)
+        factors = randomized_svd(rebuilt, rank, random_state=recipe.seed)[2].T  # [M, rank]
+        ids[teacher.items, :rank] = 3 * factors
+        likes[teacher.items, :rank] = 20 * (teacher.weights @ factors)
         self._towers.item.get_layer("ids").set_weights([ids])
         self._towers.user.get_layer("likes").set_weights([likes])
         bags = self._likes[self._users] @ likes
@@ -193,7 +198,7 @@ class RetrievalTask:
             *self._towers.user_inputs(kept, others, preferences),
             1 - kept - others,
             targets,
-            self._teacher.score(sparse.csr_matrix(kept)),
+            self.teacher.score(sparse.csr_matrix(kept)),
             (recipe.distillation * (kept.sum(axis=1) > 0)).astype(np.float32),
             np.concatenate(scale),
             (self._towers.has_id * keeps_id).astype(np.float32),

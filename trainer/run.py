@@ -15,6 +15,7 @@ import importlib.metadata
 import io
 import json
 import platform
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,12 +70,15 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
     """Replace the run in `folder`; it counts as absent until the new manifest is written."""
     manifest = folder / "manifest.json"
     manifest.unlink(missing_ok=True)
-    for name, contents in _files(fitted, recipe, dataset).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(contents)
-    fitted.towers.user.save(folder / "user_tower.keras")
-    fitted.towers.item.save(folder / "item_tower.keras")
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for side in ("user_tower", "item_tower"):  # towers of another family have other files
+        shutil.rmtree(folder / side, ignore_errors=True)
+        (folder / side).mkdir(parents=True)
+    contents = _files(fitted, recipe, dataset)
+    for name, part in contents.items():
+        (folder / name).write_bytes(part)
+    models = {"user_tower.keras": fitted.towers.user, "item_tower.keras": fitted.towers.item}
+    for name, model in models.items():
+        model.save(folder / name)
     about = {
         "format": FORMAT,
         "kind": "run",
@@ -87,11 +91,11 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
         "libraries": libraries(),
         "metrics": fitted.metrics,
         "scale": {"low": dataset.ratings.scale.low, "top": dataset.ratings.scale.top},
-        "files": {path.relative_to(folder).as_posix(): _sha256(path) for path in paths},
+        "files": {name: _sha256(folder / name) for name in sorted(contents | models)},
     }
-    part = manifest.with_suffix(".part")
-    part.write_text(_json(about), encoding="utf-8")
-    part.replace(manifest)
+    unfinished = manifest.with_suffix(".part")
+    unfinished.write_text(_json(about), encoding="utf-8")
+    unfinished.replace(manifest)
 
 
 def libraries() -> dict[str, str]:

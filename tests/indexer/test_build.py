@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,6 +69,20 @@ def test_towers_of_two_widths_are_refused(run: Path) -> None:
             users[name] = array[..., :-1]
     with pytest.raises(GenerationError, match=r"both towers must be as wide, got [45] and [56]"):
         bundle(loaded)
+
+
+def test_a_sample_user_of_another_catalogue_is_refused(new_run: Callable[[], Path], store: Store) -> None:
+    folder = new_run()
+    manifest, reference = folder / "manifest.json", folder / "reference.json"
+    digest = hashlib.sha256(reference.read_bytes()).hexdigest()
+    reference.write_text(reference.read_text().replace("[13, 4.0]", "[14, 4.0]"))
+    edited = hashlib.sha256(reference.read_bytes()).hexdigest()
+    manifest.write_text(manifest.read_text().replace(digest, edited))
+    with pytest.raises(
+        GenerationError, match=f"{folder}: the parts of a run must fit each other, got IndexErr"
+    ):
+        build(folder, store)
+    assert store.current() is None
 
 
 def test_recall_is_the_share_of_the_true_best_that_is_found() -> None:

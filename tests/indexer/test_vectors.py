@@ -64,6 +64,15 @@ def test_it_returns_the_lowest_of_the_rows_that_tie_at_the_cut(
     assert hits.rows[0, : len(best)].tolist() == best[:k]
 
 
+@pytest.mark.parametrize("k", [99, 100, 150, 500])
+def test_it_breaks_ties_by_row_however_many_are_wanted(backend: Backend, k: int) -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(10):
+        vectors = rng.integers(-1, 2, size=(2000, 3)).astype(np.float32)
+        query = rng.integers(-2, 3, size=(1, 3)).astype(np.float32)
+        assert backend(vectors).search(query, k).rows.tolist() == brute_force(vectors, query, k)
+
+
 def test_equal_vectors_score_equally_wherever_they_are(backend: Backend) -> None:
     rng = np.random.default_rng(2)
     for dim in (1, 2, 3, 4, 8, 16, 33, 65):
@@ -75,7 +84,7 @@ def test_equal_vectors_score_equally_wherever_they_are(backend: Backend) -> None
 
 def test_a_batch_gets_the_bits_that_its_queries_get_alone(backend: Backend) -> None:
     rng = np.random.default_rng(3)
-    index, queries = backend(unit(rng, 500, 33)), unit(rng, 70, 33)
+    index, queries = backend(unit(rng, 10_001, 17)), unit(rng, 70, 17)
     together = index.search(queries, 20)
     for row, query in enumerate(queries):
         alone = index.search(query[None], 20)

@@ -1,3 +1,7 @@
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,13 +66,25 @@ def test_the_demo_shows_three_tables_and_leaves_nothing_running(
 
 def test_the_demo_needs_a_generation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--store", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith("error: the store must hold a generation, got none in ")
+    assert "must hold a current generation, got none" in capsys.readouterr().err
 
 
-def test_the_demo_says_why_its_server_does_not_start(
-    store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], publish: Callable[..., Any]
+def test_the_demo_says_what_is_wrong_with_the_generation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], publish: Callable[..., Any]
 ) -> None:
-    generation = publish(tmp_path / "store")
-    (tmp_path / "store" / "generations" / generation.id / "popularity.npy").unlink()
-    assert main(["demo", "--store", str(tmp_path / "store")]) == 1
-    assert "popularity.npy" in capfd.readouterr().err
+    generation = publish(tmp_path)
+    (tmp_path / "generations" / generation.id / "popularity.npy").unlink()
+    assert main(["demo", "--store", str(tmp_path)]) == 1
+    assert "popularity.npy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_leaves_nothing_running_when_it_is_stopped(store: Path, number: int) -> None:
+    command = [sys.executable, "-m", "deepmoviematch.server", "demo", "--store", str(store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as demo:
+        assert demo.stdout is not None
+        demo.stdout.readline()
+        os.killpg(demo.pid, signal.SIGINT) if number == signal.SIGINT else demo.terminate()
+        assert demo.wait(30) in {130, 143}
+    with pytest.raises(ProcessLookupError):
+        os.killpg(demo.pid, 0)

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.current import Current
 from deepmoviematch.server.errors import ServeError
-from deepmoviematch.server.process import create_server
+from deepmoviematch.server.process import ServeOptions, create_server, serve as serve_process
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
 SERVICE = "deepmoviematch.v1.RecommenderService"
@@ -111,11 +111,9 @@ def test_a_second_server_on_the_port_is_refused(running: SimpleNamespace) -> Non
         create_server(Current(), port=running.wiring.port)
 
 
-def test_serve_refuses_a_store_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["serve", "--store", str(tmp_path / "none"), "--port", "0"]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: the store must be a folder, got ")
-    assert error.count("\n") == 1
+def test_serve_refuses_a_store_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match="the store must be a folder, got "):
+        serve_process(ServeOptions(store=tmp_path / "none", port=0))
 
 
 @pytest.mark.parametrize(

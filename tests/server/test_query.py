@@ -1,6 +1,7 @@
 """The client for people, against a real server."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,6 +132,15 @@ def test_tables_show_titles_and_ids_as_they_are(ask: Ask) -> None:
 def test_the_headline_says_what_the_answer_is_from(ask: Ask, recommender: Recommender) -> None:
     _, out, _ = ask("recommend")
     assert out.startswith(f"generation {recommender.generation.id}; cold start: ")
+
+
+def test_a_terminal_without_accents_gets_the_rest(running: SimpleNamespace) -> None:
+    words = ["query", "find", "amelie", "--address", running.address]
+    command = [sys.executable, "-m", "deepmoviematch.server", *words]
+    plain = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=plain)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Am?lie" in done.stdout
 
 
 def test_no_server_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,100 @@
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from deepmoviematch.data.describe import Bar, GenreSummary, describe, show
+from deepmoviematch.data.readers import read
+from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
+
+Writer = Callable[..., Path]
+
+
+def test_description_counts_what_is_there(canonical: Writer) -> None:
+    found = describe(read(canonical()))
+    assert (found.users, found.items, found.rated_items, found.ratings) == (2, 4, 3, 4)
+    assert found.density == 0.5
+    assert found.ratings_per_user == {"least": 2, "a quarter": 2, "half": 2, "three quarters": 2, "most": 2}
+    assert found.ratings_per_item == {"least": 1, "a quarter": 1, "half": 1, "three quarters": 2, "most": 2}
+    assert (found.first_year, found.last_year, found.unknown_years) == (1994, 2001, 1)
+    assert found.items_without_genre == 1
+    assert found.mean_rating == 3.25
+    assert found.histogram == [Bar(0.5, 0.5, 1), Bar(3.5, 3.5, 1), Bar(4, 4, 1), Bar(5, 5, 1)]
+    assert (found.first_rating, found.last_rating) == (
+        "2000-07-30T18:43:20+00:00",
+        "2000-07-30T18:48:20+00:00",
+    )
+
+
+def test_genres_have_their_mean_rating(canonical: Writer) -> None:
+    ratings = "userId,movieId,rating\na,1,4\nb,1,3\na,7,0.5\n"
+    assert describe(read(canonical(ratings=ratings))).genres == [
+        GenreSummary("Animation", 1, 2, 3.5),
+        GenreSummary("Comedy", 2, 3, 2.5),
+        GenreSummary("Drama", 1, 0, None),
+        GenreSummary("Romance", 1, 1, 0.5),
+    ]
+
+
+def bare(stars: list[float]) -> Dataset:
+    """One user; no genres, years or times."""
+    ids = tuple(map(str, range(len(stars))))
+    return Dataset(
+        "bare [bold]",
+        Catalogue(ids, ids, np.zeros(len(ids), dtype=np.int32), (), np.zeros((len(ids), 0), dtype=np.bool_)),
+        Ratings(
+            ("a",),
+            np.zeros(len(ids), dtype=np.int32),
+            np.arange(len(ids), dtype=np.int32),
+            np.array(stars, dtype=np.float32),
+            None,
+        ),
+        dropped=("ratings.csv: 2 rows dropped: a [rule]",),
+    )
+
+
+def test_scale_of_many_values_is_shown_in_ten_ranges() -> None:
+    found = describe(bare([float(value) for value in range(101)])).histogram
+    assert [(bar.low, bar.high) for bar in found] == [(low, low + 10) for low in range(0, 100, 10)]
+    assert [bar.ratings for bar in found] == [10] * 9 + [11]
+
+
+def test_histogram_shows_ratings_as_written() -> None:
+    assert [bar.low for bar in describe(bare([0.1, 4.7])).histogram] == [0.1, 4.7]
+
+
+def test_what_is_unknown_is_none() -> None:
+    found = describe(bare([1.0]))
+    assert (found.first_year, found.first_rating, found.genres) == (None, None, [])
+
+
+@pytest.mark.parametrize("name", ["canonical", "bare"])
+def test_description_is_json(canonical: Writer, name: str) -> None:
+    found = describe(read(canonical()) if name == "canonical" else bare([1.0]))
+    back = json.loads(json.dumps(found.to_json()))
+    assert back["ratings"] == found.ratings
+    assert back["dropped"] == list(found.dropped)
+
+
+def shown(dataset: Dataset) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    show(describe(dataset), console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_tables_say_it_to_people(canonical: Writer) -> None:
+    text = shown(read(canonical()))
+    for part in ("4 (3 rated)", "50.000%", "1994 to 2001 (1 unknown)", "Animation", "3.750", "█" * 40):
+        assert part in text
+
+
+def test_names_and_drops_are_printed_as_they_are() -> None:
+    text = shown(bare([1.0]))
+    assert "bare [bold]" in text
+    assert "2 rows dropped: a [rule]" in text
+    assert "the ratings have no times" in text

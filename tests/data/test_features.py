@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from hypothesis.extra.numpy import arrays
+
+from deepmoviematch.data.features import (
+    UserBatch,
+    content_features,
+    genre_means,
+    preference_gate,
+    preference_signal,
+    preferences_from_lift,
+    year_statistics,
+)
+from deepmoviematch.data.tables import Catalogue, Floats, Ratings
+
+
+def three_users() -> UserBatch:
+    """One states genre 1, one has two interactions, of one nothing is known."""
+    return UserBatch.of(2, [{1: 4.5}, {}, {}], [{}, {3: 5.0, 0: 1.0}, {}])
+
+
+def catalogue(years: list[int]) -> Catalogue:
+    genres = np.zeros((len(years), 2), dtype=np.bool_)
+    genres[0, 1] = True
+    ids = tuple(map(str, range(len(years))))
+    return Catalogue(ids, ids, np.array(years, dtype=np.int32), ("Comedy", "Drama"), genres)
+
+
+def test_batch_of_mappings() -> None:
+    users = three_users()
+    assert len(users) == 3
+    assert np.array_equal(
+        users.preferences, [[np.nan, 4.5], [np.nan, np.nan], [np.nan, np.nan]], equal_nan=True
+    )
+    assert (users.items.tolist(), users.stars.tolist()) == ([3, 0], [5, 1])
+    assert users.offsets.tolist() == [0, 0, 2, 2]
+    assert users.history_sizes.tolist() == [0, 2, 0]
+    assert users.owners.tolist() == [1, 1]
+    assert users.states_preferences.tolist() == [True, False, False]
+    assert users.has_features.tolist() == [True, True, False]
+
+
+def test_batch_of_nobody() -> None:
+    users = UserBatch.of(2, [], [])
+    assert (len(users), users.offsets.tolist(), users.preferences.shape) == (0, [0], (0, 2))
+
+
+def test_slice_is_the_batch_of_those_users() -> None:
+    part = three_users().slice(1, 3)
+    assert len(part) == 2
+    assert (part.items.tolist(), part.stars.tolist(), part.offsets.tolist()) == ([3, 0], [5, 1], [0, 2, 2])
+
+
+def test_batch_of_histories_is_in_stars() -> None:
+    ratings = Ratings(
+        ("a", "b"),
+        np.array([0, 1, 1], dtype=np.int32),
+        np.array([2, 0, 1], dtype=np.int32),
+        np.array([10, 6, 1], dtype=np.float32),
+        None,
+    )
+    users = UserBatch.of_histories(ratings, genres=4)
+    assert users.stars.tolist() == [5, 3, 0.5]
+    assert users.preferences.shape == (2, 4)
+    assert not users.states_preferences.any()
+
+
+def test_genre_means_are_averages_of_the_stars_given() -> None:
+    """User 0 gave 5 to a movie of both genres and 2 to a comedy; user 1 gave 4 to one without genre."""
+    genres = np.array([[1, 1], [1, 0], [0, 0]], dtype=np.bool_)
+    users = UserBatch.of(2, [{}, {}], [{0: 5.0, 1: 2.0}, {2: 4.0}])
+    means = genre_means(users, genres)
+    assert np.array_equal(means, [[3.5, 5], [np.nan, np.nan]], equal_nan=True)
+    assert means.dtype == np.float32
+
+
+@given(st.lists(st.dictionaries(st.integers(0, 5), st.sampled_from([0.5, 3.0, 5.0]), max_size=6), max_size=4))
+def test_genre_means_are_those_of_a_loop(histories: list[dict[int, float]]) -> None:
+    genres = np.random.default_rng(0).random((6, 3)) < 0.5
+    means = genre_means(UserBatch.of(3, [{}] * len(histories), histories), genres)
+    for user, history in enumerate(histories):
+        for genre in range(3):
+            stars = [value for item, value in history.items() if genres[item, genre]]
+            expected = np.mean(stars) if stars else np.nan
+            assert np.isclose(means[user, genre], expected, equal_nan=True)
+
+
+def test_preference_signal_runs_from_minus_one_to_one() -> None:
+    stars = np.array([[0.5, 2.75, 5, np.nan]], dtype=np.float32)
+    assert preference_signal(stars).tolist() == [[-1, 0, 1, 0]]
+    assert preference_signal(stars).dtype == np.float32
+
+
+def test_lift_becomes_stars() -> None:
+    lift = np.array([[1, 8, 100, 1 / 8, 0]], dtype=np.float32)
+    assert preferences_from_lift(lift).tolist() == [[2.75, 5, 5, 0.5, 0.5]]
+
+
+@given(arrays(np.float32, (3, 4), elements=st.floats(0, 64, width=32)))
+def test_more_lift_is_never_fewer_stars(lift: Floats) -> None:
+    order = np.argsort(lift, axis=None)
+    assert np.all(np.diff(preferences_from_lift(lift).ravel()[order]) >= 0)
+
+
+def test_gate_closes_as_the_history_grows() -> None:
+    stated = np.array([1, 1, 1, 0, 0], dtype=np.bool_)
+    gate = preference_gate(stated, np.array([0, 1, 3, 0, 3]), exponent=1.0)
+    assert gate.tolist() == [1, 0.5, 0.25, 1, 0]
+
+
+def test_content_features_are_year_known_and_genres() -> None:
+    features = content_features(catalogue([2000, 0, 1980]), mean=1990, scale=10)
+    assert features.tolist() == [[1, 1, 0, 1], [0, 0, 0, 0], [-1, 1, 0, 0]]
+    assert features.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("years", "mean", "scale"),
+    [([1990, 2010, 0], 2000, 10), ([0, 0], 0, 1), ([1999, 0], 1999, 1)],
+    ids=["some known", "none known", "all alike"],
+)
+def test_year_statistics_are_of_the_known_years(years: list[int], mean: float, scale: float) -> None:
+    assert year_statistics(catalogue(years)) == (mean, scale)

@@ -1,0 +1,505 @@
+"""Every accepted form, and every way in which data can be bad."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from pyarrow import parquet
+
+from deepmoviematch.data.errors import DataError
+from deepmoviematch.data.intake import quick_ratings_of, ratings_of
+from deepmoviematch.data.leniency import Gate
+from deepmoviematch.data.readers import read
+from deepmoviematch.data.sheets import CsvSheet
+from deepmoviematch.data.tables import Catalogue, Dataset
+
+Writer = Callable[..., Path]
+
+HEADER = "userId,movieId,rating,timestamp\n"
+GOOD = "b,1,4.0,964982703\n"
+
+
+def triples(data: Dataset) -> list[tuple[str, str, float]]:
+    """The ratings for people: user, item, rating."""
+    table = data.ratings
+    return [
+        (table.user_ids[user], data.catalogue.item_ids[item], float(rating))
+        for user, item, rating in zip(table.users, table.items, table.ratings, strict=True)
+    ]
+
+
+def genres(data: Dataset) -> list[tuple[str, ...]]:
+    return [data.catalogue.genres_of(row) for row in range(len(data.catalogue))]
+
+
+def test_canonical_csv_is_read(canonical: Writer) -> None:
+    data = read(canonical())
+    assert data.catalogue.item_ids == ("1", "0318", "7", "9")
+    assert data.catalogue.titles == (
+        "Toy Story",
+        "Shawshank Redemption, The",
+        'Amélie "of" Montmartre',
+        "Blade Runner 2049",
+    )
+    assert data.catalogue.years.tolist() == [1995, 1994, 2001, 0]
+    assert data.catalogue.genre_names == ("Animation", "Comedy", "Drama", "Romance")
+    assert genres(data) == [("Animation", "Comedy"), ("Drama",), ("Comedy", "Romance"), ()]
+    assert data.ratings.user_ids == ("b", "a")
+    assert triples(data) == [("b", "7", 0.5), ("b", "1", 4), ("a", "0318", 5), ("a", "1", 3.5)]
+    assert data.ratings.timestamps is not None
+    assert data.ratings.timestamps.tolist() == [964982600, 964982703, 964982800, 964982900]
+    assert data.dropped == ()
+
+
+def test_columns_have_the_types_of_the_tables(canonical: Writer) -> None:
+    data = read(canonical())
+    table = data.ratings
+    assert table.timestamps is not None
+    found = [column.dtype for column in (table.users, table.items, table.ratings, table.timestamps)]
+    assert found == [np.int32, np.int32, np.float32, np.int64]
+    assert (data.catalogue.years.dtype, data.catalogue.genres.dtype) == (np.int32, np.bool_)
+
+
+def test_name_is_the_folders(canonical: Writer, tmp_path: Path) -> None:
+    assert read(canonical()).name == tmp_path.name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: b"\n" + text + b"\n\n",
+        lambda text: text.rstrip(b"\n"),
+        lambda text: text.replace(b"\n", b",extra, \xc3\xa9\n"),
+    ],
+    ids=["CRLF", "byte order mark", "blank lines", "no last newline", "more columns"],
+)
+def test_ways_of_writing_csv_make_no_difference(canonical: Writer, change: Callable[[bytes], bytes]) -> None:
+    folder = canonical()
+    plain = read(folder).digest
+    for name in ("ratings.csv", "movies.csv"):
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+    assert read(folder).digest == plain
+
+
+def test_columns_are_found_by_name(canonical: Writer) -> None:
+    plain = read(canonical()).digest
+    shuffled = canonical(
+        ratings="rating,note, timestamp ,movieId,userId\n"
+        "4.0,x,964982703,1,b\n5.0,,964982800,0318,a\n0.5,,964982600,7,b\n3.5,,964982900,1,a\n"
+    )
+    assert read(shuffled).digest == plain
+
+
+def test_times_and_genres_may_be_absent(canonical: Writer) -> None:
+    data = read(
+        canonical(ratings="userId,movieId,rating\nb,y,2\na,x,1\n", movies="movieId,title\nx,Ecks\ny,Why\n")
+    )
+    assert data.ratings.timestamps is None
+    assert data.catalogue.genre_names == ()
+    assert data.catalogue.genres.shape == (2, 0)
+    assert triples(data) == [("b", "y", 2), ("a", "x", 1)]
+
+
+def test_ids_are_what_is_written(canonical: Writer) -> None:
+    with pytest.raises(DataError, match=re.escape("ratings.csv:2: a rated movie must be in the catalogue")):
+        read(canonical(ratings=HEADER + "1,318,4,1\n"))
+
+
+# Rows of the ratings, each with the line and the words of the error.
+BAD_RATINGS: list[tuple[str, str | bytes, str]] = [
+    ("empty file", "", "ratings.csv: the file must start with a header line"),
+    ("header only", HEADER, "ratings.csv: there must be at least one rating, got none"),
+    (
+        "no column",
+        "userId,movieId,stars\n1,1,4\n",
+        "ratings.csv:1: column rating is missing, got 'userId, mov",
+    ),
+    (
+        "other separator",
+        HEADER.replace(",", ";"),
+        "ratings.csv:1: column userId is missing, got 'userId;movie",
+    ),
+    (
+        "column twice",
+        "userId,movieId,rating,rating\n",
+        "ratings.csv:1: column rating must be there once, got 2",
+    ),
+    ("UTF-16", HEADER.encode("utf-16"), "ratings.csv:1: text must"),
+    (
+        "not UTF-8",
+        (HEADER + GOOD).encode() + b"\xe9,1,4,1\n",
+        r"ratings.csv:3: text must be UTF-8, got b'\xe9'",
+    ),
+    ("NUL", HEADER + GOOD + "a\0,1,4,1\n", r"ratings.csv:3: text must not hold NUL bytes, got b'a\x00'"),
+    ("too few cells", HEADER + GOOD + "a,1,4\n", "ratings.csv:3: a row must have 4 columns, got 3"),
+    ("too many cells", HEADER + GOOD + "a,1,4,1,1\n", "ratings.csv:3: a row must have 4 columns, got 5"),
+    ("open quote", HEADER + 'a,"1,4,1\n' + GOOD, "ratings.csv:2: a row must have 4 columns, got 2"),
+    ("no user", HEADER + GOOD + ",1,4,1\n", "ratings.csv:3: a user id must not be empty, got ''"),
+    ("no movie", HEADER + GOOD + "a, ,4,1\n", "ratings.csv:3: a movie id must not be empty, got ' '"),
+    ("no rating", HEADER + GOOD + "a,1,,1\n", "ratings.csv:3: a rating must be a finite number, got ''"),
+    ("word", HEADER + GOOD + "a,1,good,1\n", "ratings.csv:3: a rating must be a finite number, got 'good'"),
+    ("NaN", HEADER + GOOD + "a,1,NaN,1\n", "ratings.csv:3: a rating must be a finite number, got 'NaN'"),
+    ("infinity", HEADER + GOOD + "a,1,inf,1\n", "ratings.csv:3: a rating must be a finite number, got 'inf'"),
+    (
+        "float32",
+        HEADER + GOOD + "a,1,1e39,1\n",
+        "ratings.csv:3: a rating must be a finite number, got '1e39'",
+    ),
+    ("no time", HEADER + GOOD + "a,1,4,\n", "ratings.csv:3: a timestamp must be whole seconds"),
+    ("date", HEADER + GOOD + "a,1,4,2020-01-01\n", "ratings.csv:3: a timestamp must be whole seconds"),
+    ("before 1970", HEADER + GOOD + "a,1,4,-1\n", "ratings.csv:3: a timestamp must be whole seconds"),
+    ("milliseconds", HEADER + GOOD + "a,1,4,1600000000000\n", "got '1600000000000'"),
+    ("half a second", HEADER + GOOD + "a,1,4,1.5\n", "ratings.csv:3: a timestamp must be whole seconds"),
+    ("unknown movie", HEADER + GOOD + "a,318,4,1\n", "must be in the catalogue, got '318'"),
+    (
+        "twice",
+        HEADER + GOOD + "\na,1,4,1\n" + GOOD,
+        "ratings.csv:5: a user may rate a movie once, got user 'b'",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "message"), [case[1:] for case in BAD_RATINGS], ids=[c[0] for c in BAD_RATINGS]
+)
+def test_bad_ratings_are_refused_with_place_and_value(
+    canonical: Writer, ratings: str | bytes, message: str
+) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        read(canonical(ratings=ratings))
+
+
+MOVIES = "movieId,title,genres\n1,Toy Story (1995),Comedy\n"
+BAD_MOVIES: list[tuple[str, str | bytes, str]] = [
+    ("empty file", "", "movies.csv: the file must start with a header line"),
+    (
+        "header only",
+        "movieId,title,genres\n",
+        "movies.csv: a catalogue must hold at least one movie, got none",
+    ),
+    ("no title", "movieId,name\n1,Toy\n", "movies.csv:1: column title is missing, got 'movieId, name'"),
+    ("no id", MOVIES + ",Jumanji,Comedy\n", "movies.csv:3: a movie id must not be empty, got ''"),
+    ("twice", MOVIES + "1,Jumanji,Comedy\n", "movies.csv:3: a movie may be listed once, got id '1' again"),
+    ("ragged", MOVIES + "2,Jumanji, the game,Comedy\n", "movies.csv:3: a row must have 3 columns, got 4"),
+    (
+        "not UTF-8",
+        MOVIES.encode() + "2,Amélie,\n".encode("latin-1"),
+        r"movies.csv:3: text must be UTF-8, got b'Am\xe9",
+    ),
+    ("NUL", MOVIES + "2,Jum\0nji,\n", "movies.csv:3: text must not hold NUL bytes"),
+    (
+        "huge cell",
+        MOVIES + f"2,{'x' * 200_000},\n",
+        "movies.csv:3: a row must be valid CSV, got field larger",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("movies", "message"), [case[1:] for case in BAD_MOVIES], ids=[c[0] for c in BAD_MOVIES]
+)
+def test_bad_movies_are_refused_with_place_and_value(
+    canonical: Writer, movies: str | bytes, message: str
+) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        read(canonical(movies=movies))
+
+
+def test_lenient_reading_drops_and_counts_rows_by_rule(canonical: Writer) -> None:
+    folder = canonical(
+        ratings=(HEADER + GOOD).encode()
+        + b"\xe9,1,4,1\nonly\n,1,4,1\nc,1,NaN,1\nc,1,x,1\nc,318,4,1\nc,7,4,-1\nb,1,1,1\na,9,2,7\n",
+        movies=MOVIES + "7,Amélie,\n9,Nine,\n7,Again,\n,Nameless,\n",
+    )
+    data = read(folder, lenient=True)
+    assert triples(data) == [("b", "1", 4), ("a", "9", 2)]
+    assert data.ratings.user_ids == ("b", "a")
+    assert data.catalogue.titles == ("Toy Story", "Amélie", "Nine")
+    assert data.dropped == (
+        "movies.csv: 1 row dropped: a movie may be listed once",
+        "movies.csv: 1 row dropped: a movie id must not be empty",
+        "ratings.csv: 1 row dropped: text must be UTF-8",
+        "ratings.csv: 1 row dropped: a row must have 4 columns",
+        "ratings.csv: 1 row dropped: a user id must not be empty",
+        "ratings.csv: 2 rows dropped: a rating must be a finite number",
+        "ratings.csv: 1 row dropped: a rated movie must be in the catalogue",
+        "ratings.csv: 1 row dropped: a timestamp must be whole seconds since 1970, before the year 2100",
+        "ratings.csv: 1 row dropped: a user may rate a movie once",
+    )
+
+
+def test_lenient_reading_of_good_data_drops_nothing(canonical: Writer) -> None:
+    assert read(canonical(), lenient=True).digest == read(canonical()).digest
+    assert read(canonical(), lenient=True).dropped == ()
+
+
+def test_lenient_reading_does_not_forgive_a_missing_column(canonical: Writer) -> None:
+    with pytest.raises(DataError, match="column rating is missing"):
+        read(canonical(ratings="userId,movieId\n1,1\n"), lenient=True)
+
+
+def test_lenient_reading_needs_a_row_to_be_left(canonical: Writer) -> None:
+    with pytest.raises(DataError, match="there must be at least one rating, got none"):
+        read(canonical(ratings=HEADER + "1,1,x,1\n"), lenient=True)
+
+
+CELLS = st.sampled_from(
+    ["1", "0318", "7", "9", "a", "", '"7"', " 7", "4.0", "5", "-1", "nan", "1e3", "1e39", "é"]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(
+                st.sampled_from("abc"), st.sampled_from(["1", "7", "9"]), st.sampled_from("45"), st.just("8")
+            ),
+            st.lists(CELLS, min_size=3, max_size=5),
+        ),
+        max_size=6,
+    ),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_quick_look_finds_the_same_or_gives_up(
+    canonical: Writer, rows: list[list[str]], newline: str
+) -> None:
+    folder = canonical(ratings=newline.join([HEADER.strip(), *map(",".join, rows), ""]))
+    catalogue = Catalogue(
+        item_ids=("1", "0318", "7", "9"),
+        titles=("",) * 4,
+        years=np.zeros(4, dtype=np.int32),
+        genre_names=(),
+        genres=np.zeros((4, 0), dtype=np.bool_),
+    )
+    sheet = CsvSheet(folder / "ratings.csv", Gate(), HEADER.strip().split(","))
+    quick = quick_ratings_of(sheet, catalogue)
+    try:
+        careful = ratings_of(sheet, catalogue, Gate())
+    except DataError:
+        assert quick is None
+    else:
+        assert quick is not None
+        found = [Dataset("", catalogue, table).digest for table in (quick, careful)]
+        assert found[0] == found[1]
+
+
+def write_parquet(folder: Path, *, ratings: dict[str, Any], movies: dict[str, Any] | None = None) -> Path:
+    movies = movies or {"movieId": [1, 2], "title": ["Toy Story (1995)", "Heat"], "genres": ["Comedy", None]}
+    parquet.write_table(pa.table(ratings), folder / "ratings.parquet")
+    parquet.write_table(pa.table(movies), folder / "movies.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"userId": ["7", "8", "7"]},
+        {"userId": pa.array(["7", "8", "7"]).dictionary_encode()},
+        {"userId": pa.array(["7", "8", "7"], pa.large_string())},
+        {"movieId": pa.array([1, 2, 2], pa.uint16())},
+        {"rating": pa.array([4, 3, 5], pa.int8())},
+        {"timestamp": [30.0, 20.0, 10.0]},
+        {"timestamp": pa.array([30_999, 20_000, 10_000], pa.timestamp("ms"))},
+        {"more": [None, 1, 2]},
+    ],
+    ids=["plain", "text", "dictionary", "large", "uint16", "int8", "doubles", "timestamps", "more columns"],
+)
+def test_parquet_is_read_whatever_its_types(tmp_path: Path, changes: dict[str, Any]) -> None:
+    columns = {
+        "userId": [7, 8, 7],
+        "movieId": [1, 2, 2],
+        "rating": [4.0, 3.0, 5.0],
+        "timestamp": [30, 20, 10],
+    }
+    data = read(write_parquet(tmp_path, ratings=columns | changes))
+    assert triples(data) == [("7", "2", 5), ("7", "1", 4), ("8", "2", 3)]
+    assert data.ratings.timestamps is not None
+    assert data.ratings.timestamps.tolist() == [10, 30, 20]
+    assert data.catalogue.years.tolist() == [1995, 0]
+    assert genres(data) == [("Comedy",), ()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"userId": [7, None, 8]}, "ratings.parquet: row 2: a user id must not be empty, got ''"),
+        ({"movieId": [1, 2, 3]}, "ratings.parquet: row 3: a rated movie must be in the catalogue, got '3'"),
+        (
+            {"rating": [1.0, np.nan, 2.0]},
+            "ratings.parquet: row 2: a rating must be a finite number, got 'nan'",
+        ),
+        ({"rating": [1.0, 2.0, None]}, "ratings.parquet: row 3: a rating must be a finite number, got ''"),
+        ({"rating": ["4", "5", "3"]}, "ratings.parquet: column rating must be numbers, got string"),
+        (
+            {"userId": [1.0, 2.0, 3.0]},
+            "ratings.parquet: column userId must be text or whole numbers, got double",
+        ),
+        ({"timestamp": [1, 2, -3]}, "ratings.parquet: row 3: a timestamp must be whole seconds"),
+        ({"userId": [7, 8, 7], "movieId": [2, 2, 2]}, "ratings.parquet: row 3: a user may rate a movie once"),
+        ({"userId": ["a", "b\0", "c"]}, "ratings.parquet: row 2: text must not hold NUL bytes"),
+    ],
+)
+def test_bad_parquet_is_refused_with_place_and_value(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    columns = {"userId": [7, 8, 9], "movieId": [1, 2, 2], "rating": [4.0, 3.0, 5.0], "timestamp": [1, 2, 3]}
+    with pytest.raises(DataError, match=re.escape(message)):
+        read(write_parquet(tmp_path, ratings=columns | changes))
+
+
+def test_lenient_reading_of_parquet_counts_rows(tmp_path: Path) -> None:
+    columns = {"userId": [7, None, 9], "movieId": [1, 2, 2], "rating": [4.0, 3.0, None]}
+    data = read(write_parquet(tmp_path, ratings=columns), lenient=True)
+    assert triples(data) == [("7", "1", 4)]
+    assert data.dropped == (
+        "ratings.parquet: 1 row dropped: a user id must not be empty",
+        "ratings.parquet: 1 row dropped: a rating must be a finite number",
+    )
+
+
+@pytest.mark.parametrize("contents", [b"", b"userId,movieId,rating\n", b"PAR1" + bytes(20) + b"PAR1"])
+def test_what_is_not_parquet_is_refused(tmp_path: Path, contents: bytes) -> None:
+    write_parquet(tmp_path, ratings={"userId": [1], "movieId": [1], "rating": [1.0]})
+    (tmp_path / "ratings.parquet").write_bytes(contents)
+    with pytest.raises(DataError, match=re.escape("ratings.parquet: the file must be Parquet")):
+        read(tmp_path)
+
+
+def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
+    columns = {"userId": range(1000), "movieId": [1] * 1000, "rating": [4.0] * 1000}
+    file = write_parquet(tmp_path, ratings=columns) / "ratings.parquet"
+    contents = bytearray(file.read_bytes())
+    contents[4:400] = bytes(396)
+    file.write_bytes(contents)
+    with pytest.raises(DataError, match="must be readable"):
+        read(tmp_path)
+
+
+def test_parquet_without_a_column_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path, ratings={"userId": [1], "rating": [1.0]})
+    with pytest.raises(DataError, match=re.escape("ratings.parquet: column movieId is missing")):
+        read(tmp_path)
+
+
+def test_the_1m_form_is_read(tmp_path: Path) -> None:
+    (tmp_path / "movies.dat").write_bytes(
+        "1::Amélie (2001)::Comedy|Romance\n2::Heat (1995)::Crime\n".encode("latin-1")
+    )
+    (tmp_path / "ratings.dat").write_bytes(b"10::2::5::978300760\n10::1::3::978300275\n11::1::4::978300275\n")
+    data = read(tmp_path)
+    assert data.catalogue.titles == ("Amélie", "Heat")
+    assert genres(data) == [("Comedy", "Romance"), ("Crime",)]
+    assert triples(data) == [("10", "1", 3), ("10", "2", 5), ("11", "1", 4)]
+
+
+def test_the_1m_form_says_where_it_is_bad(tmp_path: Path) -> None:
+    (tmp_path / "movies.dat").write_text("1::Heat (1995)::Crime\n")
+    (tmp_path / "ratings.dat").write_text("10::1::5::978300760\n11::1::five::978300275\n12,1,5,1\n")
+    with pytest.raises(
+        DataError, match=re.escape("ratings.dat:2: a rating must be a finite number, got 'five'")
+    ):
+        read(tmp_path)
+    data = read(tmp_path, lenient=True)
+    assert data.dropped[1] == "ratings.dat: 1 row dropped: a row must have 4 columns"
+
+
+@pytest.mark.parametrize("with_genre_file", [True, False])
+def test_the_100k_form_is_read(tmp_path: Path, with_genre_file: bool) -> None:
+    names = ["unknown", "Action", "Adventure", "Animation", "Children's"]
+    if with_genre_file:
+        (tmp_path / "u.genre").write_text("".join(f"{name}|{i}\n" for i, name in enumerate(names)) + "\n")
+    flags = "|0" * (0 if with_genre_file else 14)
+    (tmp_path / "u.item").write_bytes(
+        f"1|Léon (1994)|01-Jan-1994||http://x|0|1|0|0|1{flags}\n"
+        f"1412|Land Before Time III (1995)|||http://x|0|0|0|1|0{flags}\n"
+        f"267|unknown||||1|0|0|0|0{flags}\n"
+        f"3|Dated|01-Jan-1996|||0|0|0|0|0{flags}\n".encode("latin-1")
+    )
+    (tmp_path / "u.data").write_text("196\t1\t3\t881250949\n186\t267\t4\t881250949\n")
+    data = read(tmp_path)
+    assert [data.catalogue.label(row) for row in range(4)] == [
+        "Léon (1994)",
+        "Land Before Time III (1995)",
+        "unknown",
+        "Dated (1996)",
+    ]
+    assert genres(data) == [("Action", "Children's"), ("Animation",), (), ()]
+    assert triples(data) == [("196", "1", 3), ("186", "267", 4)]
+
+
+def test_the_ml_100k_form_of_the_registry_is_read(tmp_path: Path) -> None:
+    (tmp_path / "ml-100k.item").write_text(
+        "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+        "1\tToy Story\t1995\tAnimation Children's Comedy\n"
+        "267\tunknown\tunknown\tunknown\n"
+        "1412\tLand Before Time III (1995)\tV\tAnimation\n"
+        "246\tChasing Amy\t1997\tDrama\n"
+        "268\tChasing Amy\t1997\tDrama\n"
+    )
+    (tmp_path / "ml-100k.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t246\t3\t881250949\n"
+    )
+    data = read(tmp_path)
+    assert data.catalogue.item_ids == ("1", "267", "1412", "246", "268")
+    assert [data.catalogue.label(row) for row in range(4)] == [
+        "Toy Story (1995)",
+        "unknown",
+        "Land Before Time III (1995)",
+        "Chasing Amy (1997)",
+    ]
+    assert genres(data)[:3] == [("Animation", "Children's", "Comedy"), (), ("Animation",)]
+    assert triples(data) == [("196", "246", 3)]
+
+
+def test_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="data must be a folder, got nothing"):
+        read(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="data must be a folder, got a file"):
+        read(tmp_path / "file")
+
+
+def test_folder_without_data_is_refused_with_the_accepted_forms(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    for name in (
+        "ratings.csv and movies.csv",
+        "ratings.parquet",
+        "u.data",
+        "ratings.dat",
+        "content_item_train.csv",
+    ):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["ratings.csv", "movies.csv"])
+def test_half_a_pair_is_refused(canonical: Writer, missing: str) -> None:
+    folder = canonical()
+    (folder / missing).unlink()
+    with pytest.raises(DataError, match=f"needs {missing} beside it"):
+        read(folder)
+
+
+def test_file_that_cannot_be_read_is_a_data_error(canonical: Writer) -> None:
+    folder = canonical()
+    (folder / "ratings.csv").unlink()
+    (folder / "ratings.csv").mkdir()
+    with pytest.raises(DataError, match="must be readable"):
+        read(folder)
+    shutil.rmtree(folder / "ratings.csv")
+
+
+def test_catalogue_may_hold_movies_that_nobody_rated(canonical: Writer) -> None:
+    data = read(canonical(ratings=HEADER + GOOD))
+    assert (len(data.catalogue), len(data.ratings)) == (4, 1)

@@ -1,0 +1,96 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepmoviematch.data.tables import Floats
+from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.loop import make_deterministic, train
+
+
+class Line:
+    """Learns y = 2 x with a dropout layer in the way."""
+
+    def __init__(self, *, break_in_epoch: int | None = None) -> None:
+        make_deterministic(3)
+        self.models = [
+            keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+        ]
+        self.trainable = self.models[0].trainable_variables
+        self.optimizer = keras.optimizers.Adam(0.05)
+        self._break_in_epoch = break_in_epoch
+
+    def batches(self, epoch: int) -> Iterator[tuple[Floats, Floats]]:
+        rng = np.random.default_rng([1, epoch])
+        for _ in range(5):
+            inputs = rng.normal(size=(8, 4)).astype(np.float32)
+            targets = 2 * inputs.sum(axis=1, keepdims=True)
+            yield inputs, targets * (np.nan if epoch == self._break_in_epoch else 1)
+
+    def loss(self, *batch: tf.Tensor) -> tf.Tensor:
+        inputs, targets = batch
+        return tf.reduce_mean(tf.square(self.models[0](inputs, training=True) - targets))
+
+    def weights(self) -> list[list[float]]:
+        return [variable.numpy().ravel().tolist() for variable in self.trainable]
+
+
+def run(task: Line, epochs: int, checkpoint: Path | None = None, **more: bool) -> list[dict[str, float]]:
+    return train(task, measure=lambda: {"x": 1.0}, epochs=epochs, seed=3, checkpoint=checkpoint, **more)
+
+
+def without_time(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_every_epoch_leaves_a_row_and_the_loss_falls() -> None:
+    rows = run(Line(), 30)
+    assert [row["epoch"] for row in rows] == list(range(1, 31))
+    assert set(rows[0]) == {"epoch", "loss", "x", "seconds"}
+    assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    first, second = Line(), Line()
+    assert without_time(run(first, 4)) == without_time(run(second, 4))
+    assert first.weights() == second.weights()
+
+
+def test_a_run_that_was_broken_off_ends_with_the_bits_of_one_that_was_not(tmp_path: Path) -> None:
+    whole, broken, resumed = Line(), Line(break_in_epoch=3), Line()
+    rows = run(whole, 6)
+    checkpoint = tmp_path / "checkpoint.npz"
+    with pytest.raises(TrainingError):
+        run(broken, 6, checkpoint)
+    assert without_time(run(resumed, 6, checkpoint, resume=True)) == without_time(rows)
+    assert resumed.weights() == whole.weights()
+
+
+def test_a_loss_that_is_no_number_stops_training_and_says_where() -> None:
+    with pytest.raises(TrainingError, match="must stay finite, got nan in epoch 2, step 1; try a lower"):
+        run(Line(break_in_epoch=1), 6)
+
+
+def test_without_resume_a_checkpoint_is_not_read(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.npz"
+    checkpoint.write_bytes(b"nonsense")
+    assert len(run(Line(), 2, checkpoint)) == 2
+
+
+@pytest.mark.parametrize("keep", [0, 100, -10], ids=["empty", "first bytes", "all but the last bytes"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
+    checkpoint = tmp_path / "checkpoint.npz"
+    run(Line(), 1, checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
+    with pytest.raises(TrainingError, match="must be whole"):
+        run(Line(), 2, checkpoint, resume=True)
+
+
+def test_a_checkpoint_of_another_recipe_or_other_data_is_refused(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.npz"
+    train(Line(), measure=dict, epochs=1, seed=3, checkpoint=checkpoint, fingerprint="a")
+    with pytest.raises(TrainingError, match="another recipe or other data; start without --resume"):
+        train(Line(), measure=dict, epochs=2, seed=3, checkpoint=checkpoint, fingerprint="b", resume=True)

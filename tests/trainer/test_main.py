@@ -1,0 +1,107 @@
+"""The command line, on files as a user has them."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepmoviematch.data.tables import Dataset
+from deepmoviematch.trainer.__main__ import main
+
+SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
+
+
+@pytest.fixture(scope="module")
+def data(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    catalogue, ratings = dataset.catalogue, dataset.ratings
+    movies = [
+        f"{item_id},{catalogue.label(row)},{'|'.join(catalogue.genres_of(row))}"
+        for row, item_id in enumerate(catalogue.item_ids)
+    ]
+    lines = [
+        f"{ratings.user_ids[user]},{catalogue.item_ids[item]},{value}"
+        for user, item, value in zip(ratings.users, ratings.items, ratings.ratings, strict=True)
+    ]
+    (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *movies]) + "\n")
+    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating", *lines]) + "\n")
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["trainer", *map(str, arguments)])
+    return main()
+
+
+def test_fit_leaves_a_run_and_says_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert run(monkeypatch, "fit", "--data", data, "--out", out, *SMALL) == 0
+    printed = capsys.readouterr().out
+    assert "popularity NDCG@100" in printed
+    assert f"run written to {out}" in printed
+    assert not (out / "checkpoint.npz").exists()
+    assert json.loads((out / "manifest.json").read_text())["recipe"]["epochs"] == 1
+
+
+def test_evaluate_prints_nothing_but_json_when_asked(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("evaluate", "--data", data, "--recipe", "seed", "--protocol", "rating", "--json", *SMALL)
+    assert run(monkeypatch, *command) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["protocol"] == "rating"
+    assert set(table["models"]) == {"global mean", "user mean", "movie mean", "user + movie bias", "seed"}
+
+
+def test_evaluate_prints_a_table_for_people(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "evaluate", "--data", data, *SMALL) == 0
+    printed = capsys.readouterr().out
+    assert "masked: the whole history, low ratings included" in printed
+    assert "popularity" in printed
+
+
+def test_exercise_prints_six_tables(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "exercise", "--data", data, "--taste", "sad=5", *SMALL) == 0
+    printed = capsys.readouterr().out
+    for title in ("training rows", "sad=5", "beside actual", "nearest movie", "by number of", "by genre"):
+        assert title in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--out", "x", "--recipe", "sed"], "error: a recipe must be one of retrieval, seed"),
+        (["fit", "--out", "x", "--set", "epoch=1"], "error: unknown setting(s) epoch"),
+        (["evaluate", "--protocol", "rating"], "error: the rating protocol needs a recipe that"),
+        (["exercise", "--taste", "sad"], "error: a taste must be genre=stars, such as action=5, got 'sad'"),
+        (["exercise", "--recipe", "retrieval"], "error: the exercise's tables need a recipe of the seed"),
+    ],
+)
+def test_a_mistake_is_one_line_on_standard_error(
+    arguments: list[str],
+    message: str,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command, *rest = arguments
+    assert run(monkeypatch, command, "--data", data, *rest) == 1
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith(message)
+    assert captured.out == ""
+
+
+def test_data_that_breaks_a_rule_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1999),x\n")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,nan,0\n")
+    assert run(monkeypatch, "fit", "--data", tmp_path, "--out", tmp_path / "run") == 1
+    assert "ratings.csv:2" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.splits import hold_out_users
+from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.fit import fit_retrieval
+from deepmoviematch.trainer.peers import Popularity
+from deepmoviematch.trainer.ranking import rank_held_out
+from deepmoviematch.trainer.recipe import RetrievalRecipe
+from deepmoviematch.trainer.retrieval import RetrievalTask, TwoTowers
+
+RECIPE = RetrievalRecipe(
+    name="tiny",
+    embedding_dim=8,
+    hidden=(16,),
+    epochs=4,
+    batch_size=16,
+    ease_penalty=5.0,
+    validation_share=0.2,
+)
+
+
+@pytest.fixture(scope="module")
+def towers(catalogue: Catalogue, ratings: Ratings) -> TwoTowers:
+    return fit_retrieval(catalogue, ratings, RECIPE).towers
+
+
+def test_the_same_seed_gives_the_same_bits(towers: TwoTowers, catalogue: Catalogue, ratings: Ratings) -> None:
+    again = fit_retrieval(catalogue, ratings, RECIPE).towers
+    for one, other in zip(towers.export(), again.export(), strict=True):
+        assert one.to_files() == other.to_files()
+
+
+def test_another_seed_gives_other_weights(towers: TwoTowers, catalogue: Catalogue, ratings: Ratings) -> None:
+    recipe = RetrievalRecipe(**(_settings(RECIPE) | {"seed": 2}))
+    other = fit_retrieval(catalogue, ratings, recipe).towers
+    assert towers.export()[0].to_files() != other.export()[0].to_files()
+
+
+def test_it_beats_popularity_for_users_it_has_not_seen(catalogue: Catalogue, ratings: Ratings) -> None:
+    split = hold_out_users(ratings, share=0.3, seed=5)
+    towers = fit_retrieval(catalogue, split.train, RECIPE).towers
+    ours = rank_held_out(towers, split, catalogue).per_user["ndcg@10"].mean()
+    theirs = rank_held_out(Popularity(catalogue, split.train), split, catalogue).per_user["ndcg@10"].mean()
+    assert ours > theirs + 0.1
+
+
+def test_a_stated_genre_brings_its_items_up(towers: TwoTowers) -> None:
+    funny, sad = towers.score(UserBatch.of(3, [{0: 5.0}, {1: 5.0}], [{}, {}]))
+    assert funny[:15].mean() - funny[15:].mean() > sad[:15].mean() - sad[15:].mean()
+
+
+def test_a_like_and_a_dislike_of_the_same_item_are_told_apart(towers: TwoTowers) -> None:
+    liked, disliked = towers.score(UserBatch.of(3, [{}, {}], [{0: 5.0, 1: 5.0}, {0: 1.0, 1: 1.0}]))
+    assert liked[2:15].mean() - liked[15:].mean() > disliked[2:15].mean() - disliked[15:].mean()
+
+
+def test_the_towers_start_as_ease(catalogue: Catalogue, ratings: Ratings) -> None:
+    """With as many dimensions as items nothing of EASE is lost, and the MLPs are still silent."""
+    recipe = RetrievalRecipe(**(_settings(RECIPE) | {"embedding_dim": 30}))
+    towers = TwoTowers(catalogue, recipe)
+    task = RetrievalTask(towers, catalogue, ratings, recipe)
+    users = UserBatch.of(3, [{}, {}], [{0: 5.0, 1: 5.0}, {20: 5.0}])
+    teacher = task.teacher.score(
+        np.eye(30, dtype=np.float32)[[0, 20]] + np.eye(30, dtype=np.float32)[[1, 20]]
+    )
+    expected = teacher / np.array([[np.sqrt(2)], [2.0]])  # a bag has unit length; row 2 counts its item twice
+    assert towers.score(users) == pytest.approx(60 * expected, abs=0.01)
+
+
+def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalogue, ratings: Ratings) -> None:
+    cold = 4
+    known = ratings.take(ratings.items != cold)
+    towers = fit_retrieval(catalogue, known, RECIPE).towers
+    assert towers.has_id[cold] == 0
+    assert not towers.export()[1].arrays["ids"][cold].any()
+    funny, sad = towers.score(UserBatch.of(3, [{0: 5.0}, {1: 5.0}], [{}, {}]))
+    assert funny[cold] > sad[cold]
+
+
+def test_the_loss_asks_only_for_candidates_and_targets_that_are_likes(
+    catalogue: Catalogue, ratings: Ratings
+) -> None:
+    task = RetrievalTask(TwoTowers(catalogue, RECIPE), catalogue, ratings, RECIPE)
+    *inputs, candidates, targets, _, followed, scale, use_id = next(task.batches(0))
+    assert candidates.shape == targets.shape == (3 * RECIPE.batch_size, 30)
+    assert (targets <= candidates).all()
+    known = (inputs[0] > 0) | (inputs[1] > 0)
+    assert (known == (candidates == 0)).all()
+    assert (followed[-RECIPE.batch_size :] == 0).all()  # no history, no teacher
+    assert (scale > 0).all()
+    assert set(use_id) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("users", [1, 2])
+def test_too_few_users_to_validate_on_are_all_trained_on(
+    catalogue: Catalogue, ratings: Ratings, users: int
+) -> None:
+    fitted = fit_retrieval(catalogue, ratings.take(ratings.users < users), RECIPE)
+    assert fitted.metrics == {"protocol": "new-users", "users": 0}
+    assert np.isfinite(fitted.towers.score(UserBatch.of(3, [{}], [{0: 5.0}]))).all()
+
+
+def test_ratings_without_a_like_teach_nothing_and_are_refused(catalogue: Catalogue, ratings: Ratings) -> None:
+    with pytest.raises(TrainingError, match="4 of 5 stars or more, got none among 180 ratings of 1 to 5"):
+        fit_retrieval(catalogue, ratings.take(ratings.stars < 4), RECIPE)
+
+
+def _settings(recipe: RetrievalRecipe) -> dict[str, object]:
+    settings = recipe.to_dict()
+    del settings["family"]
+    return settings | {"hidden": recipe.hidden, "history_share": recipe.history_share}

@@ -1,0 +1,79 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmoviematch.data.tables import Dataset
+from deepmoviematch.indexer.run import Run
+from deepmoviematch.trainer.fit import fit_retrieval, fit_seed
+from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe, load_recipe
+from deepmoviematch.trainer.run import popularity, write_run
+from deepmoviematch.trainer.seed import SeedRows
+
+SEED = SeedRecipe(name="seed", epochs=1)
+RETRIEVAL = RetrievalRecipe(
+    name="retrieval", embedding_dim=4, hidden=(4,), epochs=2, batch_size=32, validation_share=0.2
+)
+
+
+def write(folder: Path, dataset: Dataset, recipe: Recipe) -> Path:
+    if isinstance(recipe, SeedRecipe):
+        rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, recipe)
+        write_run(folder, fitted=fit_seed(dataset.catalogue, rows, recipe), recipe=recipe, dataset=dataset)
+    else:
+        fitted = fit_retrieval(dataset.catalogue, dataset.ratings, recipe)
+        write_run(folder, fitted=fitted, recipe=recipe, dataset=dataset)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that held a run of the other family before."""
+    path = write(tmp_path_factory.mktemp("run"), dataset, SEED)
+    return write(path, dataset, RETRIEVAL)
+
+
+def test_the_manifest_names_every_file_with_its_hash(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(manifest["files"]) == present - {"manifest.json"}
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_manifest_says_where_the_run_comes_from(folder: Path, dataset: Dataset) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["data_digest"] == dataset.digest
+    assert manifest["recipe"] == RETRIEVAL.to_dict()
+    assert manifest["scale"] == {"low": 1.0, "top": 5.0}
+    assert manifest["metrics"]["users"] == 12
+    assert set(manifest["metrics"]["rankings"]) == {"towers", "popularity"}
+    assert {"tensorflow", "keras", "numpy"} <= set(manifest["libraries"])
+
+
+def test_the_resolved_recipe_reads_back(folder: Path) -> None:
+    assert load_recipe(str(folder / "recipe.toml")) == RETRIEVAL
+
+
+@pytest.mark.parametrize("recipe", [SEED, RETRIEVAL], ids=["seed", "retrieval"])
+def test_the_indexer_takes_the_run(recipe: Recipe, dataset: Dataset, tmp_path: Path) -> None:
+    run = Run.load(write(tmp_path, dataset, recipe))
+    assert run.catalogue.to_json() == dataset.catalogue.to_json()
+    assert len(run.reference["histories"]) == 32
+    assert len(run.reference["preferences"]) == 8
+
+
+def test_curves_have_a_line_for_every_epoch_and_a_picture(folder: Path) -> None:
+    lines = (folder / "curves.csv").read_text().splitlines()
+    assert lines[0].startswith("epoch,loss,validation_ndcg@100")
+    assert len(lines) == 3
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_popularity_is_the_share_of_users_who_liked_an_item(dataset: Dataset, folder: Path) -> None:
+    ratings = dataset.ratings
+    shares = popularity(ratings, 30)
+    assert shares[3] == pytest.approx(((ratings.items == 3) & (ratings.ratings >= 4)).sum() / 60)
+    assert np.array_equal(np.load(folder / "popularity.npy"), shares)
