@@ -8,8 +8,9 @@ MAKEFLAGS += --no-builtin-rules
 DATASET ?= ml-100k
 DATA    ?= data/raw/$(DATASET)
 RECIPE  ?= retrieval
-RUN     ?= runs/$(notdir $(DATA))
-STORE   ?= store
+NAME    := $(notdir $(patsubst %/,%,$(DATA)))-$(RECIPE)
+RUN     ?= runs/$(NAME)
+STORE   ?= store/$(NAME)
 PORT    ?= 50051
 
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -18,6 +19,7 @@ PYTHON  ?= $(shell for python in python3 python3.11 python3.12 python3.13 python
 BIN     := .venv/bin
 PY      := $(BIN)/python
 FOLDERS := data trainer indexer server
+TABLES  := $(if $(filter data/raw/%,$(DATA)),$(DATA)/ratings.csv,$(wildcard $(DATA)/*))
 CODE    := $(wildcard $(addsuffix /*.py,$(FOLDERS)) trainer/recipes/*)
 STUBS   := proto/deepmoviematch/v1/recommender_pb2.py
 
@@ -36,16 +38,16 @@ help:  ## Show this list.
 
 ##@ Run
 .PHONY: fetch train index serve
-fetch: $(DATA)/ratings.csv  ## Download the ratings (DATASET=ml-100k, ml-latest-small, ml-1m, ml-25m, ml-32m).
+fetch: $(TABLES)  ## Download the ratings (DATASET=ml-100k, ml-latest-small, ml-1m, ml-25m, ml-32m).
 train: $(RUN)/manifest.json  ## Fit the two towers (DATA=folder for your own ratings, RECIPE=retrieval or seed).
 index: $(STORE)/CURRENT  ## Build a generation from the run and publish it.
 serve: $(STORE)/CURRENT  ## Serve the current generation (PORT=50051).
 	@$(PY) -m deepmoviematch.server serve --store $(STORE) --port $(PORT)
 
-data/raw/%/ratings.csv: | setup
+data/raw/%/ratings.csv: | setup  # your own DATA is taken as it is
 	@$(PY) -m deepmoviematch.data fetch --dataset $* --out $(@D)
 
-$(RUN)/manifest.json: $(DATA)/ratings.csv $(wildcard data/*.py trainer/*.py) trainer/recipes/$(RECIPE).toml | setup
+$(RUN)/manifest.json: $(TABLES) $(wildcard data/*.py trainer/*.py trainer/recipes/$(RECIPE).toml) | setup
 	@$(PY) -m deepmoviematch.trainer fit --data $(DATA) --recipe $(RECIPE) --out $(RUN)
 
 $(STORE)/CURRENT: $(RUN)/manifest.json $(wildcard indexer/*.py) | setup

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent
 PROTO = "proto/deepmoviematch/v1/recommender.proto"
 
 
-class BuildWithStubs(build_py):
+class BuildWithStubs(build_py):  # type: ignore[misc] # setuptools ships no types
     """Builds the Python packages once the stubs lie beside their .proto."""
 
     def run(self) -> None:

@@ -56,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     describing = commands.add_parser(
         "describe",
         help="print what is in a data set",
-        description="Print counts, density, years, genres, ratings and time span of the data in a folder, "
-        "ratings and movies as .csv, .parquet or .dat, u.data and u.item, or the lab's matrices.",
+        description="Print counts, density, years, genres, ratings and time span of the data in a folder: "
+        "ratings and movies as .csv, .parquet or .dat; or u.data and u.item; or the lab's matrices.",
     )
     describing.add_argument("--data", type=Path, required=True, help="the folder with the data")
     describing.add_argument("--json", action="store_true", help="print one JSON object, for programs")

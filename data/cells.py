@@ -16,10 +16,12 @@ LATEST_TIME = 4_102_444_800
 YEARS = range(1000, 2101)
 """What is taken for a year of release."""
 
+LARGEST = float(np.finfo(np.float32).max)
+"""What the tables can hold of a number, either way from zero."""
+
 TIME_RULE = "a timestamp must be whole seconds since 1970, before the year 2100"
 RATING_RULE = "a rating must be a finite number"
 
-_LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _TITLE_AND_YEAR = re.compile(r"(?P<title>.*\S)\s*\((?P<year>\d{4})(\s*[-–—]\s*(\d{4})?)?\)", re.DOTALL)
 
@@ -47,7 +49,7 @@ def parse_rating(text: str) -> float:
         BrokenRowError: If it is not.
     """
     rating = parse_number(text)
-    if not abs(rating) <= _LARGEST:  # NaN as well
+    if not abs(rating) <= LARGEST:  # NaN as well
         raise BrokenRowError(RATING_RULE, repr(text))
     return rating
 

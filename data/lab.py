@@ -13,7 +13,6 @@ them so; `LabRows.to_tables` gives the same data with each pair once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,8 @@ from .canonical import MOVIE_COLUMNS
 from .cells import YEARS, parse_number, parse_title
 from .errors import DataError
 from .leniency import Gate
-from .sheets import CsvSheet, SeparatedSheet
+from .matrices import YEAR, Header, Matrix, whole_id
+from .sheets import CsvSheet
 from .tables import UNKNOWN_YEAR, Catalogue, Floats, Ints, Ratings, pair_codes
 
 ITEM_TRAIN = "content_item_train.csv"
@@ -33,10 +33,6 @@ USER_HEADER = "content_user_train_header.txt"
 ITEM_VECTORS = "content_item_vecs.csv"
 MOVIE_LIST = "content_movie_list.csv"
 LAB_FILES = (ITEM_TRAIN, USER_TRAIN, RATING_TRAIN, ITEM_HEADER, USER_HEADER, ITEM_VECTORS, MOVIE_LIST)
-
-YEAR = "year"
-_IDS = {"user id", "userid", "movie id", "movieid", "item id", "itemid", "id"}
-_NUMERIC = {YEAR, "ave rating", "average rating", "rating count", "rating ave", "rating average"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,23 +107,23 @@ def read_lab(folder: Path) -> LabRows:
     """
     if missing := [name for name in LAB_FILES if not (folder / name).exists()]:
         raise DataError(f"{folder}: the lab matrices need {', '.join(missing)} too, got no such file")
-    item_header = _Header.read(folder / ITEM_HEADER)
-    user_header = _Header.read(folder / USER_HEADER)
+    item_header = Header.read(folder / ITEM_HEADER)
+    user_header = Header.read(folder / USER_HEADER)
     if item_header.genres != user_header.genres:
         odd = sorted(set(item_header.genres) ^ set(user_header.genres))
         raise DataError(
             f"{USER_HEADER}:1: genres must be those of {ITEM_HEADER}, got {', '.join(odd)} in one of them"
         )
-    items = _Matrix.read(folder / ITEM_TRAIN, item_header)
-    users = _Matrix.read(folder / USER_TRAIN, user_header)
-    ratings = _Matrix.read(folder / RATING_TRAIN, _Header(None, ("rating",), ()))
+    items = Matrix.read(folder / ITEM_TRAIN, item_header)
+    users = Matrix.read(folder / USER_TRAIN, user_header)
+    ratings = Matrix.read(folder / RATING_TRAIN, Header(None, ("rating",), ()))
     for other in (users, ratings):
         if len(other.values) != len(items.values):
             raise DataError(
                 f"{other.sheet.place(other.numbers[-1])}: there must be as many rows as the "
                 f"{len(items.values)} of {ITEM_TRAIN}, got {len(other.values)}"
             )
-    vectors = _Matrix.read(folder / ITEM_VECTORS, item_header)
+    vectors = Matrix.read(folder / ITEM_VECTORS, item_header)
     catalogue, catalogue_features = _catalogue(folder, item_header, [vectors, items])
     statistics = len(user_header.numeric)
     rows = LabRows(
@@ -146,89 +142,7 @@ def read_lab(folder: Path) -> LabRows:
     return rows
 
 
-@dataclass(frozen=True)
-class _Header:
-    """Which column is which; names in the order that the tables have them."""
-
-    id_name: str | None
-    numeric: tuple[str, ...]
-    genres: tuple[str, ...]
-    names: tuple[str, ...] = ()
-    """As in the file."""
-
-    @classmethod
-    def read(cls, path: Path) -> "_Header":
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        names = tuple(name.strip() for name in ",".join(lines[:1]).split(","))
-        plain = {name: name.lower().replace("_", " ") for name in names}
-        ids = [name for name in names if plain[name] in _IDS]
-        if len(ids) != 1 or len(plain) != len(names):
-            raise DataError(
-                f"{path.name}:1: columns must have distinct names, one of them an id, got {','.join(names)!r}"
-            )
-        numeric = tuple(name for name in names if plain[name] in _NUMERIC)
-        genres = tuple(sorted(set(names) - set(ids) - set(numeric)))
-        return cls(ids[0], numeric, genres, names)
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        return (*self.numeric, *self.genres)
-
-
-@dataclass(frozen=True, eq=False)
-class _Matrix:
-    """A headless CSV file of numbers."""
-
-    sheet: SeparatedSheet
-    numbers: list[int]
-    """[R] line numbers."""
-
-    ids: tuple[str, ...]
-    """[R] from the id column; empty where there is none."""
-
-    values: Floats
-    """[R, F] the header's features."""
-
-    @classmethod
-    def read(cls, path: Path, header: _Header) -> "_Matrix":
-        names = header.names or header.features
-        sheet = SeparatedSheet(path, Gate(), separator=",", columns=names)
-        numbers: list[int] = []
-        rows: list[list[float]] = []
-        for number, cells in sheet.rows():
-            numbers.append(number)
-            rows.append(_finite(cells, names, sheet.place(number)))
-        if not rows:
-            raise DataError(f"{path.name}: there must be at least one row, got none")
-        values = np.array(rows)  # [R, columns of the file]
-        ids: tuple[str, ...] = ()
-        if header.id_name is not None:
-            column = values[:, names.index(header.id_name)].tolist()
-            places = (sheet.place(number) for number in numbers)
-            ids = tuple(map(_whole_id, column, places))
-        picked = [names.index(name) for name in header.features]
-        return cls(sheet, numbers, ids, values[:, picked].astype(np.float32))
-
-
-def _finite(cells: Sequence[str], names: Sequence[str], place: str) -> list[float]:
-    try:
-        values = list(map(float, cells))
-    except ValueError:
-        values = list(map(parse_number, cells))
-    for name, cell, value in zip(names, cells, values, strict=True):
-        if not isfinite(value):
-            raise DataError(f"{place}: {name} must be a finite number, got {cell!r}")
-    return values
-
-
-def _whole_id(value: float, place: str) -> str:
-    """The id that spreadsheets and NumPy write as 2.0."""
-    if value != np.floor(value):  # NaN too
-        raise DataError(f"{place}: an id must be a whole number, got {value}")
-    return str(int(value))
-
-
-def _catalogue(folder: Path, header: _Header, sources: Sequence[_Matrix]) -> tuple[Catalogue, Floats]:
+def _catalogue(folder: Path, header: Header, sources: Sequence[Matrix]) -> tuple[Catalogue, Floats]:
     """The listed movies and their features: numbers from the first row that has them, all rows' genres."""
     titles, places = _titles(folder / MOVIE_LIST)
     row_of = {item_id: row for row, item_id in enumerate(titles)}
@@ -268,7 +182,7 @@ def _titles(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     places: dict[str, str] = {}
     for number, (text, title) in sheet.rows():
         place = sheet.place(number)
-        item_id = _whole_id(parse_number(text), place)
+        item_id = whole_id(parse_number(text), place)
         if item_id in titles:
             raise DataError(f"{place}: a movie may be listed once, got id {item_id!r} again")
         titles[item_id], places[item_id] = parse_title(title)[0], place
@@ -277,15 +191,15 @@ def _titles(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     return titles, places
 
 
-def _years(header: _Header, features: Floats) -> Ints:
+def _years(header: Header, features: Floats) -> Ints:
     named = [column for column, name in enumerate(header.numeric) if name.lower() == YEAR]
     if not named:
         return np.full(len(features), UNKNOWN_YEAR, dtype=np.int32)
-    years = features[:, named[0]].astype(np.int32)
+    years = features[:, named[0]]
     return np.where(np.isin(years, YEARS), years, UNKNOWN_YEAR).astype(np.int32)
 
 
-def _check_repetitions(rows: LabRows, ratings: _Matrix) -> None:
+def _check_repetitions(rows: LabRows, ratings: Matrix) -> None:
     _, users, items = rows.codes
     _, first, pairs = np.unique(pair_codes(users, items), return_index=True, return_inverse=True)
     agreed = rows.ratings[first][pairs]

@@ -35,7 +35,7 @@ class Sheet(Place, Protocol):
 
 
 class ColumnarSheet(Sheet, Protocol):
-    """A file of rows that can be read by columns too, which is a hundred times faster."""
+    """A file of rows that can be read by columns too, which is several times faster."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows in file order, some thousands at a time; Arrow's errors come out as they are."""

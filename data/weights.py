@@ -1,7 +1,7 @@
 """A tower on disk: settings as JSON and arrays as `.npy`, one folder a tower.
 
 The trainer writes this form, the indexer copies and loads it, so neither imports
-the other. Plain `.npy` files can be memory-mapped and cannot carry code.
+the other. Plain `.npy` files cannot carry code.
 """
 
 import io
@@ -45,17 +45,14 @@ class Weights:
 
     @classmethod
     def load(cls, folder: Path) -> "Weights":
-        """Read what `save` wrote; the arrays stay on disk until touched.
+        """Read what `save` wrote, into memory.
 
         Raises:
             DataError: If a file is missing, not of the form, or holds NaN or infinity.
         """
         try:
             settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-            arrays = {
-                path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
-                for path in sorted(folder.glob("*.npy"))
-            }
+            arrays = {path.stem: read_array(path) for path in sorted(folder.glob("*.npy"))}
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{folder}: a tower's files must be whole, got {error}") from error
         if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
@@ -64,3 +61,14 @@ class Weights:
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise DataError(f"{folder / name}.npy: weights must be finite float32, got {array.dtype}")
         return cls(settings=settings, arrays=arrays)
+
+
+def read_array(path: Path) -> Floats:
+    """The array in a `.npy` file, in memory: a file that is cut short afterwards harms nobody.
+
+    It is mapped first, so that a header cannot claim more memory than the file has.
+
+    Raises:
+        OSError, ValueError: If the file cannot be read or is not of the form.
+    """
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))

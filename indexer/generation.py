@@ -14,7 +14,7 @@ import numpy as np
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, RatingScale, Times
-from deepmoviematch.data.weights import Weights
+from deepmoviematch.data.weights import Weights, read_array
 
 from . import golden, manifest
 from .errors import GenerationError
@@ -50,7 +50,7 @@ class Generation:
     """The items' directions: what an item is searched in."""
 
     directions: Floats
-    """[N, D] unit vectors, mapped from disk: the queries for `similar`."""
+    """[N, D] unit vectors: the queries for `similar`."""
 
     popularity: Floats
     """[N] share of the training users who liked each item."""
@@ -153,8 +153,7 @@ def _popularity(folder: Path, size: int) -> Floats:
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> Floats:
-    """The float32 array in `path`, mapped so that a false shape cannot claim memory."""
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = read_array(path)
     if array.dtype != np.float32 or array.shape != shape:
         raise GenerationError(f"{path.name} must be float32 {shape}, got {array.dtype} {array.shape}")
-    return np.asarray(array)  # a plain array over the map: indexing it is cheaper
+    return array

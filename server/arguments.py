@@ -74,7 +74,11 @@ def _add_query(command: argparse.ArgumentParser) -> None:
     )
     recommend.add_argument("--like", action="append", default=[], metavar="ITEM", help="the user likes this")
     recommend.add_argument(
-        "--dislike", action="append", default=[], metavar="ITEM", help="the same as --rate ITEM=0.5"
+        "--dislike",
+        action="append",
+        default=[],
+        metavar="ITEM",
+        help="the same as the lowest rating there is",
     )
     recommend.add_argument(
         "--rate",

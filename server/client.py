@@ -51,6 +51,9 @@ class Resolved:
     others: int
     """How many other items have that very title; the most popular one was taken."""
 
+    scale: pb.RatingScale
+    """What a rating of it may be."""
+
 
 class Client:
     """Asks one server; every failure is a `QueryError`."""
@@ -77,12 +80,13 @@ class Client:
         Raises:
             QueryError: If there is none; the message lists what comes near.
         """
-        found = self.find(text).results
+        response = self.find(text)
+        found, scale = response.results, response.rating_scale
         whole = [item for item in found if item.score == 1]
         if found and found[0].item_id == text:
-            return Resolved(found[0], others=0)
+            return Resolved(found[0], others=0, scale=scale)
         if whole:
-            return Resolved(whole[0], others=len(whole) - 1)
+            return Resolved(whole[0], others=len(whole) - 1, scale=scale)
         cure = (
             f"did you mean {', '.join(map(label, found))}?" if found else "look for words of it: query find"
         )

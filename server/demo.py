@@ -102,19 +102,32 @@ def _taste(popular: Sequence[pb.Recommendation]) -> dict[str, float]:
 @contextmanager
 def _serving(store: Path) -> Iterator[str]:
     """A server process of our own; yields its address and leaves nothing running."""
-    with tempfile.TemporaryDirectory() as folder:
+    with _signals_as_exits(), tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder) / "port"
         command = [sys.executable, "-m", "deepmoviematch.server", "serve", "--store", str(store)]
         command += ["--port", "0", "--port-file", str(port_file), "--log-level", "error"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:  # noqa: S603 - our own program
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda caught, _: sys.exit(128 + caught))  # by way of `finally`
             try:
                 address = f"127.0.0.1:{_port(server, port_file)}"
                 _wait_until_serving(address)
                 yield address
             finally:
                 _stop(server)
+
+
+@contextmanager
+def _signals_as_exits() -> Iterator[None]:
+    """SIGTERM and SIGINT raise SystemExit, so that `finally` gets its turn."""
+
+    def leave(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _port(server: "subprocess.Popen[bytes]", port_file: Path) -> int:

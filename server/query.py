@@ -2,7 +2,7 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from google.protobuf import json_format
@@ -10,9 +10,7 @@ from google.protobuf import json_format
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from . import tables
-from .client import Client, connected, label
-
-DISLIKE_RATING = 0.5
+from .client import Client, Resolved, connected, label
 
 _Response: TypeAlias = pb.RecommendResponse | pb.SimilarItemsResponse | pb.FindItemsResponse
 
@@ -41,12 +39,13 @@ def run(arguments: Namespace) -> None:
 def _recommend(client: Client, arguments: Namespace) -> pb.RecommendResponse:
     likes = [pb.Interaction(item_id=item) for item in _ids(client, arguments.like)]
     dislikes = [
-        pb.Interaction(item_id=item, rating=DISLIKE_RATING) for item in _ids(client, arguments.dislike)
+        pb.Interaction(item_id=found.item.item_id, rating=found.scale.low)
+        for found in _resolved(client, arguments.dislike)
     ]
-    stars = [rating for _, rating in arguments.rate]
+    ratings = [rating for _, rating in arguments.rate]
     rated = [
         pb.Interaction(item_id=item, rating=rating)
-        for item, rating in zip(_ids(client, (name for name, _ in arguments.rate)), stars, strict=True)
+        for item, rating in zip(_ids(client, (name for name, _ in arguments.rate)), ratings, strict=True)
     ]
     return client.recommend(
         pb.RecommendRequest(
@@ -81,15 +80,18 @@ _QUESTIONS: dict[str, Callable[[Client, Namespace], _Response]] = {
 
 
 def _ids(client: Client, names: Iterable[str]) -> list[str]:
-    """Ids of the items that people named; says which was taken where a title is not unique."""
-    ids = []
+    """Ids of the items that people named."""
+    return [found.item.item_id for found in _resolved(client, names)]
+
+
+def _resolved(client: Client, names: Iterable[str]) -> Iterator[Resolved]:
+    """The items that people named; says which was taken where a title is not unique."""
     for name in names:
-        resolved = client.resolve(name)
-        if resolved.others:
-            others = f"{resolved.others} other item{'s' if resolved.others > 1 else ''}"
+        found = client.resolve(name)
+        if found.others:
+            others = f"{found.others} other item{'s' if found.others > 1 else ''}"
             print(
-                f"{name!r} is the title of {others} too; took the most popular, {label(resolved.item)}",
+                f"{name!r} is the title of {others} too; took the most popular, {label(found.item)}",
                 file=sys.stderr,
             )
-        ids.append(resolved.item.item_id)
-    return ids
+        yield found

@@ -79,9 +79,11 @@ class RecommenderService(rpc.RecommenderServiceServicer):
         """See recommender.proto."""
         recommender = self._current.get()
         answer = recommender.find(*read_find(request))
+        scale = recommender.generation.scale
         return pb.FindItemsResponse(
             results=_results(answer, recommender.generation.catalogue),
             metadata=_metadata(answer, recommender),
+            rating_scale=pb.RatingScale(low=scale.floor, top=scale.top),
         )
 
 

@@ -63,7 +63,7 @@ def test_columns_have_the_types_of_the_tables(canonical: Writer) -> None:
     assert table.timestamps is not None
     found = [column.dtype for column in (table.users, table.items, table.ratings, table.timestamps)]
     assert found == [np.int32, np.int32, np.float32, np.int64]
-    assert (data.catalogue.years.dtype, data.catalogue.genres.dtype) == (np.int32, np.bool_)
+    assert [data.catalogue.years.dtype, data.catalogue.genres.dtype] == [np.int32, np.bool_]
 
 
 def test_name_is_the_folders(canonical: Writer, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -148,6 +149,24 @@ def test_no_server_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert printed.err.startswith("error: a server must answer at 127.0.0.1:1, got none; ")
     assert printed.err.count("\n") == 1
+
+
+def test_a_dislike_is_the_lowest_rating_of_the_data_set_whatever_its_scale(
+    serve: Callable[..., Any],
+    publish: Callable[..., Any],
+    catalogues: SimpleNamespace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    generation = publish(tmp_path, catalogues.books(), scale=(2.0, 10.0))
+    current = Current()
+    current.set(Recommender(generation))
+    with serve(current) as running:
+        book = generation.catalogue.item_ids[0]
+        assert main(["query", "recommend", "--dislike", book, "--address", running.address, "--json"]) == 0
+    response = json.loads(capsys.readouterr().out)
+    assert response["metadata"]["cold_start"] is False
+    assert response["metadata"]["filtered_out"] == 1
 
 
 def test_no_generation_is_said(serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 from deepmoviematch.trainer import evaluation
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation import evaluate, new_users, rating
-from deepmoviematch.trainer.peers import Ranker
+from deepmoviematch.trainer.peers import Popularity, Ranker
 from deepmoviematch.trainer.recipe import RetrievalRecipe, SeedRecipe
 from deepmoviematch.trainer.seed import SeedRows
 
@@ -76,13 +75,13 @@ def test_a_peers_parameter_is_searched_past_the_start_in_either_direction(
 
     def peer(catalogue: Catalogue, ratings: Ratings, value: float) -> Ranker:
         tried.append(value)
-        return evaluation.Popularity(catalogue, ratings)
+        return Popularity(catalogue, ratings)
 
     def report(*_: object) -> object:
         return _Report({"ndcg@100": np.array([-abs(np.log2(tried[-1] / best))])})
 
     monkeypatch.setattr(evaluation, "rank_held_out", report)
-    tuned: Callable[..., Ranker] = evaluation._tuned
+    tuned = evaluation._tuned
     tuned(peer, 1.0, dataset.catalogue, dataset.ratings, 1)
     assert tried[-1] == best
     assert {best / 2, best * 2} <= set(tried)

@@ -38,8 +38,12 @@ class Line:
         return [variable.numpy().ravel().tolist() for variable in self.trainable]
 
 
-def run(task: Line, epochs: int, checkpoint: Path | None = None, **more: bool) -> list[dict[str, float]]:
-    return train(task, measure=lambda: {"x": 1.0}, epochs=epochs, seed=3, checkpoint=checkpoint, **more)
+def run(
+    task: Line, epochs: int, checkpoint: Path | None = None, *, resume: bool = False
+) -> list[dict[str, float]]:
+    return train(
+        task, measure=lambda: {"x": 1.0}, epochs=epochs, seed=3, checkpoint=checkpoint, resume=resume
+    )
 
 
 def without_time(rows: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -20,14 +23,17 @@ def test_popularity_counts_likes_and_is_the_same_for_everyone(catalogue: Catalog
 
 @pytest.mark.parametrize(
     "make",
-    [lambda *t: GenrePopularity(*t, 1.0), lambda *t: ItemKnn(*t, 20), lambda *t: EaseRanker(*t, 10.0)],
+    [
+        partial(GenrePopularity, strength=1.0),
+        partial(ItemKnn, neighbours=20),
+        partial(EaseRanker, penalty=10.0),
+    ],
     ids=["popularity x genre", "item-knn", "ease"],
 )
 def test_a_personal_peer_prefers_the_half_that_the_user_likes(
-    make: type[EaseRanker], catalogue: Catalogue, ratings: Ratings
+    make: Callable[[Catalogue, Ratings], Ranker], catalogue: Catalogue, ratings: Ratings
 ) -> None:
-    ranker: Ranker = make(catalogue, ratings)  # type: ignore[call-arg]
-    (scores,) = ranker.score(fan_of_the_first_half())
+    (scores,) = make(catalogue, ratings).score(fan_of_the_first_half())
     assert scores[:15].mean() > scores[15:].mean()
 
 
