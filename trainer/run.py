@@ -100,7 +100,7 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
 
 def libraries() -> dict[str, str]:
     """Versions of what decides the figures."""
-    names = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn")
+    names = ("tensorflow", "keras", "numpy", "scikit-learn", "pyarrow")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
