@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from deepmoviematch.data.tables import Floats
 
-MODERATE = keras.initializers.RandomNormal(stddev=0.02)
-
 
 def genre_user_tower(genres: int, *, hidden: tuple[int, ...], dim: int) -> keras.Model:
     """Map standardised stars per genre [B, G] to unit vectors [B, D]."""
@@ -42,7 +40,7 @@ def taste_user_tower(
     likes, others = keras.Input((items,), name="liked"), keras.Input((items,), name="disliked")
     signal, counts = keras.Input((genres,), name="signal"), keras.Input((2,), name="counts")
     gate = keras.Input((1,), name="gate")
-    table = keras.layers.Dense(dim, use_bias=False, name="bag", kernel_initializer=MODERATE)
+    table = keras.layers.Dense(dim, use_bias=False, name="bag", kernel_initializer="random_normal")
     linear = [
         keras.layers.Dense(dim, use_bias=False, name="likes", kernel_initializer="zeros")(likes),
         keras.layers.Dense(dim, use_bias=False, name="others", kernel_initializer="zeros")(others),

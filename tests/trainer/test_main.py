@@ -1,6 +1,7 @@
 """The command line, on files as a user has them."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def test_fit_leaves_a_run_and_says_so(
     assert f"run written to {out}" in printed
     assert not (out / "checkpoint.npz").exists()
     assert json.loads((out / "manifest.json").read_text())["recipe"]["epochs"] == 1
+
+
+def test_another_process_fits_the_same_bits(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["fit", "--data", str(data), *SMALL, "--out"]
+    assert run(monkeypatch, *arguments, tmp_path / "here") == 0
+    command = [sys.executable, "-m", "deepmoviematch.trainer", *arguments, str(tmp_path / "there")]
+    subprocess.run(command, check=True, capture_output=True)
+    for tower in ("user_tower", "item_tower"):
+        files = sorted((tmp_path / "here" / tower).iterdir())
+        assert files
+        for file in files:
+            assert (tmp_path / "there" / tower / file.name).read_bytes() == file.read_bytes()
 
 
 def test_evaluate_prints_nothing_but_json_when_asked(
