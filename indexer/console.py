@@ -10,6 +10,9 @@ from rich.table import Column, Table
 
 from .generation import Generation
 
+INTERVAL = {"mean", "low", "high"}
+"""Keys of a metric with its confidence interval."""
+
 
 def print_built(generation: Generation, seconds: float) -> None:
     """Say what a build has published and how long it took."""
@@ -81,15 +84,17 @@ def _print_pairs(rows: Mapping[str, str], title: str) -> None:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested values, named by their path."""
+    """The leaves of nested values, named by their path; an interval is one leaf."""
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value.keys() != INTERVAL:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _value(value: object) -> str:
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{value['mean']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -55,7 +55,7 @@ def write_manifest(folder: Path, recipe: str = "retrieval", **changes: object) -
         "created": "2026-01-02T03:04:05+00:00",
         "code_version": "0.1.0",
         "libraries": {"keras": "3.15"},
-        "metrics": {"new-users": {"recall_at_20": 0.25}, "loss": 1.5},
+        "metrics": {"new-users": {"ndcg": {"mean": 0.25, "low": 0.125, "high": 0.5}}, "loss": 1.5},
         "scale": {"low": 0.5, "top": 5.0},
         "files": {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

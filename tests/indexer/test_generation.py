@@ -59,7 +59,7 @@ def test_it_holds_what_was_published(folder: Path) -> None:
     assert generation.scale == RatingScale(low=0.5, top=5.0)
     assert generation.directions.shape == (14, 6)
     assert (generation.similar.vectors() == generation.directions).all()
-    assert generation.manifest["run"]["metrics"]["new-users"] == {"recall_at_20": 0.25}
+    assert generation.manifest["run"]["metrics"]["new-users"]["ndcg"]["mean"] == 0.25
 
 
 def test_popular_rows_come_by_popularity_then_row(folder: Path) -> None:

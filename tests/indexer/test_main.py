@@ -33,7 +33,7 @@ def test_build_says_what_it_published(command: Command, store: Store, run: Path)
     status, output, _ = command("build", "--run", run)
     assert status == 0
     assert str(store.current()) in output
-    for fact in ("14", "flat index", "recall_at_10", "new-users.recall_at_20", "0.25", " s"):
+    for fact in ("14", "flat index", "recall_at_10", "new-users.ndcg", "0.25 [0.125, 0.5]", " s"):
         assert fact in output
 
 
