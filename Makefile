@@ -8,7 +8,9 @@ MAKEFLAGS += --no-builtin-rules
 DATASET ?= ml-100k
 DATA    ?= data/raw/$(DATASET)
 RECIPE  ?= retrieval
-NAME    := $(notdir $(patsubst %/,%,$(DATA)))-$(RECIPE)
+# What is made of a folder of your own is kept apart by the folder's whole path.
+OWN     := $(if $(filter data/raw/%,$(DATA)),,-$(shell echo '$(abspath $(DATA))' | cksum | cut -d' ' -f1))
+NAME    := $(notdir $(patsubst %/,%,$(DATA)))$(OWN)-$(basename $(notdir $(RECIPE)))
 RUN     ?= runs/$(NAME)
 STORE   ?= store/$(NAME)
 PORT    ?= 50051
@@ -29,8 +31,8 @@ demo: setup  ## Fetch, train, index, serve and ask three questions, from nothing
 	@$(MAKE) --no-print-directory index
 	@$(PY) -m deepmoviematch.server demo --store $(STORE)
 
-test: setup  ## Run the tests (ARGS=... goes to pytest; ARGS="-m slow" runs the slow ones).
-	@$(PY) -m pytest $(or $(ARGS),-q -m "not slow")
+test: setup  ## Run the tests (ARGS=... goes to pytest).
+	@$(PY) -m pytest $(or $(ARGS),-q)
 
 help:  ## Show this list.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -47,7 +49,7 @@ serve: $(STORE)/CURRENT  ## Serve the current generation (PORT=50051).
 data/raw/%/ratings.csv: | setup  # your own DATA is taken as it is
 	@$(PY) -m deepmoviematch.data fetch --dataset $* --out $(@D)
 
-$(RUN)/manifest.json: $(TABLES) $(wildcard data/*.py trainer/*.py trainer/recipes/$(RECIPE).toml) | setup
+$(RUN)/manifest.json: $(TABLES) $(wildcard data/*.py trainer/*.py $(filter %.toml,$(RECIPE)) trainer/recipes/$(RECIPE).toml) | setup
 	@$(PY) -m deepmoviematch.trainer fit --data $(DATA) --recipe $(RECIPE) --out $(RUN)
 
 $(STORE)/CURRENT: $(RUN)/manifest.json $(wildcard indexer/*.py) | setup

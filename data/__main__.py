@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MovieMatchError as error:
         print("error:", *str(error).splitlines(), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

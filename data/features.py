@@ -131,12 +131,17 @@ def genre_means(users: UserBatch, genres: Flags) -> Floats:
 def preference_signal(preferences: Floats) -> Floats:
     """Map stars to -1 (avoid) .. 1 (favourite); an unknown genre is a neutral 0.
 
+    A vocabulary without genres is given one that is always neutral, as no tower can
+    take an input of width 0.
+
     Args:
         preferences: [B, G] stars, NaN where unknown.
 
     Returns:
-        [B, G] float32.
+        [B, max(G, 1)] float32.
     """
+    if preferences.shape[1] == 0:
+        return np.zeros((len(preferences), 1), dtype=np.float32)
     signal = (preferences - NEUTRAL_STARS) / (TOP_STARS - NEUTRAL_STARS)
     return np.where(np.isnan(signal), 0, signal).astype(np.float32)
 
@@ -154,6 +159,13 @@ def preferences_from_lift(lift: Floats) -> Floats:
     """
     octaves = np.log2(np.clip(lift, 1 / 8, 8))
     return (NEUTRAL_STARS + octaves * (TOP_STARS - NEUTRAL_STARS) / 3).astype(np.float32)
+
+
+def lift_from_preferences(preferences: Floats) -> Floats:
+    """What `preferences_from_lift` expressed as stars; NaN stays NaN."""
+    octaves = 3 * (preferences - NEUTRAL_STARS) / (TOP_STARS - NEUTRAL_STARS)
+    lift: Floats = np.exp2(octaves).astype(np.float32)
+    return lift
 
 
 def preference_gate(stated: Flags, history_sizes: Times, exponent: float) -> Floats:

@@ -6,6 +6,7 @@ folder and gate to catalogue and ratings, and a row in `FORMS`.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ from .canonical import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
 from .cells import parse_genres, parse_title
 from .errors import DataError
 from .intake import Movie, catalogue_of, quick_ratings_of, ratings_of
-from .lab import LAB_FILES, is_lab, read_lab
+from .lab import LAB_FILES, RATING_TRAIN, is_lab, read_lab
 from .leniency import Gate
 from .parquet import ID, NUMBER, TEXT, TIME, ParquetSheet
 from .sheets import ColumnarSheet, CsvSheet, SeparatedSheet, Sheet
@@ -58,20 +59,32 @@ def read(folder: Path, *, lenient: bool = False) -> Dataset:
     """
     gate = Gate(lenient=lenient)
     try:
+        if is_lab(folder) and not any(map(partial(_is_whole, folder), FORMS)):
+            return _read_lab(folder)
         catalogue, ratings = _read_form(folder, gate)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{folder}: the data must be readable, got {error}") from error
     return Dataset(folder.resolve().name, catalogue, ratings, dropped=gate.dropped)
 
 
+def _is_whole(folder: Path, form: Form) -> bool:
+    return (folder / form.ratings).exists() and (folder / form.movies).exists()
+
+
+def _read_lab(folder: Path) -> Dataset:
+    rows = read_lab(folder)
+    catalogue, ratings = rows.to_tables()
+    repeated = len(rows) - len(ratings)
+    sentence = f"{RATING_TRAIN}: {repeated:,} of {len(rows):,} rows repeat a user and item; each counts once"
+    return Dataset(folder.resolve().name, catalogue, ratings, dropped=(sentence,) if repeated else ())
+
+
 def _read_form(folder: Path, gate: Gate) -> Tables:
     if not folder.is_dir():
         raise DataError(f"{folder}: data must be a folder, got {'a file' if folder.exists() else 'nothing'}")
     for form in FORMS:
-        if (folder / form.ratings).exists() and (folder / form.movies).exists():
+        if _is_whole(folder, form):
             return form.read(folder, gate)
-    if is_lab(folder):
-        return read_lab(folder).to_tables()
     for form in FORMS:
         for there, missing in ((form.ratings, form.movies), (form.movies, form.ratings)):
             if (folder / there).exists():

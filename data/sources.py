@@ -146,9 +146,11 @@ def fetch(source: Source, folder: Path, console: Console) -> bool:
     Raises:
         FetchError: If the data cannot be had, or `folder` holds another source.
     """
-    if (folder / RATINGS_CSV).exists() and (folder / MOVIES_CSV).exists():
+    tables = [folder / name for name in (RATINGS_CSV, MOVIES_CSV)]
+    if any(table.exists() for table in tables):
         _check_record(source, folder)
-        return False
+        if all(table.exists() for table in tables):
+            return False
     archive = folder / f"{source.name}.zip"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +181,7 @@ def _check_record(source: Source, folder: Path) -> None:
     try:
         found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))["dataset"]
     except (OSError, ValueError, KeyError, TypeError):
-        return  # not ours, so there is nothing to compare
+        found = "tables of another origin"
     if found != source.name:
         raise FetchError(f"{folder} must be free for {source.name}, got {found} there; choose another --out")
 

@@ -12,6 +12,9 @@ from .errors import DataError
 from .features import LIKE_STARS
 from .tables import Flags, Ints, Ratings, Times
 
+MIN_LIKES = 5
+"""Users with fewer likes are not held out: too little could be asked of them."""
+
 
 def random_split(rows: int, *, test_share: float, seed: int) -> tuple[Times, Times]:
     """Training rows and test rows of 0..`rows` - 1, each in random order.
@@ -74,14 +77,9 @@ class UserSplit:
         if len(np.unique(asked)) != len(asked) or np.isin(asked, known).any():
             raise DataError("a target must be asked for once and not be in its user's history")
 
-    @property
-    def target_offsets(self) -> Times:
-        """[U + 1] where each held-out user's targets begin; the last entry is T."""
-        return np.searchsorted(self.target_users, np.arange(len(self.history.user_ids) + 1))
-
 
 def hold_out_users(
-    ratings: Ratings, *, share: float, seed: int, history_share: float = 0.8, min_likes: int = 5
+    ratings: Ratings, *, share: float, seed: int, history_share: float = 0.8, min_likes: int = MIN_LIKES
 ) -> UserSplit:
     """Hold out users whole; show a random part of each one's ratings, and ask for the likes in the rest.
 

@@ -139,7 +139,8 @@ class RatingScale:
     @property
     def floor(self) -> float:
         """The lowest rating to accept: MovieLens allows half a star, given or not."""
-        return min(self.low, self.top / 10) if self.low >= 0 else self.low
+        stretched = self.low >= 0 and self.low < self.top
+        return min(self.low, self.top / 10) if stretched else self.low
 
     def stars(self, ratings: Floats) -> Floats:
         """Express ratings in stars, of which `TOP_STARS` is the best.

@@ -138,7 +138,9 @@ class Store:
             return generation
 
     def gc(self, *, keep: int) -> tuple[str, ...]:
-        """Remove all but the newest `keep` generations and the current one, oldest first.
+        """Remove all but the newest `keep` whole generations and the current one, oldest first.
+
+        A damaged generation does not count and is removed.
 
         Returns:
             The ids removed.
@@ -150,7 +152,9 @@ class Store:
             raise StoreError(f"gc must keep at least 1 generation, got {keep}")
         with self._changing():
             current = self.current()
-            surplus = tuple(name for name in self.list()[:-keep] if name != current)
+            whole = [name for name in reversed(self.list()) if self._is_whole(name)]
+            kept = {current, *whole[:keep]}
+            surplus = tuple(name for name in self.list() if name not in kept)
             for name in surplus:
                 disk.move(self._generations / name, self._outgoing)
                 disk.remove_folder(self._outgoing)
@@ -198,6 +202,13 @@ class Store:
         if current is None:
             raise StoreError(f"{self.folder} must hold a current generation, got none; build one first")
         return current
+
+    def _is_whole(self, name: str) -> bool:
+        try:
+            load(self._generations / name)
+        except GenerationError:
+            return False
+        return True
 
     def _names(self) -> str:
         return ", ".join(self.list()) or "none"

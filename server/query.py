@@ -11,6 +11,7 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 
 from . import tables
 from .client import Client, Resolved, connected, label
+from .errors import QueryError
 
 _Response: TypeAlias = pb.RecommendResponse | pb.SimilarItemsResponse | pb.FindItemsResponse
 
@@ -38,10 +39,7 @@ def run(arguments: Namespace) -> None:
 
 def _recommend(client: Client, arguments: Namespace) -> pb.RecommendResponse:
     likes = [pb.Interaction(item_id=item) for item in _ids(client, arguments.like)]
-    dislikes = [
-        pb.Interaction(item_id=found.item.item_id, rating=found.scale.low)
-        for found in _resolved(client, arguments.dislike)
-    ]
+    dislikes = [_dislike(found) for found in _resolved(client, arguments.dislike)]
     ratings = [rating for _, rating in arguments.rate]
     rated = [
         pb.Interaction(item_id=item, rating=rating)
@@ -77,6 +75,15 @@ _QUESTIONS: dict[str, Callable[[Client, Namespace], _Response]] = {
     "similar": _similar,
     "find": _find,
 }
+
+
+def _dislike(found: Resolved) -> pb.Interaction:
+    if found.scale.low == found.scale.top:
+        raise QueryError(
+            f"a dislike needs ratings to choose from, got a data set in which all are {found.scale.top:g}; "
+            "leave --dislike out"
+        )
+    return pb.Interaction(item_id=found.item.item_id, rating=found.scale.low)
 
 
 def _ids(client: Client, names: Iterable[str]) -> list[str]:

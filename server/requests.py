@@ -25,6 +25,7 @@ MAX_GENRES = 1000
 MAX_HISTORY = 10_000
 MAX_EXCLUDED = 10_000
 MAX_BATCH = 256
+MAX_BATCH_RESULTS = 20_000
 MAX_BATCH_ITEMS = 100_000
 """Interactions and excluded ids of a whole batch."""
 
@@ -121,6 +122,13 @@ def check_batch(request: pb.BatchRecommendRequest) -> None:
     fields = _Fields()
     if not 1 <= len(request.requests) <= MAX_BATCH:
         fields.refuse("requests", f"must have 1 to {MAX_BATCH} entries, got {len(request.requests)}")
+    sizes = (each.page_size or DEFAULT_PAGE_SIZE for each in request.requests)
+    results = sum(min(max(size, 0), MAX_PAGE_SIZE) for size in sizes)
+    if results > MAX_BATCH_RESULTS:
+        fields.refuse(
+            "requests",
+            f"must ask for at most {MAX_BATCH_RESULTS} results in all, got {results}; send several batches",
+        )
     items = sum(len(each.user.history) + len(each.exclude_item_ids) for each in request.requests)
     if items > MAX_BATCH_ITEMS:
         fields.refuse(
@@ -224,6 +232,11 @@ def _history(
     ratings = np.full(len(given), top, dtype=np.float32)
     for place, each in enumerate(given):
         fields.text(f"user.history[{place}].item_id", each.item_id)
+        if each.HasField("time") and not _is_time(each.time.seconds, each.time.nanos):
+            fields.refuse(
+                f"user.history[{place}].time",
+                f"must be a time of the years 1 to 9999, got {each.time.seconds} s and {each.time.nanos} ns",
+            )
         if each.HasField("rating"):
             ratings[place] = each.rating
             if not floor <= ratings[place] <= top:
@@ -233,6 +246,11 @@ def _history(
                 )
     stars = scale.stars(ratings)
     return {each.item_id: float(value) for each, value in zip(given, stars, strict=True)}
+
+
+def _is_time(seconds: int, nanos: int) -> bool:
+    """Whether a google.protobuf.Timestamp is what its definition allows."""
+    return -62_135_596_800 <= seconds < 253_402_300_800 and 0 <= nanos < 1_000_000_000
 
 
 def _rows(ids: Iterable[str], catalogue: Catalogue) -> frozenset[int]:

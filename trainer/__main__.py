@@ -19,16 +19,28 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.data.features import LOWEST_STARS
+from deepmoviematch.data.tables import TOP_STARS
 
 from .errors import RecipeError
 from .quiet import import_tensorflow
 from .recipe import Recipe, SeedRecipe, load_recipe
 
 if TYPE_CHECKING:
-    from .evaluation import Table
     from .exercise import Sheet
+    from .table import Table
 
-PROTOCOLS = ("new-users", "rating")
+PROTOCOLS = {
+    "new-users": "users held out whole, told by 80 % of their ratings",
+    "three-likes": "the same users, told by three of their likes",
+    "genres-only": "the same users, told by how much they like each genre",
+    "two-genres": "the same users, told by two favourite genres",
+    "three-genres": "the same users, told by three favourite genres",
+    "next-item": "each user's last like, told by what came before",
+    "time": "trained before a moment, asked after it",
+    "cold-items": "a tenth of the items never seen in training, ranked among themselves",
+    "rating": "held-out ratings predicted, in stars",
+}
 
 
 def main() -> int:
@@ -42,7 +54,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; fit --resume goes on from the last whole epoch", file=sys.stderr)
+        cure = "; fit --resume goes on from the last whole epoch" if arguments.run is _fit else ""
+        print(f"interrupted{cure}", file=sys.stderr)
         return 130
     return 0
 
@@ -58,6 +71,10 @@ def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
     metrics = fitted.metrics
     if metrics["protocol"] == "rating":
         print(f"test MSE {metrics['test_mse']:.4f} in scaled units, over {metrics['rows']:,} rows")
+    if metrics["protocol"] == "new-users" and not metrics["users"]:
+        print(
+            "nobody was held out to measure the ranking: too few users like enough, or the recipe wants none"
+        )
     for name, ranking in metrics.get("rankings", {}).items():
         best = ranking["ndcg@100"]
         print(
@@ -75,6 +92,7 @@ def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
         recipe,
         arguments.protocol,
         seed=arguments.seed,
+        splits=arguments.splits,
         peers=arguments.peers,
         lenient=arguments.lenient,
     )
@@ -149,6 +167,8 @@ def _print_rows(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return f"{value['mean']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
     if isinstance(value, str | int):
         return str(value)
     return f"{value:.4g}"
@@ -164,11 +184,23 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _taste(text: str) -> tuple[str, float]:
-    genre, _, stars = text.rpartition("=")
+    genre, _, number = text.rpartition("=")
     try:
-        return genre, float(stars)
+        stars = float(number)
     except ValueError:
-        raise RecipeError(f"a taste must be genre=stars, such as action=5, got {text!r}") from None
+        stars = float("nan")
+    if not LOWEST_STARS <= stars <= TOP_STARS:
+        raise RecipeError(
+            f"a taste must be genre=stars with {LOWEST_STARS:g} to {TOP_STARS:g} stars, "
+            f"such as action=5, got {text!r}"
+        )
+    return genre, stars
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -194,15 +226,16 @@ def _parser() -> argparse.ArgumentParser:
         "--protocol",
         choices=PROTOCOLS,
         default="new-users",
-        help="new-users: rank the catalogue for users held out whole; rating: predict held-out ratings "
-        "(default: %(default)s)",
+        help="; ".join(f"{name}: {text}" for name, text in PROTOCOLS.items()).replace("%", "%%")
+        + " (default: %(default)s)",
     )
     evaluate.add_argument(
         "--peers", action="store_true", help="train and tune item-kNN, EASE and the others too"
     )
     evaluate.add_argument(
-        "--seed", type=int, default=1, help="seed of the split of users (default: %(default)s)"
+        "--seed", type=_positive, default=1, help="of the first split (default: %(default)s)"
     )
+    evaluate.add_argument("--splits", type=_positive, default=1, help="splits to pool (default: 1)")
     evaluate.add_argument(
         "--json", action="store_true", help="print the table as one line of JSON at the end"
     )
@@ -218,7 +251,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a made-up user's stars for a genre",
     )
     exercise.add_argument("--user", help="id of the known user to show (default: the first)")
-    exercise.add_argument("--count", type=int, default=10, help="rows of a table (default: %(default)s)")
+    exercise.add_argument(
+        "--count", type=_positive, default=10, help="rows of a table (default: %(default)s)"
+    )
     exercise.set_defaults(run=_exercise)
     return parser
 

@@ -7,10 +7,8 @@ from scipy import linalg, sparse
 
 from deepmoviematch.data.tables import Floats, Ints, Ratings
 
-from .errors import TrainingError
-
-LARGEST = 20_000
-"""Items that EASE is solved for at most: it holds the square of them, and time grows with the cube."""
+LARGEST = 10_000
+"""Items that EASE is solved for: it holds the square of them, and time grows with the cube."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,25 +16,22 @@ class Ease:
     """Item-to-item weights B with a zero diagonal that best rebuild X as XB (Steck, 2019, eq. 8)."""
 
     items: Ints
-    """[M] rows of the catalogue that anyone likes; all others have weight 0."""
+    """[M] the most liked rows of the catalogue, in ascending order; all others have weight 0."""
 
     weights: Floats
     """[M, M]"""
 
     @classmethod
     def fit(cls, likes: sparse.csr_matrix, penalty: float) -> "Ease":
-        """Solve for the weights.
+        """Solve for the weights among the liked items, or the `LARGEST` number of most liked ones.
 
         Args:
             likes: [U, N] 0 or 1.
             penalty: L2 penalty, above 0.
-
-        Raises:
-            TrainingError: If more than `LARGEST` items are liked.
         """
-        items = np.flatnonzero(likes.getnnz(axis=0)).astype(np.int32)
-        if len(items) > LARGEST:
-            raise TrainingError(f"EASE takes at most {LARGEST} liked items, got {len(items)}")
+        counts = likes.getnnz(axis=0)
+        best = np.argsort(-counts, kind="stable")[:LARGEST]
+        items = np.sort(best[counts[best] > 0]).astype(np.int32)
         liked = likes[:, items].astype(np.float32)
         gram = (liked.T @ liked).toarray()
         gram[np.diag_indices(len(items))] += penalty

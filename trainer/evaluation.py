@@ -1,211 +1,203 @@
-"""The protocols: what is split off, who competes, and what is reported.
+"""Trains models on the splits of a protocol, measures them, and puts them side by side.
 
-Each trains its models on the split that it measures them on; nothing of a test
-row or a held-out user is seen before.
+Each model sees nothing of a target or of a held-out user. The same users are asked
+of every model, so that differences are taken user by user.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.splits import hold_out_users
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
+from deepmoviematch.data.tables import Catalogue, Dataset, Floats, Ratings
 
-from .baselines import Predictor, RatingRows, bias_model, global_mean, item_mean, user_mean
+from . import protocols
 from .errors import TrainingError
 from .fit import fit_retrieval, fit_seed, seed_rows
 from .metrics import Interval, RankingReport
-from .peers import EaseRanker, GenrePopularity, ItemKnn, Popularity, Ranker
-from .ranking import rank_held_out
+from .peers import GenreCosine, Popularity, Ranker
+from .protocols import Trial
+from .ranking import rank
+from .rating import rating
 from .recipe import Recipe, SeedRecipe
 from .seed import SeedRows
+from .table import Table, about
+from .tuning import PEERS, tuned
 
-TEST_SHARE = 0.1
-"""Share of the users that `new-users` holds out."""
+Maker: TypeAlias = Callable[[Catalogue, Ratings, int], Trial]
+
+MOST_OVERLAP = 0.95
+"""Where everyone's lists are more alike than this, the model has collapsed."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """What a protocol found, for people and for programs."""
+class Protocol:
+    """How a ranking protocol asks and what it reports."""
 
-    about: dict[str, Any]
-    """The protocol, the data, the split and the seed."""
+    make: Maker
+    metrics: tuple[str, ...]
+    """What is reported; the first decides."""
 
-    rows: dict[str, dict[str, Any]]
-    """For each model its figures by name; an interval is {"mean", "low", "high"}."""
+    peers: tuple[str, ...]
+    """Names in `PEERS` of those that can answer."""
 
-    notes: tuple[str, ...] = ()
-    """What a reader has to know to read the figures right."""
 
-    def to_json(self) -> dict[str, Any]:
-        """The table as plain values."""
-        return self.about | {"models": self.rows, "notes": list(self.notes)}
+_RANKERS = tuple(PEERS)
+_USUAL = ("ndcg@100", "ndcg@10", "recall@20", "recall@50", "tail recall@50")
+_NEXT = ("hit@10", "ndcg@10", "recall@50")
+PROTOCOLS = {
+    "new-users": Protocol(protocols.new_users, _USUAL, _RANKERS),
+    "three-likes": Protocol(protocols.short_history, _USUAL, _RANKERS),
+    "genres-only": Protocol(protocols.genres_only, _USUAL, ("popularity x genre",)),
+    "two-genres": Protocol(partial(protocols.genres_only, ticked=2), _USUAL, ("popularity x genre",)),
+    "three-genres": Protocol(partial(protocols.genres_only, ticked=3), _USUAL, ("popularity x genre",)),
+    "next-item": Protocol(protocols.next_item, _NEXT, _RANKERS),
+    "time": Protocol(protocols.time_cut, ("ndcg@10", "hit@10", "ndcg@100"), _RANKERS),
+    "cold-items": Protocol(protocols.cold_items, ("auc", "recall@20", "ndcg@10"), ()),
+}
 
 
 def evaluate(
-    data: Path, recipe: Recipe, protocol: str, *, seed: int, peers: bool, lenient: bool = False
+    data: Path, recipe: Recipe, protocol: str, *, seed: int, splits: int, peers: bool, lenient: bool = False
 ) -> Table:
     """Train and measure `recipe` on the data in a folder under one protocol.
 
     Args:
         data: Folder in any form that `deepmoviematch.data.readers.read` takes.
         recipe: What to train.
-        protocol: "new-users" or "rating".
-        seed: Of the split of the users; "rating" splits rows by the recipe's own seed.
-        peers: Whether to train and measure all peers too; popularity always is.
+        protocol: "rating" or one of `PROTOCOLS`.
+        seed: Of the first split; "rating" splits rows by the recipe's own seed.
+        splits: How many splits to pool, with seeds `seed`, `seed` + 1, ...
+        peers: Whether to tune and measure all peers too; popularity always is.
         lenient: Whether to drop bad rows instead of refusing the data.
 
     Raises:
-        MovieMatchError: If the data break a rule or the recipe cannot be measured this way.
+        MovieMatchError: If the data break a rule, the recipe cannot be measured this way,
+            or its lists are the same for everyone.
     """
     dataset = read(data, lenient=lenient)
-    if protocol == "rating":
-        if not isinstance(recipe, SeedRecipe):
-            raise TrainingError(
-                f"the rating protocol needs a recipe that predicts ratings (seed), got {recipe.name}; "
-                "measure it with --protocol new-users"
-            )
-        return rating(dataset, seed_rows(data, dataset, recipe), recipe)
-    return new_users(dataset, recipe, seed=seed, peers=peers)
+    if protocol != "rating":
+        return rankings(dataset, recipe, protocol, seeds=range(seed, seed + splits), peers=peers)
+    if not isinstance(recipe, SeedRecipe):
+        raise TrainingError(
+            f"the rating protocol needs a recipe that predicts ratings (seed), got {recipe.name}; "
+            "measure it with --protocol new-users"
+        )
+    return rating(dataset, seed_rows(data, dataset, recipe), recipe)
 
 
-def rating(dataset: Dataset, rows: SeedRows, recipe: SeedRecipe) -> Table:
-    """Errors of predicted ratings on the test rows, the baselines' beside the model's."""
-    everything = RatingRows.of_ids(rows.user_ids, rows.item_ids, rows.ratings)
-    train, test = everything.take(rows.train), everything.take(rows.test)
-    half_range = float(np.ptp(train.ratings)) / 2 or 1.0  # scaled ratings run from -1 to 1
-    fits: dict[str, Callable[[], Predictor]] = {
-        "global mean": lambda: global_mean(train),
-        "user mean": lambda: user_mean(train),
-        "movie mean": lambda: item_mean(train),
-        "user + movie bias": lambda: bias_model(train, seed=recipe.seed),
-        recipe.name: lambda: _predictor(dataset.catalogue, rows, recipe),
-    }
-    measured = {}
-    for name, fit in fits.items():
-        started = time.perf_counter()
-        predict = fit()
-        seconds = time.perf_counter() - started
-        errors = (predict(test) - test.ratings).astype(np.float64)
-        measured[name] = {
-            "mse_scaled": float(np.mean(errors**2)) / half_range**2,
-            "rmse": float(np.sqrt(np.mean(errors**2))),
-            "mae": float(np.mean(np.abs(errors))),
-            "fit_s": round(seconds, 2),
-        }
-    repeated = _repeated_share(train, test)
-    about = _about(dataset, "rating", recipe) | {
-        "train_rows": len(train.ratings),
-        "test_rows": len(test.ratings),
-        "seed": recipe.seed,
-        "repeated_share": repeated,
+def rankings(dataset: Dataset, recipe: Recipe, name: str, *, seeds: Sequence[int], peers: bool) -> Table:
+    """Rank the catalogue for the users of a protocol's splits, with the recipe and beside it its peers."""
+    protocol, catalogue = PROTOCOLS[name], dataset.catalogue
+    if recipe.name in {"popularity", "genre cosine", *PEERS}:
+        raise TrainingError(f"a recipe must not be called like a peer, got {recipe.name!r}; rename its file")
+    if name == "next-item" and len(seeds) > 1:
+        raise TrainingError(f"next-item asks every user and so has one split, got --splits {len(seeds)}")
+    measured: dict[str, list[_Measured]] = {}
+    users = 0
+    for seed in seeds:
+        trial = protocol.make(catalogue, dataset.ratings, seed)
+        users += len(trial.users)
+        for model, fit in _fits(protocol, recipe, trial, catalogue, seed, peers=peers).items():
+            started = time.perf_counter()
+            ranker, parameters, fit_s = fit()
+            report = rank(ranker, trial, catalogue)
+            tune_s = time.perf_counter() - started - fit_s
+            measured.setdefault(model, []).append(_Measured(report, parameters, fit_s, tune_s))
+    ours = measured[recipe.name]
+    if trial.candidates is None:  # a handful of candidates is the same handful for everyone
+        _refuse_collapse(ours, recipe)
+    rows = {model: _row(found, protocol, seeds[0]) for model, found in measured.items()}
+    for model, found in measured.items():
+        if model != recipe.name:
+            rows[model]["ours / it"] = asdict(_ratio(ours, found, protocol.metrics[0], seeds[0]))
+    header = about(dataset, name, recipe) | {
+        "seeds": list(seeds),
+        "train_ratings": len(trial.train),
+        "asked_users": users,
+        "masked": "everything known of a user, low ratings included",
     }
     notes = (
-        [f"{repeated:.1%} of the test rows repeat a user and movie of the training rows; that flatters"]
-        if repeated
-        else []
+        f"intervals: 95 % bootstrap over users; 'ours / it': ratio of the means of {protocol.metrics[0]}",
+        "fit_s: one fit, a split's mean; parameters of peers are searched on validation users",
     )
-    return Table(about=about, rows=measured, notes=tuple(notes))
+    return Table(about=header, rows=rows, notes=notes)
 
 
-def _predictor(catalogue: Catalogue, rows: SeedRows, recipe: SeedRecipe) -> Predictor:
-    towers = fit_seed(catalogue, rows, recipe).towers
-    return lambda _: towers.predict(rows.users[rows.test], rows.items[rows.test])
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """A model on one split."""
+
+    report: RankingReport
+    parameters: tuple[float, ...]
+    fit_s: float
+    tune_s: float
 
 
-def _repeated_share(train: RatingRows, test: RatingRows) -> float:
-    """Share of the test rows whose pair of user and item is in the training rows too."""
-    width = max(train.items.max(), test.items.max()) + 1
-    return float(np.isin(test.users * width + test.items, train.users * width + train.items).mean())
+_Fit: TypeAlias = Callable[[], tuple[Ranker, tuple[float, ...], float]]
 
 
-def new_users(dataset: Dataset, recipe: Recipe, *, seed: int, peers: bool) -> Table:
-    """Rank the catalogue for users whom no model has seen, from 80 % of their ratings."""
-    catalogue = dataset.catalogue
-    split = hold_out_users(dataset.ratings, share=TEST_SHARE, seed=seed)
-    fits: dict[str, Callable[[], Ranker]] = {"popularity": lambda: Popularity(catalogue, split.train)}
+def _fits(
+    protocol: Protocol, recipe: Recipe, trial: Trial, catalogue: Catalogue, seed: int, *, peers: bool
+) -> dict[str, _Fit]:
+    """For each model how to fit it: popularity first, the recipe last."""
+
+    def timed(fit: Callable[..., Ranker], *parameters: float) -> tuple[Ranker, tuple[float, ...], float]:
+        started = time.perf_counter()
+        ranker = fit(catalogue, trial.train, *parameters)
+        return ranker, parameters, time.perf_counter() - started
+
+    def tuned_first(name: str) -> tuple[Ranker, tuple[float, ...], float]:
+        inner = protocol.make(catalogue, trial.train, seed + 1)
+        return timed(PEERS[name].fit, *tuned(PEERS[name], inner, catalogue, metric=protocol.metrics[0]))
+
+    simple: dict[str, Callable[..., Ranker]] = {"popularity": Popularity}
+    if trial.candidates is not None:
+        simple["genre cosine"] = GenreCosine
+    fits: dict[str, _Fit] = {name: partial(timed, fit) for name, fit in simple.items()}
     if peers:
-        fits |= {
-            name: partial(_tuned, peer, start, catalogue, split.train, seed)
-            for name, (peer, start) in PEERS.items()
-        }
-    fits[recipe.name] = lambda: _fit_towers(catalogue, split.train, recipe)
-    measured: dict[str, dict[str, Any]] = {}
-    reports: dict[str, RankingReport] = {}
-    for name, fit in fits.items():
-        started = time.perf_counter()
-        ranker = fit()
-        seconds = time.perf_counter() - started
-        reports[name] = rank_held_out(ranker, split, catalogue)
-        summary = reports[name].summary(seed=seed)
-        measured[name] = {metric: asdict(interval) for metric, interval in summary.items()} | {
-            "coverage@10": reports[name].coverage,
-            "fit_s": round(seconds, 2),
-        }
-    ours = reports[recipe.name].per_user["ndcg@100"]
-    for name in measured.keys() - {recipe.name}:
-        lead = Interval.of(ours - reports[name].per_user["ndcg@100"], seed=seed)
-        measured[name]["behind_by"] = asdict(lead)
-    about = _about(dataset, "new-users", recipe) | {
-        "seed": seed,
-        "train_users": len(split.train.user_ids),
-        "test_users": len(split.history.user_ids),
-        "left_out_users": split.left_out,
-        "masked": "the whole history, low ratings included",
-    }
-    notes = (
-        "intervals are 95 % bootstrap over users; behind_by is the recipe's NDCG@100 minus the peer's",
-        "fit_s includes the search for a peer's parameter",
-    )
-    return Table(about=about, rows=measured, notes=notes)
+        fits |= {name: partial(tuned_first, name) for name in protocol.peers}
+    return fits | {recipe.name: partial(timed, partial(_fit_recipe, recipe))}
 
 
-def _fit_towers(catalogue: Catalogue, ratings: Ratings, recipe: Recipe) -> Ranker:
+def _fit_recipe(recipe: Recipe, catalogue: Catalogue, ratings: Ratings) -> Ranker:
     if isinstance(recipe, SeedRecipe):
         return fit_seed(catalogue, SeedRows.of_ratings(catalogue, ratings, recipe), recipe).towers
     return fit_retrieval(catalogue, ratings, recipe).towers
 
 
-Peer = Callable[[Catalogue, Ratings, float], Ranker]
-
-PEERS: dict[str, tuple[Peer, float]] = {
-    "popularity x genre": (GenrePopularity, 1.0),
-    "item-knn": (lambda catalogue, ratings, size: ItemKnn(catalogue, ratings, round(size)), 100.0),
-    "ease": (EaseRanker, 200.0),
-}
-"""For each peer how to fit it with a parameter, and where the search for the parameter starts."""
-
-
-def _tuned(peer: Peer, start: float, catalogue: Catalogue, ratings: Ratings, seed: int) -> Ranker:
-    """Fit a peer with the parameter that ranks best for validation users of the training data.
-
-    The parameter is doubled or halved for as long as that helps, so the best one never
-    lies on the edge of what was tried.
-    """
-    inner = hold_out_users(ratings, share=TEST_SHARE, seed=seed + 1)
-    tried: dict[float, float] = {}
-    best, centre = start, 0.0
-    while best != centre:
-        centre = best
-        for value in (centre, centre / 2, centre * 2):
-            if value not in tried:
-                report = rank_held_out(peer(catalogue, inner.train, value), inner, catalogue)
-                tried[value] = float(report.per_user["ndcg@100"].mean())
-        best = max(tried, key=lambda value: tried[value])
-    return peer(catalogue, ratings, best)
-
-
-def _about(dataset: Dataset, protocol: str, recipe: Recipe) -> dict[str, Any]:
-    return {
-        "protocol": protocol,
-        "dataset": dataset.name,
-        "data_digest": dataset.digest,
-        "recipe": recipe.to_dict(),
-        "dropped": list(dataset.dropped),
+def _row(found: Sequence[_Measured], protocol: Protocol, seed: int) -> dict[str, Any]:
+    """Figures of one model over all splits."""
+    row: dict[str, Any] = {
+        metric: asdict(Interval.of(_pooled(found, metric), seed=seed)) for metric in protocol.metrics
     }
+    for name in found[0].report.lists:
+        row[name] = float(np.mean([each.report.lists[name] for each in found]))
+    row["fit_s"] = round(float(np.mean([each.fit_s for each in found])), 2)
+    if found[0].parameters:
+        row["parameters"] = [list(each.parameters) for each in found]
+    return row
+
+
+def _pooled(found: Sequence[_Measured], metric: str) -> Floats:
+    return np.concatenate([each.report.per_user[metric] for each in found])
+
+
+def _ratio(ours: Sequence[_Measured], theirs: Sequence[_Measured], metric: str, seed: int) -> Interval:
+    """Ratio of the means, resampled user by user."""
+    return Interval.of_ratio(_pooled(ours, metric), _pooled(theirs, metric), seed=seed)
+
+
+def _refuse_collapse(found: Sequence[_Measured], recipe: Recipe) -> None:
+    """Fail a model that shows everyone the same, where it was told something of several users."""
+    overlap = float(np.mean([each.report.lists["overlap@10"] for each in found]))
+    if overlap > MOST_OVERLAP:
+        raise TrainingError(
+            f"lists of different users must differ, got a mean overlap of {overlap:.1%} of the first ten "
+            f"with {recipe.name}: the model has collapsed"
+        )

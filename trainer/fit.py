@@ -2,24 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from deepmoviematch.data.errors import DataError
+from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.lab import is_lab, read_lab
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.splits import UserSplit, hold_out_users
+from deepmoviematch.data.splits import MIN_LIKES
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
-from .loop import make_deterministic, train
-from .metrics import Interval
+from .errors import TrainingError
+from .loop import Checkpoint, make_deterministic, train
+from .metrics import Interval, RankingReport
 from .peers import Popularity, Ranker
-from .ranking import rank_held_out
+from .protocols import Trial, new_users
+from .ranking import rank
 from .recipe import Recipe, RetrievalRecipe, SeedRecipe
 from .retrieval import RetrievalTask, TwoTowers
 from .run import Fitted, Towers, write_run
@@ -44,19 +45,32 @@ def fit_run(
         MovieMatchError: If the data break a rule, or training fails.
     """
     dataset = read(data, lenient=lenient)
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / CHECKPOINT
     fitted: Fitted[Towers]
-    if isinstance(recipe, SeedRecipe):
-        rows = seed_rows(data, dataset, recipe)
-        fitted = fit_seed(dataset.catalogue, rows, recipe, checkpoint=checkpoint, resume=resume)
-    else:
-        fitted = fit_retrieval(
-            dataset.catalogue, dataset.ratings, recipe, checkpoint=checkpoint, resume=resume
-        )
-    write_run(out, fitted=fitted, recipe=recipe, dataset=dataset)
-    checkpoint.unlink(missing_ok=True)
+    try:
+        _refuse_other_folder(out)
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / CHECKPOINT
+        if isinstance(recipe, SeedRecipe):
+            rows = seed_rows(data, dataset, recipe)
+            digest = rows.digest
+            checkpoint = Checkpoint(path, _fingerprint(recipe, digest), resume)
+            fitted = fit_seed(dataset.catalogue, rows, recipe, checkpoint=checkpoint)
+        else:
+            digest = dataset.digest
+            checkpoint = Checkpoint(path, _fingerprint(recipe, digest), resume)
+            fitted = fit_retrieval(dataset.catalogue, dataset.ratings, recipe, checkpoint=checkpoint)
+        write_run(out, fitted=fitted, recipe=recipe, dataset=dataset, digest=digest)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{out}: a run's folder must be writable, got {error}") from error
     return fitted
+
+
+def _refuse_other_folder(out: Path) -> None:
+    """A run is written to a new folder, or over another run."""
+    ours = {"manifest.json", "recipe.toml", CHECKPOINT}
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ours):
+        raise TrainingError(f"--out must be empty or hold a run, got {out} with other files; choose another")
 
 
 def seed_rows(data: Path, dataset: Dataset, recipe: SeedRecipe) -> SeedRows:
@@ -71,8 +85,7 @@ def fit_seed(
     rows: SeedRows,
     recipe: SeedRecipe,
     *,
-    checkpoint: Path | None = None,
-    resume: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted[SeedTowers]:
     """Fit the seed towers on the training rows and measure them on the test rows."""
     make_deterministic(recipe.seed)
@@ -84,8 +97,6 @@ def fit_seed(
         epochs=recipe.epochs,
         seed=recipe.seed,
         checkpoint=checkpoint,
-        fingerprint=_fingerprint(recipe, rows.users, rows.items, rows.ratings),
-        resume=resume,
     )
     metrics = {"protocol": "rating", "rows": len(rows.test), "test_mse": curves[-1]["test_mse"]}
     return Fitted(towers=towers, curves=curves, metrics=metrics)
@@ -96,8 +107,7 @@ def fit_retrieval(
     ratings: Ratings,
     recipe: RetrievalRecipe,
     *,
-    checkpoint: Path | None = None,
-    resume: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted[TwoTowers]:
     """Fit the retrieval towers, all but the validation users, who measure every epoch.
 
@@ -105,14 +115,14 @@ def fit_retrieval(
     metrics stay empty.
     """
     make_deterministic(recipe.seed)
-    split = _validation_split(ratings, recipe)
+    trial = _validation_trial(catalogue, ratings, recipe)
     towers = TwoTowers(catalogue, recipe)
-    task = RetrievalTask(towers, catalogue, split.train if split else ratings, recipe)
+    task = RetrievalTask(towers, catalogue, trial.train if trial else ratings, recipe)
 
     def measure() -> dict[str, float]:
-        if split is None:
+        if trial is None:
             return {}
-        report = rank_held_out(towers, split, catalogue)
+        report = rank(towers, trial, catalogue)
         return {
             f"validation_{name}": float(report.per_user[name].mean()) for name in ("ndcg@100", "recall@20")
         }
@@ -123,42 +133,40 @@ def fit_retrieval(
         epochs=recipe.epochs,
         seed=recipe.seed,
         checkpoint=checkpoint,
-        fingerprint=_fingerprint(recipe, ratings.users, ratings.items, ratings.ratings),
-        resume=resume,
     )
     metrics: dict[str, Any] = {"protocol": "new-users", "users": 0}
-    if split is not None:
-        rankers: dict[str, Ranker] = {"towers": towers, "popularity": Popularity(catalogue, split.train)}
+    if trial is not None:
+        rankers: dict[str, Ranker] = {"towers": towers, "popularity": Popularity(catalogue, trial.train)}
         metrics |= {
-            "users": len(split.history.user_ids),
+            "users": len(trial.users),
             "rankings": {
-                name: _rounded(rank_held_out(ranker, split, catalogue).summary(seed=recipe.seed))
+                name: _figures(rank(ranker, trial, catalogue), recipe.seed)
                 for name, ranker in rankers.items()
             },
         }
     return Fitted(towers=towers, curves=curves, metrics=metrics)
 
 
-def _validation_split(ratings: Ratings, recipe: RetrievalRecipe) -> UserSplit | None:
-    """The users to validate on; None where the recipe wants none, or the data has too few."""
-    if recipe.validation_share == 0:
+def _validation_trial(catalogue: Catalogue, ratings: Ratings, recipe: RetrievalRecipe) -> Trial | None:
+    """The users to validate on; None where the recipe wants none, or too few like enough."""
+    likes = np.bincount(ratings.users[ratings.stars >= LIKE_STARS])
+    if round(recipe.validation_share * int((likes >= MIN_LIKES).sum())) == 0:
         return None
     try:
-        return hold_out_users(ratings, share=recipe.validation_share, seed=recipe.seed)
-    except DataError:
+        return new_users(catalogue, ratings, recipe.seed, share=recipe.validation_share)
+    except DataError:  # the few who were drawn have no like outside their histories
         return None
 
 
-def _rounded(summary: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
-    return {
-        name: {bound: round(value, 4) for bound, value in asdict(interval).items()}
-        for name, interval in summary.items()
-    }
+def _figures(report: RankingReport, seed: int) -> dict[str, Any]:
+    """What a generation's manifest says of the ranking."""
+    figures: dict[str, Any] = {}
+    for name in ("ndcg@100", "ndcg@10", "recall@20", "recall@50"):
+        interval = asdict(Interval.of(report.per_user[name], seed=seed))
+        figures[name] = {bound: round(value, 4) for bound, value in interval.items()}
+    return figures | {name: round(value, 4) for name, value in report.lists.items()}
 
 
-def _fingerprint(recipe: Recipe, *columns: npt.NDArray[np.generic]) -> str:
+def _fingerprint(recipe: Recipe, digest: str) -> str:
     """Names recipe and data, so that a checkpoint of another is not taken up."""
-    digest = hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode())
-    for column in columns:
-        digest.update(np.ascontiguousarray(column).data)
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps([recipe.to_dict(), digest]).encode()).hexdigest()

@@ -11,6 +11,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,6 +47,19 @@ class Task(Protocol):
         """The scalar to make small, as a graph."""
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where the state of a run is kept after each epoch."""
+
+    path: Path
+
+    fingerprint: str
+    """Names recipe and data; a state of another is refused."""
+
+    resume: bool
+    """Whether to go on from the state in `path`, if there is one."""
+
+
 def make_deterministic(seed: int) -> None:
     """Seed every generator and make TensorFlow's kernels give the same bits each time."""
     keras.utils.set_random_seed(seed)
@@ -58,9 +72,7 @@ def train(
     measure: Callable[[], dict[str, float]],
     epochs: int,
     seed: int,
-    checkpoint: Path | None = None,
-    fingerprint: str = "",
-    resume: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> list[dict[str, float]]:
     """Run the epochs that are left and return one row of figures for every epoch.
 
@@ -69,21 +81,19 @@ def train(
         measure: What else to report after each epoch, by name.
         epochs: Epochs in all.
         seed: Seeds the dropout of each epoch together with its number.
-        checkpoint: File that holds the state after each epoch, if that is to be kept.
-        fingerprint: Names recipe and data; a checkpoint of another is refused.
-        resume: Whether to go on from `checkpoint` if it exists.
+        checkpoint: Where to keep the state after each epoch, if it is to be kept.
 
     Returns:
         For each epoch `epoch` (from 1), `loss` (mean over steps), what `measure`
         reports, and `seconds`.
 
     Raises:
-        TrainingError: If the loss is no longer finite, or the checkpoint is not of this run.
+        TrainingError: If loss or weights are no longer finite, or the checkpoint is not of this run.
     """
     task.optimizer.build(task.trainable)
     rows: list[dict[str, float]] = []
-    if resume and checkpoint is not None and checkpoint.exists():
-        rows = _restore(task, checkpoint, fingerprint)
+    if checkpoint is not None and checkpoint.resume and checkpoint.path.exists():
+        rows = _restore(task, checkpoint)
 
     @tf.function  # type: ignore[untyped-decorator]
     def step(*batch: tf.Tensor) -> tf.Tensor:
@@ -105,12 +115,23 @@ def train(
                         f"the loss must stay finite, got {losses[-1]} in epoch {epoch + 1}, step {number}; "
                         "try a lower learning_rate"
                     )
+            _refuse_broken(task, epoch)
             figures = {"epoch": epoch + 1, "loss": float(np.mean(losses))} | measure()
             rows.append(figures | {"seconds": round(time.perf_counter() - started, 3)})
             if checkpoint is not None:
-                _save(task, checkpoint, fingerprint, rows)
+                _save(task, checkpoint, rows)
             bar.advance(rows[-1])
     return rows
+
+
+def _refuse_broken(task: Task, epoch: int) -> None:
+    """The last update of an epoch can break weights after its loss was still a number."""
+    for variable in task.trainable:
+        if not np.isfinite(np.asarray(variable)).all():
+            raise TrainingError(
+                f"weights must stay finite, got NaN or infinity in {variable.path} after epoch {epoch + 1}; "
+                "try a lower learning_rate"
+            )
 
 
 def _seed_dropout(models: Sequence[keras.Model], seed: int, epoch: int) -> None:
@@ -125,26 +146,27 @@ def _state(task: Task) -> list[keras.Variable]:
     return [*task.trainable, *task.optimizer.variables]
 
 
-def _save(task: Task, checkpoint: Path, fingerprint: str, rows: list[dict[str, float]]) -> None:
-    arrays = {f"v{i}": np.asarray(variable) for i, variable in enumerate(_state(task))}
+def _save(task: Task, checkpoint: Checkpoint, rows: list[dict[str, float]]) -> None:
+    about = {"fingerprint": checkpoint.fingerprint, "rows": rows}
+    state: dict[str, Any] = {f"v{i}": np.asarray(variable) for i, variable in enumerate(_state(task))}
     buffer = io.BytesIO()
-    np.savez(buffer, about=np.array(json.dumps({"fingerprint": fingerprint, "rows": rows})), **arrays)  # type: ignore[arg-type]
-    part = checkpoint.with_suffix(".part")
+    np.savez(buffer, about=np.array(json.dumps(about)), **state)
+    part = checkpoint.path.with_suffix(".part")
     part.write_bytes(buffer.getvalue())
-    os.replace(part, checkpoint)
+    os.replace(part, checkpoint.path)
 
 
-def _restore(task: Task, checkpoint: Path, fingerprint: str) -> list[dict[str, float]]:
+def _restore(task: Task, checkpoint: Checkpoint) -> list[dict[str, float]]:
     try:
-        with np.load(io.BytesIO(checkpoint.read_bytes()), allow_pickle=False) as saved:
+        with np.load(io.BytesIO(checkpoint.path.read_bytes()), allow_pickle=False) as saved:
             about = json.loads(str(saved["about"]))
             state = [saved[f"v{i}"] for i in range(len(_state(task)))]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(
-            f"{checkpoint}: a checkpoint must be whole, got {error}; start without --resume"
+            f"{checkpoint.path}: a checkpoint must be whole, got {error}; start without --resume"
         ) from error
-    if about["fingerprint"] != fingerprint:
-        raise TrainingError(f"{checkpoint}: is of another recipe or other data; start without --resume")
+    if about["fingerprint"] != checkpoint.fingerprint:
+        raise TrainingError(f"{checkpoint.path}: is of another recipe or other data; start without --resume")
     for variable, value in zip(_state(task), state, strict=True):
         variable.assign(value)
     rows: list[dict[str, float]] = about["rows"]

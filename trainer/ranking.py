@@ -1,36 +1,31 @@
-"""How well a ranker finds what held-out users liked, on the full catalogue."""
+"""How well a ranker answers a trial, by matrix products in blocks of users."""
 
 import numpy as np
 
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.splits import UserSplit
 from deepmoviematch.data.tables import Catalogue
 
 from .metrics import RankingMeter, RankingReport
-from .peers import Ranker
+from .peers import Ranker, popularity
+from .protocols import Trial
 
 BLOCK = 256
 """Users that are scored at once."""
 
 
-def rank_held_out(ranker: Ranker, split: UserSplit, catalogue: Catalogue) -> RankingReport:
-    """Rank the catalogue for every held-out user and measure it against the targets.
+def rank(ranker: Ranker, trial: Trial, catalogue: Catalogue) -> RankingReport:
+    """Rank the catalogue, or the trial's candidates, for every user and measure it against the targets.
 
-    The whole history is kept out of the ranking, its low ratings included.
-
-    Args:
-        ranker: What to measure.
-        split: Histories and targets of the held-out users.
-        catalogue: What is ranked.
+    What the trial hides is out of the running, low ratings included.
     """
-    meter = RankingMeter(len(catalogue))
-    everyone = UserBatch.of_histories(split.history, len(catalogue.genre_names))
-    for first in range(0, len(everyone), BLOCK):
-        users = everyone.slice(first, first + BLOCK)
+    meter = RankingMeter(catalogue.genres, popularity(trial.train, len(catalogue)))
+    for first in range(0, len(trial.users), BLOCK):
+        users, hidden = (batch.slice(first, first + BLOCK) for batch in (trial.users, trial.hidden))
         scores = ranker.score(users).astype(np.float32)
-        scores[users.owners, users.items] = -np.inf
+        scores[hidden.owners, hidden.items] = -np.inf
+        if trial.candidates is not None:
+            scores[:, ~trial.candidates] = -np.inf
         targets = np.zeros(scores.shape, dtype=np.bool_)
-        asked = (split.target_users >= first) & (split.target_users < first + BLOCK)
-        targets[split.target_users[asked] - first, split.target_items[asked]] = True
-        meter.add(scores, targets)
+        asked = (trial.target_users >= first) & (trial.target_users < first + BLOCK)
+        targets[trial.target_users[asked] - first, trial.target_items[asked]] = True
+        meter.add(scores, targets, known=users.history_sizes, with_auc=trial.candidates is not None)
     return meter.report()

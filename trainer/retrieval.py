@@ -32,7 +32,7 @@ from .errors import TrainingError
 from .losses import distillation_loss, masked_log_softmax, softmax_loss
 from .recipe import RetrievalRecipe
 from .towers import dense_arrays, identity_item_tower, taste_user_tower
-from .views import genre_shares, history_view, sample_preferences, short_view, stated_view
+from .views import base_shares, genre_shares, history_view, sample_preferences, short_view, stated_view
 
 
 class TwoTowers:
@@ -133,27 +133,29 @@ class RetrievalTask:
                 f"got none among {len(ratings)} ratings of {ratings.scale.low:g} to {ratings.scale.top:g}"
             )
         self._shares = genre_shares(self._likes, catalogue.genres)  # [U, G]
-        self._base = self._shares[self._users].mean(axis=0)
+        self._base = base_shares(self._shares, self._likes)
         towers.has_id = (np.bincount(ratings.items, minlength=len(catalogue)) > 0).astype(np.float32)
         self.teacher = Ease.fit(self._likes, recipe.ease_penalty)
-        temperature = self._start()
+        scale = self._start()
 
-        self._log_temperature = keras.Variable(np.log(temperature), dtype="float32", name="log_temperature")
+        self._log_scale = keras.Variable(np.log(scale), dtype="float32", name="log_scale")
         self.models = (towers.user, towers.item)
         self.trainable = [
             *towers.user.trainable_variables,
             *towers.item.trainable_variables,
-            self._log_temperature,
+            self._log_scale,
         ]
         steps = recipe.epochs * -(-len(self._users) // recipe.batch_size)
         schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
         self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+        self.optimizer.exclude_from_weight_decay(var_list=[self._log_scale])
 
     def _start(self) -> float:
-        """Let the linear part of the towers rebuild EASE and return the temperature that fits.
+        """Let the linear part of the towers rebuild EASE and return the scale of the logits that fits.
 
         With Q the first right singular vectors of X B, the ids are 3 Q and the user's
         table is 20 B Q, so that a bag's product with the items is about 60 X B Q Q^T.
+        The scale is one over the temperature.
         """
         teacher, recipe = self.teacher, self._recipe
         rebuilt = self._likes[self._users][:, teacher.items] @ teacher.weights  # [U, M]
@@ -180,18 +182,18 @@ class RetrievalTask:
         recipe = self._recipe
         likes, rated = self._likes[users].toarray(), self._rated[users].toarray()
         stated = sample_preferences(self._shares[users], self._base, rng)
-        views = {
-            history_view(likes, rated, stated, recipe.history_share, rng): 1.0,
-            short_view(likes, stated, rng): recipe.short_weight,
-            stated_view(likes, stated): recipe.stated_weight,
-        }
-        kept, others, preferences, targets = (
-            np.concatenate([getattr(view, part) for view in views])
-            for part in ("likes", "others", "preferences", "targets")
-        )
-        scale = [
+        views = [
+            (history_view(likes, rated, stated, recipe.history_share, rng), 1.0),
+            (short_view(likes, stated, rng), recipe.short_weight),
+            (stated_view(likes, stated), recipe.stated_weight),
+        ]
+        kept = np.concatenate([view.likes for view, _ in views])
+        others = np.concatenate([view.others for view, _ in views])
+        preferences = np.concatenate([view.preferences for view, _ in views])
+        targets = np.concatenate([view.targets for view, _ in views])
+        weights = [
             np.full(len(users), weight / max(np.sqrt(view.targets.sum(axis=1)).sum(), 1.0), dtype=np.float32)
-            for view, weight in views.items()
+            for view, weight in views
         ]
         keeps_id = rng.random(len(self._towers.has_id)) >= recipe.id_dropout
         return (
@@ -200,18 +202,18 @@ class RetrievalTask:
             targets,
             self.teacher.score(sparse.csr_matrix(kept)),
             (recipe.distillation * (kept.sum(axis=1) > 0)).astype(np.float32),
-            np.concatenate(scale),
+            np.concatenate(weights),
             (self._towers.has_id * keeps_id).astype(np.float32),
         )
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
         """Mix of the softmax over held-out likes and the teacher's, over all three views."""
-        *inputs, candidates, targets, teacher, followed, scale, use_id = batch
+        *inputs, candidates, targets, teacher, followed, weights, use_id = batch
         users = tf.math.l2_normalize(self._towers.user(inputs, training=True), axis=1)  # [3 B, D]
         items = self._towers.embed_items(use_id, training=True)  # [N, D]
-        logits = tf.exp(self._log_temperature.value) * tf.matmul(users, items, transpose_b=True)
+        logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True)
         chances = masked_log_softmax(logits, candidates)
         taught = tf.exp(masked_log_softmax(teacher / self._recipe.teacher_temperature, candidates))
         learnt = (1 - followed) * softmax_loss(chances, targets)
         copied = followed * distillation_loss(chances, taught, targets)
-        return tf.reduce_sum(scale * (learnt + copied))
+        return tf.reduce_sum(weights * (learnt + copied))

@@ -24,11 +24,12 @@ from typing import Any, Generic, Protocol, TypeVar
 import keras
 import numpy as np
 
-from deepmoviematch.data.features import LIKE_STARS, UserBatch
-from deepmoviematch.data.tables import Dataset, Floats, Ratings
+from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.tables import Dataset, Floats
 from deepmoviematch.data.weights import Weights
 
 from .curves import curves_csv, curves_png
+from .peers import popularity
 from .recipe import Recipe
 
 FORMAT = 1
@@ -66,8 +67,16 @@ class Fitted(Generic[Towers_co]):
     metrics: dict[str, Any]
 
 
-def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset) -> None:
-    """Replace the run in `folder`; it counts as absent until the new manifest is written."""
+def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str) -> None:
+    """Replace the run in `folder`; it counts as absent until the new manifest is written.
+
+    Args:
+        folder: Where to.
+        fitted: The towers and how they came about.
+        recipe: What was fitted.
+        dataset: What it was fitted on.
+        digest: Names what training saw of it (`Dataset.digest`, `SeedRows.digest`).
+    """
     manifest = folder / "manifest.json"
     manifest.unlink(missing_ok=True)
     for side in ("user_tower", "item_tower"):  # towers of another family have other files
@@ -84,7 +93,7 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
         "kind": "run",
         "recipe": recipe.to_dict(),
         "dataset": dataset.name,
-        "data_digest": dataset.digest,
+        "data_digest": digest,
         "seed": recipe.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "code_version": importlib.metadata.version("deepmoviematch"),
@@ -102,12 +111,6 @@ def libraries() -> dict[str, str]:
     """Versions of what decides the figures."""
     names = ("tensorflow", "keras", "numpy", "scikit-learn", "pyarrow")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
-
-
-def popularity(ratings: Ratings, items: int) -> Floats:
-    """[N] share of the users who liked each item."""
-    likes = np.bincount(ratings.items[ratings.stars >= LIKE_STARS], minlength=items)
-    return (likes / len(ratings.user_ids)).astype(np.float32)
 
 
 def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset) -> dict[str, bytes]:
@@ -167,7 +170,9 @@ def _quantiles(values: Floats) -> dict[str, float]:
 
 def _toml(recipe: Recipe) -> str:
     """The recipe as TOML; JSON's scalars and lists are TOML's."""
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in recipe.to_dict().items())
+    settings = recipe.to_dict().items()
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in settings]
+    return "\n".join([*lines, ""])
 
 
 def _json(values: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ Inputs are standardised, ratings scaled to -1..1, the loss is the mean squared
 error. Symbols: `R` rows, `N` items, `G` genres, `F` item features, `D` width.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -20,8 +21,12 @@ from deepmoviematch.data.splits import random_split
 from deepmoviematch.data.tables import UNKNOWN_YEAR, Catalogue, Flags, Floats, Ratings, Times
 from deepmoviematch.data.weights import Weights
 
+from .errors import TrainingError
 from .recipe import SeedRecipe
 from .towers import content_item_tower, dense_arrays, genre_user_tower
+
+BLOCK = 65_536
+"""Rows that are predicted at once."""
 
 AVERAGE_RATING = ("ave rating", "average rating")
 """What the item's average rating is called, as a feature."""
@@ -61,6 +66,18 @@ class SeedRows:
     test: Times
     """Rows that are never trained on."""
 
+    leaks: bool
+    """Whether the features were computed with the test rows' ratings too."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that training sees, ids and split included."""
+        digest = hashlib.sha256(repr((self.genre_names, self.feature_names)).encode())
+        digest.update(repr((self.user_ids, self.item_ids)).encode())
+        for column in (self.users, self.items, self.ratings, self.catalogue, self.train, self.test):
+            digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()
+
     @classmethod
     def of_lab(cls, lab: LabRows, recipe: SeedRecipe) -> Self:
         """The matrices of the exercise as they are, split 80/20 like there."""
@@ -78,6 +95,7 @@ class SeedRows:
             catalogue=lab.catalogue_features[:, fed],
             train=train,
             test=test,
+            leaks=True,
         )
 
     @classmethod
@@ -101,6 +119,7 @@ class SeedRows:
             catalogue=features,
             train=train,
             test=test,
+            leaks=False,
         )
 
 
@@ -128,7 +147,14 @@ class SeedTowers:
             rows: What the towers will be trained on.
             genres: [N, G] genre flags of the catalogue, to read taste off a history.
             recipe: Widths.
+
+        Raises:
+            TrainingError: If there are no genres.
         """
+        if not rows.genre_names:
+            raise TrainingError(
+                "the seed recipe reads tastes off genres, got a catalogue without any; use --recipe retrieval"
+            )
         self._genres, self._catalogue = genres, rows.catalogue
         self.user_scaler = StandardScaler().fit(rows.users[rows.train])
         self.item_scaler = StandardScaler().fit(rows.items[rows.train])
@@ -153,11 +179,21 @@ class SeedTowers:
         Returns:
             [R] float32, within the scale of the training ratings.
         """
-        pairs = zip((self.user, self.item), self.scaled(users, items), strict=True)
-        left, right = (tower(tf.constant(features), training=False).numpy() for tower, features in pairs)
-        products = np.sum(left * right, axis=1, keepdims=True)
+        products = np.concatenate(
+            [
+                self._products(users[first : first + BLOCK], items[first : first + BLOCK])
+                for first in range(0, len(users), BLOCK)
+            ]
+        )
         predicted: Floats = self.target_scaler.inverse_transform(products)[:, 0].astype(np.float32)
         return predicted
+
+    def _products(self, users: Floats, items: Floats) -> Floats:
+        """[R, 1] inner products of unscaled rows."""
+        pairs = zip((self.user, self.item), self.scaled(users, items), strict=True)
+        left, right = (tower(tf.constant(features), training=False).numpy() for tower, features in pairs)
+        products: Floats = np.sum(left * right, axis=1, keepdims=True)
+        return products
 
     def item_vectors(self) -> Floats:
         """[N, D] unit vectors of the catalogue."""
@@ -223,6 +259,9 @@ class SeedTask:
 
     def measure(self) -> dict[str, float]:
         """Mean squared error of the test rows, in scaled units."""
-        test = self._rows.test
-        batch = (self._users[test], self._items[test], self._targets[test])
-        return {"test_mse": float(self.loss(*map(tf.constant, batch)))}
+        total = 0.0
+        for first in range(0, len(self._rows.test), BLOCK):
+            rows = self._rows.test[first : first + BLOCK]
+            batch = (self._users[rows], self._items[rows], self._targets[rows])
+            total += len(rows) * float(self.loss(*map(tf.constant, batch)))
+        return {"test_mse": total / len(self._rows.test)}

@@ -34,11 +34,11 @@ def taste_user_tower(
     """Map histories and stated preferences to vectors [B, D], not yet of unit length.
 
     Inputs, in this order: the likes and the other ratings as bags of unit length
-    [B, N] each, the preference signal [B, G], log counts [B, 2] and the gate [B, 1]
+    [B, N] each, the preference signal [B, max(G, 1)], log counts [B, 2] and the gate [B, 1]
     (`indexer.towers.TasteUserTower` has the formula).
     """
     likes, others = keras.Input((items,), name="liked"), keras.Input((items,), name="disliked")
-    signal, counts = keras.Input((genres,), name="signal"), keras.Input((2,), name="counts")
+    signal, counts = keras.Input((max(genres, 1),), name="signal"), keras.Input((2,), name="counts")
     gate = keras.Input((1,), name="gate")
     table = keras.layers.Dense(dim, use_bias=False, name="bag", kernel_initializer="random_normal")
     linear = [

@@ -91,6 +91,13 @@ def genre_shares(likes: sparse.csr_matrix, genres: Flags) -> Floats:
     return shares
 
 
+def base_shares(shares: Floats, likes: sparse.csr_matrix) -> Floats:
+    """[G] mean of `genre_shares` over the users who like anything."""
+    anyone = likes.getnnz(axis=1) > 0
+    mean: Floats = shares[anyone].mean(axis=0) if anyone.any() else np.zeros(shares.shape[1], np.float32)
+    return mean
+
+
 def genre_lift(shares: Floats, base: Floats) -> Floats:
     """[U, G] shares over the base [G], 1 where nobody likes the genre."""
     return np.where(base > 0, shares / np.where(base > 0, base, 1), 1).astype(np.float32)

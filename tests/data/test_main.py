@@ -37,6 +37,7 @@ def test_leniency_is_printed(canonical: Writer, capsys: pytest.CaptureFixture[st
 
 def test_fetch_says_that_it_has_nothing_to_do(canonical: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     folder = canonical()
+    (folder / "source.json").write_text('{"dataset": "ml-100k"}')
     assert main(["fetch", "--out", str(folder)]) == 0
     assert "already" in capsys.readouterr().err
 

@@ -101,18 +101,16 @@ def test_fetch_goes_on_where_one_file_is_missing(tmp_path: Path) -> None:
     assert (tmp_path / "ratings.csv").exists()
 
 
-def test_files_of_the_users_own_are_left_alone(tmp_path: Path) -> None:
-    for name in EXPECTED:
+@pytest.mark.parametrize("names", [["ratings.csv"], ["movies.csv"], ["ratings.csv", "movies.csv"]])
+@pytest.mark.parametrize("record", [None, "{", "[]", "{}"])
+def test_files_of_the_users_own_are_left_alone(tmp_path: Path, names: list[str], record: str | None) -> None:
+    for name in names:
         (tmp_path / name).write_text("mine")
-    assert not fetch(SOURCES["ml-1m"], tmp_path, quiet())
-    assert (tmp_path / "ratings.csv").read_text() == "mine"
-
-
-@pytest.mark.parametrize("record", ["{", "[]", "{}"])
-def test_record_of_somebody_elses_is_no_matter(tmp_path: Path, record: str) -> None:
-    for name in (*EXPECTED, "source.json"):
-        (tmp_path / name).write_text(record)
-    assert not fetch(SOURCES["ml-1m"], tmp_path, quiet())
+    if record is not None:
+        (tmp_path / "source.json").write_text(record)
+    with pytest.raises(FetchError, match="must be free for ml-1m, got tables of another origin there"):
+        fetch(SOURCES["ml-1m"], tmp_path, quiet())
+    assert all((tmp_path / name).read_text() == "mine" for name in names)
 
 
 def test_folder_of_another_source_is_refused(tmp_path: Path) -> None:

@@ -114,15 +114,6 @@ def test_share_is_of_the_users_with_enough_likes() -> None:
     assert len(split.train.user_ids) == 16
 
 
-def test_target_offsets_delimit_each_users_targets() -> None:
-    split = hold_out_users(made_up(30, 30, 0), share=0.5, seed=1)
-    offsets = split.target_offsets
-    assert offsets[0] == 0
-    assert offsets[-1] == len(split.target_items)
-    for user in range(len(split.history.user_ids)):
-        assert set(split.target_users[offsets[user] : offsets[user + 1]]) == {user}
-
-
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [

@@ -76,8 +76,8 @@ def make_run(catalogue: Catalogue, *, seed: int = 0, scale: tuple[float, float] 
         "likes": _normal(rng, items, WIDTH),
         "others": _normal(rng, items, WIDTH),
         "bag": _normal(rng, items, HIDDEN),
-        **_mlp(rng, "deep", 2 * HIDDEN + genres + 2),
-        **_mlp(rng, "taste", genres),
+        **_mlp(rng, "deep", 2 * HIDDEN + max(genres, 1) + 2),
+        **_mlp(rng, "taste", max(genres, 1)),
     }
     ids = {"ids": _normal(rng, items, WIDTH), **_mlp(rng, "content", 2 + genres)}
     settings = {"kind": "identity", "year_mean": 1995.0, "year_scale": 5.0, "largest_norm": 12.0}

@@ -40,7 +40,7 @@ def ratings() -> Ratings:
         np.array(users, dtype=np.int32),
         np.array(items, dtype=np.int32),
         np.array(values, dtype=np.float32),
-        np.arange(len(users), dtype=np.int64),
+        rng.permutation(len(users)).astype(np.int64),
     )
 
 

@@ -5,7 +5,6 @@ from scipy import sparse
 from deepmoviematch.data.tables import Catalogue, Ratings
 from deepmoviematch.trainer import ease
 from deepmoviematch.trainer.ease import Ease, like_matrix
-from deepmoviematch.trainer.errors import TrainingError
 
 
 def test_the_weights_are_the_least_squares_answer_without_the_diagonal() -> None:
@@ -28,10 +27,15 @@ def test_an_item_that_nobody_likes_scores_nothing() -> None:
     assert scores[2, 2] > 0
 
 
-def test_a_catalogue_too_large_to_square_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_catalogue_too_large_to_square_the_most_liked_items_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ease, "LARGEST", 2)
-    with pytest.raises(TrainingError, match="at most 2 liked items, got 3"):
-        Ease.fit(sparse.csr_matrix(np.ones((2, 3), dtype=np.float32)), penalty=1.0)
+    likes = sparse.csr_matrix(np.array([[1, 0, 1], [1, 1, 1], [0, 0, 1]], dtype=np.float32))
+    solved = Ease.fit(likes, penalty=1.0)
+    assert solved.items.tolist() == [0, 2]
+    assert solved.weights.shape == (2, 2)
+    assert (solved.score(likes)[:, 1] == 0).all()
 
 
 def test_the_like_matrix_has_a_one_for_each_rating_from_the_threshold_up(

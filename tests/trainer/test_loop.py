@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deepmoviematch.data.tables import Floats
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.loop import make_deterministic, train
+from deepmoviematch.trainer.loop import Checkpoint, make_deterministic, train
 
 
 class Line:
@@ -39,11 +39,10 @@ class Line:
 
 
 def run(
-    task: Line, epochs: int, checkpoint: Path | None = None, *, resume: bool = False
+    task: Line, epochs: int, path: Path | None = None, *, resume: bool = False, fingerprint: str = "a"
 ) -> list[dict[str, float]]:
-    return train(
-        task, measure=lambda: {"x": 1.0}, epochs=epochs, seed=3, checkpoint=checkpoint, resume=resume
-    )
+    checkpoint = None if path is None else Checkpoint(path, fingerprint, resume)
+    return train(task, measure=lambda: {"x": 1.0}, epochs=epochs, seed=3, checkpoint=checkpoint)
 
 
 def without_time(rows: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -95,6 +94,18 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
 
 def test_a_checkpoint_of_another_recipe_or_other_data_is_refused(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.npz"
-    train(Line(), measure=dict, epochs=1, seed=3, checkpoint=checkpoint, fingerprint="a")
+    run(Line(), 1, checkpoint)
     with pytest.raises(TrainingError, match="another recipe or other data; start without --resume"):
-        train(Line(), measure=dict, epochs=2, seed=3, checkpoint=checkpoint, fingerprint="b", resume=True)
+        run(Line(), 2, checkpoint, resume=True, fingerprint="b")
+
+
+def test_weights_that_break_in_the_last_update_of_an_epoch_stop_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss that led to the update was still a number: the square root of 0, whose slope is infinite."""
+    weights = (task := Line()).trainable
+    monkeypatch.setattr(Line, "batches", lambda *_: iter([(np.zeros((1, 4), np.float32),) * 2]))
+    monkeypatch.setattr(Line, "loss", lambda *_: sum(tf.reduce_sum(tf.sqrt(0 * w.value)) for w in weights))
+    with pytest.raises(TrainingError, match=r"weights must stay finite, got NaN or infinity in .*kernel"):
+        run(task, 2, tmp_path / "checkpoint.npz")
+    assert not (tmp_path / "checkpoint.npz").exists()

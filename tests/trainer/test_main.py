@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deepmoviematch.data.tables import Dataset
+from deepmoviematch.trainer import loop
 from deepmoviematch.trainer.__main__ import main
 
 SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
@@ -76,7 +79,7 @@ def test_evaluate_prints_a_table_for_people(
 ) -> None:
     assert run(monkeypatch, "evaluate", "--data", data, *SMALL) == 0
     printed = capsys.readouterr().out
-    assert "masked: the whole history, low ratings included" in printed
+    assert "masked: everything known of a user" in printed
     assert "popularity" in printed
 
 
@@ -95,7 +98,10 @@ def test_exercise_prints_six_tables(
         (["fit", "--out", "x", "--recipe", "sed"], "error: a recipe must be one of retrieval, seed"),
         (["fit", "--out", "x", "--set", "epoch=1"], "error: unknown setting(s) epoch"),
         (["evaluate", "--protocol", "rating"], "error: the rating protocol needs a recipe that"),
-        (["exercise", "--taste", "sad"], "error: a taste must be genre=stars, such as action=5, got 'sad'"),
+        (["exercise", "--taste", "sad"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
+        (["exercise", "--taste", "sad=nan"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
+        (["exercise", "--taste", "sad=900"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
+        (["fit", "--out", "/dev/null/x"], "error: /dev/null/x: a run's folder must be writable"),
         (["exercise", "--recipe", "retrieval"], "error: the exercise's tables need a recipe of the seed"),
     ],
 )
@@ -120,3 +126,37 @@ def test_data_that_breaks_a_rule_is_named(
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,nan,0\n")
     assert run(monkeypatch, "fit", "--data", tmp_path, "--out", tmp_path / "run") == 1
     assert "ratings.csv:2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", ["seed", "retrieval"])
+def test_a_fit_that_was_broken_off_is_resumed_to_the_same_bits(
+    recipe: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = ["fit", "--data", data, "--recipe", recipe, "--set", "epochs=3", "--set", "hidden=[8]", "--out"]
+    assert run(monkeypatch, *fit, tmp_path / "whole") == 0
+    with monkeypatch.context() as broken:
+        broken.setattr(loop, "_seed_dropout", _interrupt_in_epoch(2))
+        assert run(broken, *fit, tmp_path / "resumed") == 130
+    assert (tmp_path / "resumed" / "checkpoint.npz").exists()
+    assert run(monkeypatch, *fit, tmp_path / "resumed", "--resume") == 0
+    for file in (tmp_path / "whole").glob("*_tower/*"):
+        again = tmp_path / "resumed" / file.relative_to(tmp_path / "whole")
+        assert again.read_bytes() == file.read_bytes()
+
+
+def _interrupt_in_epoch(last: int) -> Callable[..., None]:
+    seed_dropout = loop._seed_dropout
+
+    def interrupt(models: Any, seed: int, epoch: int) -> None:
+        if epoch == last:
+            raise KeyboardInterrupt
+        seed_dropout(models, seed, epoch)
+
+    return interrupt
+
+
+def test_a_folder_of_other_things_is_not_made_a_run(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "fit", "--data", data, "--out", data, *SMALL) == 1
+    assert "--out must be empty or hold a run" in capsys.readouterr().err

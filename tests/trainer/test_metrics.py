@@ -4,7 +4,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
 from deepmoviematch.data.tables import Floats
-from deepmoviematch.trainer.metrics import Interval, RankingMeter, ndcg, recall, top_rows
+from deepmoviematch.trainer.metrics import Interval, RankingMeter, auc, list_figures, ndcg, recall, top_rows
 
 scores = arrays.arrays(
     np.float32,
@@ -34,17 +34,60 @@ def test_recall_is_of_what_k_ranks_can_hold() -> None:
     assert recall(np.array([[True, False, True]]), np.array([2]), 3) == [1]
 
 
+def meter(items: int) -> RankingMeter:
+    """Of a catalogue whose popularity falls from row to row; even rows have genre 0, odd ones 1."""
+    genres = np.arange(items)[:, None] % 2 == np.arange(2)
+    return RankingMeter(genres, np.linspace(0.9, 0.0, items).astype(np.float32))
+
+
 def test_an_item_out_of_the_running_is_no_hit_even_when_the_list_is_short() -> None:
-    meter = RankingMeter(2)
-    meter.add(np.array([[1.0, -np.inf]], dtype=np.float32), np.array([[False, True]]))
-    assert meter.report().per_user["ndcg@100"] == [0]
+    measured = meter(2)
+    scores = np.array([[1.0, -np.inf]], dtype=np.float32)
+    measured.add(scores, np.array([[False, True]]), known=np.array([0]))
+    assert measured.report().per_user["ndcg@100"] == [0]
 
 
-def test_coverage_is_the_share_of_items_in_someones_first_ten() -> None:
-    meter = RankingMeter(20)
-    line = -np.arange(20, dtype=np.float32)
-    meter.add(np.stack([line, line]), np.eye(2, 20, dtype=np.bool_))
-    assert meter.report().coverage == 0.5
+def test_lists_are_described_as_a_whole_by_hand() -> None:
+    """Two users, 20 items: rows 0..9 for one and 5..14 for the other."""
+    tops = np.stack([np.arange(10), np.arange(5, 15)])
+    genres = np.arange(20)[:, None] % 2 == np.arange(2)
+    figures = list_figures(tops, genres, np.full(20, 0.25, dtype=np.float32))
+    assert figures["coverage@10"] == 15 / 20
+    assert figures["overlap@10"] == 0.5  # five of ten
+    assert figures["novelty@10"] == 2  # -log2 1/4
+    assert figures["diversity@10"] == pytest.approx(25 / 45)  # pairs of an even and an odd row
+
+
+def test_the_same_list_for_everyone_overlaps_wholly() -> None:
+    tops = np.tile(np.arange(10), (4, 1))
+    figures = list_figures(tops, np.ones((20, 1), dtype=np.bool_), np.ones(20, dtype=np.float32))
+    assert figures["overlap@10"] == 1
+    assert figures["diversity@10"] == 0
+
+
+def test_the_tail_is_all_but_the_most_popular_fifth() -> None:
+    """Ten items: rows 0 and 1 are the head; one user wants row 0 and 5, one row 1 alone."""
+    measured = meter(10)
+    scores = np.tile(-np.arange(10, dtype=np.float32), (2, 1))
+    targets = np.zeros((2, 10), dtype=np.bool_)
+    targets[0, [0, 5]] = targets[1, 1] = True
+    measured.add(scores, targets, known=np.array([3, 3]))
+    values = measured.report().per_user["tail recall@50"]
+    assert values[0] == 1
+    assert np.isnan(values[1])
+    assert measured.report().per_user["hit@10"].tolist() == [1, 1]
+
+
+@given(scores)
+def test_the_area_under_the_curve_is_that_of_all_pairs(line: Floats) -> None:
+    targets = np.zeros(line.shape, dtype=np.bool_)
+    targets[:, 0] = True
+    expected = []
+    for row in line:
+        others = row[1:][np.isfinite(row[1:])]
+        wins = (row[0] > others) + 0.5 * (row[0] == others)
+        expected.append(wins.mean() if len(others) else 0.5)
+    assert auc(line, targets) == pytest.approx(expected)
 
 
 @settings(max_examples=20)
@@ -60,3 +103,15 @@ def test_an_interval_is_as_wide_as_the_normal_approximation_says() -> None:
     interval = Interval.of(values, seed=0)
     half = 1.96 * values.std() / np.sqrt(400)
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.1)
+
+
+def test_a_figure_that_a_user_does_not_have_is_left_out_of_the_mean() -> None:
+    values = np.array([0.5, np.nan, 1.0], dtype=np.float32)
+    assert Interval.of(values, seed=0).mean == 0.75
+    assert np.isnan(Interval.of(values[1:2], seed=0).mean)
+
+
+def test_a_ratio_is_of_means_and_of_the_same_users() -> None:
+    theirs = np.random.default_rng(0).random(50).astype(np.float32)
+    ratio = Interval.of_ratio(2 * theirs, theirs, seed=0)
+    assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((2, 2, 2))

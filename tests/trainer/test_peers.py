@@ -44,3 +44,16 @@ def test_item_knn_sums_cosines_with_the_likes_alone(catalogue: Catalogue, rating
     np.fill_diagonal(cosines, 0)
     (scores,) = ItemKnn(catalogue, ratings, len(catalogue) - 1).score(fan_of_the_first_half())
     assert scores == pytest.approx(cosines[0] + cosines[3], abs=1e-5)
+
+
+def test_neighbours_that_tie_at_the_cut_are_kept_up_to_the_number() -> None:
+    """Five items liked by the same users are equally near to each other."""
+    catalogue = Catalogue(
+        tuple("abcde"), tuple("abcde"), np.zeros(5, np.int32), (), np.zeros((5, 0), dtype=np.bool_)
+    )
+    users, items = np.divmod(np.arange(15), 5)
+    ratings = Ratings(
+        ("u", "v", "w"), users.astype(np.int32), items.astype(np.int32), np.ones(15, np.float32), None
+    )
+    scores = ItemKnn(catalogue, ratings, 2).score(UserBatch.of(0, [{}], [dict.fromkeys(range(5), 5.0)]))
+    assert scores == pytest.approx(np.full((1, 5), 2.0))

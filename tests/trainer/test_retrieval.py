@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.splits import hold_out_users
 from deepmoviematch.data.tables import Catalogue, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.fit import fit_retrieval
 from deepmoviematch.trainer.peers import Popularity
-from deepmoviematch.trainer.ranking import rank_held_out
+from deepmoviematch.trainer.protocols import new_users
+from deepmoviematch.trainer.ranking import rank
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 from deepmoviematch.trainer.retrieval import RetrievalTask, TwoTowers
 
@@ -42,10 +42,10 @@ def test_another_seed_gives_other_weights(towers: TwoTowers, catalogue: Catalogu
 
 
 def test_it_beats_popularity_for_users_it_has_not_seen(catalogue: Catalogue, ratings: Ratings) -> None:
-    split = hold_out_users(ratings, share=0.3, seed=5)
-    towers = fit_retrieval(catalogue, split.train, RECIPE).towers
-    ours = rank_held_out(towers, split, catalogue).per_user["ndcg@10"].mean()
-    theirs = rank_held_out(Popularity(catalogue, split.train), split, catalogue).per_user["ndcg@10"].mean()
+    trial = new_users(catalogue, ratings, 5, share=0.3)
+    towers = fit_retrieval(catalogue, trial.train, RECIPE).towers
+    ours = rank(towers, trial, catalogue).per_user["ndcg@10"].mean()
+    theirs = rank(Popularity(catalogue, trial.train), trial, catalogue).per_user["ndcg@10"].mean()
     assert ours > theirs + 0.1
 
 
@@ -108,3 +108,12 @@ def test_too_few_users_to_validate_on_are_all_trained_on(
 def test_ratings_without_a_like_teach_nothing_and_are_refused(catalogue: Catalogue, ratings: Ratings) -> None:
     with pytest.raises(TrainingError, match="4 of 5 stars or more, got none among 180 ratings of 1 to 5"):
         fit_retrieval(catalogue, ratings.take(ratings.stars < 4), RECIPE)
+
+
+def test_a_catalogue_without_genres_is_learnt_from_histories_alone(
+    catalogue: Catalogue, ratings: Ratings
+) -> None:
+    bare = replace(catalogue, genre_names=(), genres=catalogue.genres[:, :0])
+    towers = fit_retrieval(bare, ratings, RECIPE).towers
+    (scores,) = towers.score(UserBatch.of(0, [{}], [{0: 5.0, 1: 5.0}]))
+    assert scores[2:15].mean() > scores[15:].mean()

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 
 from deepmoviematch.data.tables import Dataset
 from deepmoviematch.indexer.run import Run
+from deepmoviematch.trainer import run as trainer_run
 from deepmoviematch.trainer.fit import fit_retrieval, fit_seed
+from deepmoviematch.trainer.peers import popularity
 from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe, load_recipe
-from deepmoviematch.trainer.run import popularity, write_run
+from deepmoviematch.trainer.run import write_run
 from deepmoviematch.trainer.seed import SeedRows
 
 SEED = SeedRecipe(name="seed", epochs=1)
@@ -21,10 +24,11 @@ RETRIEVAL = RetrievalRecipe(
 def write(folder: Path, dataset: Dataset, recipe: Recipe) -> Path:
     if isinstance(recipe, SeedRecipe):
         rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, recipe)
-        write_run(folder, fitted=fit_seed(dataset.catalogue, rows, recipe), recipe=recipe, dataset=dataset)
+        seeded = fit_seed(dataset.catalogue, rows, recipe)
+        write_run(folder, fitted=seeded, recipe=recipe, dataset=dataset, digest=rows.digest)
     else:
         fitted = fit_retrieval(dataset.catalogue, dataset.ratings, recipe)
-        write_run(folder, fitted=fitted, recipe=recipe, dataset=dataset)
+        write_run(folder, fitted=fitted, recipe=recipe, dataset=dataset, digest=dataset.digest)
     return folder
 
 
@@ -51,6 +55,13 @@ def test_the_manifest_says_where_the_run_comes_from(folder: Path, dataset: Datas
     assert manifest["metrics"]["users"] == 12
     assert set(manifest["metrics"]["rankings"]) == {"towers", "popularity"}
     assert {"tensorflow", "keras", "numpy"} <= set(manifest["libraries"])
+
+
+def test_a_recipe_with_any_name_reads_back(tmp_path: Path) -> None:
+    recipe = replace(SEED, name='saat "\\" \U0001f331')
+    path = tmp_path / "recipe.toml"
+    path.write_text(trainer_run._toml(recipe), encoding="utf-8")
+    assert load_recipe(str(path)) == recipe
 
 
 def test_the_resolved_recipe_reads_back(folder: Path) -> None:

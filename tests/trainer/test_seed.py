@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.fit import fit_seed
 from deepmoviematch.trainer.loop import make_deterministic, train
 from deepmoviematch.trainer.recipe import SeedRecipe
@@ -110,3 +113,10 @@ def test_the_same_seed_gives_the_same_bits(catalogue: Catalogue, rows: SeedRows)
     first, second = (fit_seed(catalogue, rows, RECIPE).towers for _ in range(2))
     for one, other in zip(first.export(), second.export(), strict=True):
         assert one.to_files() == other.to_files()
+
+
+def test_a_catalogue_without_genres_is_refused(catalogue: Catalogue, ratings: Ratings) -> None:
+    bare = replace(catalogue, genre_names=(), genres=catalogue.genres[:, :0])
+    rows = SeedRows.of_ratings(bare, ratings, RECIPE)
+    with pytest.raises(TrainingError, match="reads tastes off genres, got a catalogue without any"):
+        fit_seed(bare, rows, RECIPE)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from deepmoviematch.data.features import LIKE_STARS, UserBatch
+from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.trainer import protocols
+from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.evaluation import PROTOCOLS
+from deepmoviematch.trainer.protocols import Trial
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+@pytest.mark.parametrize("seed", [1, 2])
+def test_targets_are_likes_that_training_never_saw(
+    name: str, seed: int, catalogue: Catalogue, ratings: Ratings
+) -> None:
+    trial = PROTOCOLS[name].make(catalogue, ratings, seed)
+    # Everybody rates an item once, so the training pairs of any user with a target's user's id tell.
+    liked = {
+        (r.item(), s.item()) for r, s in zip(ratings.items, ratings.stars, strict=True) if s >= LIKE_STARS
+    }
+    assert {item for item, _ in liked} >= set(trial.target_items.tolist())
+    seen = len(trial.train) + len(trial.target_items)
+    assert seen <= len(ratings)
+
+
+@pytest.mark.parametrize("name", ["new-users", "three-likes", "genres-only", "two-genres", "three-genres"])
+def test_users_held_out_whole_are_not_trained_on(name: str, catalogue: Catalogue, ratings: Ratings) -> None:
+    trial = PROTOCOLS[name].make(catalogue, ratings, 1)
+    assert len(trial.train.user_ids) == 54
+    assert len(trial.users) == 6
+
+
+def test_protocols_of_the_same_users_ask_for_the_same_targets(catalogue: Catalogue, ratings: Ratings) -> None:
+    names = ("new-users", "three-likes", "genres-only", "two-genres")
+    trials = [PROTOCOLS[name].make(catalogue, ratings, 3) for name in names]
+    for trial in trials[1:]:
+        assert trial.target_items.tolist() == trials[0].target_items.tolist()
+        assert trial.hidden.items.tolist() == trials[0].hidden.items.tolist()
+
+
+def test_three_likes_are_told_and_nothing_else(catalogue: Catalogue, ratings: Ratings) -> None:
+    trial = protocols.short_history(catalogue, ratings, 1)
+    assert trial.users.history_sizes.tolist() == [3] * len(trial.users)
+    assert (trial.users.stars >= LIKE_STARS).all()
+    known = set(zip(trial.hidden.owners.tolist(), trial.hidden.items.tolist(), strict=True))
+    assert set(zip(trial.users.owners.tolist(), trial.users.items.tolist(), strict=True)) <= known
+
+
+def test_ticked_genres_are_the_most_liked_ones(catalogue: Catalogue, ratings: Ratings) -> None:
+    trial = protocols.genres_only(catalogue, ratings, 1, ticked=1)
+    assert trial.users.history_sizes.tolist() == [0] * len(trial.users)
+    liked = trial.hidden.stars >= LIKE_STARS
+    for user in range(len(trial.users)):
+        own = liked & (trial.hidden.owners == user)
+        most = catalogue.genres[trial.hidden.items[own]].sum(axis=0).argmax()
+        assert np.flatnonzero(trial.users.preferences[user] == 5).tolist() == [most]
+
+
+def test_the_next_item_is_the_last_like_and_nothing_later_is_known(
+    catalogue: Catalogue, ratings: Ratings
+) -> None:
+    trial = protocols.next_item(catalogue, ratings, 1)
+    assert trial.ordered
+    for row, item in enumerate(trial.target_items):
+        name = trial.train.user_ids[row]
+        user = ratings.user_ids.index(name)
+        mine = slice(*ratings.offsets[user : user + 2])
+        last = np.flatnonzero(ratings.stars[mine] >= LIKE_STARS)[-1]
+        assert ratings.items[mine][last] == item
+        assert trial.users.slice(row, row + 1).items.tolist() == ratings.items[mine][:last].tolist()
+
+
+def test_after_a_cut_in_time_nothing_leaks_back(catalogue: Catalogue, ratings: Ratings) -> None:
+    trial = protocols.time_cut(catalogue, ratings, 1)
+    assert ratings.timestamps is not None
+    assert trial.train.timestamps is not None
+    cut = np.quantile(ratings.timestamps, protocols.CUTS[0])
+    assert trial.train.timestamps.max() < cut
+    late = set(ratings.items[ratings.timestamps >= cut].tolist())
+    assert set(trial.target_items.tolist()) <= late
+
+
+def test_cold_items_are_never_trained_on_and_ranked_among_themselves(
+    catalogue: Catalogue, ratings: Ratings
+) -> None:
+    trial = protocols.cold_items(catalogue, ratings, 1)
+    assert trial.candidates is not None
+    cold = set(np.flatnonzero(trial.candidates).tolist())
+    assert len(cold) == 3
+    assert set(trial.target_items.tolist()) <= cold
+    assert not cold & set(trial.train.items.tolist())
+    assert not cold & set(trial.users.items.tolist())
+
+
+@pytest.mark.parametrize("name", ["next-item", "time"])
+def test_order_needs_times(name: str, catalogue: Catalogue, ratings: Ratings) -> None:
+    timeless = Ratings(ratings.user_ids, ratings.users, ratings.items, ratings.ratings, None)
+    with pytest.raises(TrainingError, match="needs timestamps, got ratings without any"):
+        PROTOCOLS[name].make(catalogue, timeless, 1)
+
+
+def test_a_trial_whose_target_is_known_is_refused(ratings: Ratings) -> None:
+    users = UserBatch.of(3, [{}], [{4: 5.0}])
+    with pytest.raises(TrainingError, match="history and targets must not overlap"):
+        Trial(ratings, users, users, np.array([0], dtype=np.int32), np.array([4], dtype=np.int32))
