@@ -81,7 +81,7 @@ check: setup  ## Lint, format, types, import directions, spelling.
 FORCE:
 
 .venv/.installed: .venv/.modules pyproject.toml setup.py $(STUBS:_pb2.py=.proto)
-	@rm -rf build
+	@rm -rf build .mypy_cache
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	  --config-settings editable_mode=strict --editable .
 	@touch $@

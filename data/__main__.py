@@ -8,10 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .describe import describe, show
 from .errors import MovieMatchError
-from .readers import read
-from .sources import DEFAULT, SOURCES, fetch
+
+try:
+    from .describe import describe, show
+    from .readers import read
+    from .sources import DEFAULT, SOURCES, fetch
+except ModuleNotFoundError as error:  # an installation that only serves
+    raise SystemExit(f"error: reading data needs {error.name}; install deepmoviematch[train]") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,9 @@ YEARS = range(1000, 2101)
 LARGEST = float(np.finfo(np.float32).max)
 """What the tables can hold of a number, either way from zero."""
 
+MAX_ID_BYTES = 256
+"""Longer ids could not be sent in a request."""
+
 TIME_RULE = "a timestamp must be whole seconds since 1970, before the year 2100"
 RATING_RULE = "a rating must be a finite number"
 
@@ -30,10 +33,12 @@ def parse_id(text: str, of: str) -> str:
     """An id as written; `of` says whose, for the message.
 
     Raises:
-        BrokenRowError: If there is none.
+        BrokenRowError: If there is none, or it is too long.
     """
     if not text.strip():
         raise BrokenRowError(f"a {of} id must not be empty", repr(text))
+    if (size := len(text.encode())) > MAX_ID_BYTES:
+        raise BrokenRowError(f"a {of} id must have at most {MAX_ID_BYTES} bytes", f"{size}: {text[:40]}...")
     return text
 
 

@@ -29,11 +29,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build(store: Store, options: argparse.Namespace) -> None:
     start = time.monotonic()
+    before = _dataset(store)
     generation = build(options.run, store)
+    after = generation.manifest["run"]["dataset"]
+    if before not in {None, after}:
+        print(f"note: the store served {before} until now and serves {after} from now on", file=sys.stderr)
     if options.json:
         _print_json(console.summary(generation.manifest))
     else:
         console.print_built(generation, time.monotonic() - start)
+
+
+def _dataset(store: Store) -> str | None:
+    """What the current generation was trained on; None if there is none, or none that can be read."""
+    try:
+        name: str = store.load().manifest["run"]["dataset"]
+    except MovieMatchError:
+        return None
+    return name
 
 
 def _list(store: Store, options: argparse.Namespace) -> None:
@@ -43,6 +56,8 @@ def _list(store: Store, options: argparse.Namespace) -> None:
         _print_json(rows)
     else:
         console.print_list(rows)
+    if not rows and not options.json:
+        print("no generations; build one with: build --run RUN", file=sys.stderr)
 
 
 def _row(store: Store, name: str) -> dict[str, Any]:

@@ -53,6 +53,9 @@ def main() -> int:
     except MovieMatchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:  # an installation that only serves
+        print(f"error: training needs {error.name}; install deepmoviematch[train]", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         cure = "; fit --resume goes on from the last whole epoch" if arguments.run is _fit else ""
         print(f"interrupted{cure}", file=sys.stderr)
@@ -154,7 +157,7 @@ def _print_rows(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     """A table as wide as it needs to be where nobody's terminal limits it."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=240)
+        console = Console(width=400)
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         numbers = all(not isinstance(row[columns.index(column)], str) for row in rows)

@@ -6,7 +6,7 @@ of every model, so that differences are taken user by user.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -168,7 +168,8 @@ def _fits(
 def _fit_recipe(recipe: Recipe, catalogue: Catalogue, ratings: Ratings) -> Ranker:
     if isinstance(recipe, SeedRecipe):
         return fit_seed(catalogue, SeedRows.of_ratings(catalogue, ratings, recipe), recipe).towers
-    return fit_retrieval(catalogue, ratings, recipe).towers
+    # The settings stand, so nobody need be held out again: peers are fitted on everyone too.
+    return fit_retrieval(catalogue, ratings, replace(recipe, validation_share=0.0)).towers
 
 
 def _row(found: Sequence[_Measured], protocol: Protocol, seed: int) -> dict[str, Any]:

@@ -37,6 +37,16 @@ def test_build_says_what_it_published(command: Command, store: Store, run: Path)
         assert fact in output
 
 
+def test_build_says_when_the_store_changes_to_another_data_set(
+    command: Command, store: Store, run: Path
+) -> None:
+    assert command("build", "--run", run)[2] == ""
+    assert command("build", "--run", run)[2] == ""
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"dataset": "books"}))
+    assert "served tiny until now and serves books from now on" in command("build", "--run", run)[2]
+
+
 def test_build_says_it_in_json_too(command: Command, store: Store, run: Path) -> None:
     _, output, _ = command("build", "--run", run, "--json")
     published = json.loads(output)
