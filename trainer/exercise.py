@@ -28,7 +28,11 @@ class Sheet:
 def training_rows(rows: SeedRows, count: int) -> Sheet:
     """The first training rows, one a column: ids, the user's features, the item's, the rating."""
     chosen = np.sort(rows.train)[:count]
-    sides = (("user", rows.genre_names, rows.users), ("item", rows.feature_names, rows.items))
+    sides = (
+        ("user, not fed", rows.carried_names, rows.carried),
+        ("user", rows.genre_names, rows.users),
+        ("item", rows.feature_names, rows.items),
+    )
     features = [
         (f"{side}: {name}", *values[chosen, column])
         for side, names, values in sides

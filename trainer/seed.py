@@ -48,6 +48,12 @@ class SeedRows:
     item_ids: tuple[str, ...]
     """[R] carried likewise."""
 
+    carried: Floats
+    """[R, S] what is known of the user besides and carried for people."""
+
+    carried_names: tuple[str, ...]
+    """[S] columns of `carried`: how many ratings the user gave, and their average."""
+
     users: Floats
     """[R, G]"""
 
@@ -89,6 +95,8 @@ class SeedRows:
             feature_names=tuple(lab.feature_names[i] for i in fed),
             user_ids=lab.user_ids,
             item_ids=lab.item_ids,
+            carried=lab.user_statistics,
+            carried_names=lab.statistic_names,
             users=lab.user_features,
             items=lab.item_features[:, fed],
             ratings=lab.ratings,
@@ -102,17 +110,24 @@ class SeedRows:
     def of_ratings(cls, catalogue: Catalogue, ratings: Ratings, recipe: SeedRecipe) -> Self:
         """The same features from the two tables, computed from the training rows alone."""
         train, test = random_split(len(ratings), test_share=recipe.test_share, seed=recipe.seed)
-        means = np.full((len(ratings.user_ids), len(catalogue.genre_names)), np.nan, dtype=np.float32)
-        known = ratings.take(np.isin(np.arange(len(ratings)), train))
-        rows = {user_id: row for row, user_id in enumerate(ratings.user_ids)}
+        is_train = np.isin(np.arange(len(ratings)), train)
+        known = ratings.take(is_train)
+        size = len(ratings.user_ids)
+        present = np.bincount(ratings.users[is_train], minlength=size) > 0
+        means = np.full((size, len(catalogue.genre_names)), np.nan, dtype=np.float32)
         batch = UserBatch.of_histories(known, len(catalogue.genre_names))
-        means[[rows[user_id] for user_id in known.user_ids]] = genre_means(batch, catalogue.genres)
+        means[present] = genre_means(batch, catalogue.genres)
+        counts = np.bincount(ratings.users[is_train], minlength=size)
+        totals = np.bincount(ratings.users[is_train], weights=known.ratings, minlength=size)
+        statistics = np.column_stack([counts, totals / np.maximum(counts, 1)]).astype(np.float32)
         features, names = _item_features(catalogue, known, recipe)
         return cls(
             genre_names=catalogue.genre_names,
             feature_names=names,
             user_ids=tuple(ratings.user_ids[row] for row in ratings.users),
             item_ids=tuple(catalogue.item_ids[row] for row in ratings.items),
+            carried=statistics[ratings.users],
+            carried_names=("rating count", "rating ave"),
             users=np.nan_to_num(means, nan=0.0)[ratings.users],
             items=features[ratings.items],
             ratings=ratings.ratings,

@@ -94,7 +94,10 @@ def test_next_item_has_one_split(dataset: Dataset) -> None:
 def test_rating_says_how_many_test_rows_repeat_training_rows(dataset: Dataset) -> None:
     rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, SEED)
     twice = SeedRows(
-        **{name: getattr(rows, name) for name in ("genre_names", "feature_names", "catalogue")},
+        **{
+            name: getattr(rows, name)
+            for name in ("genre_names", "feature_names", "catalogue", "carried", "carried_names")
+        },
         user_ids=rows.user_ids,
         item_ids=rows.item_ids,
         users=rows.users,

@@ -24,7 +24,7 @@ def towers(dataset: Dataset, rows: SeedRows) -> SeedTowers:
 def test_training_rows_show_ids_features_and_rating_one_row_a_column(rows: SeedRows) -> None:
     sheet = exercise.training_rows(rows, 3)
     first = np.sort(rows.train)[0]
-    assert [line[0] for line in sheet.rows][:3] == ["user id", "item id", "user: Funny"]
+    assert [line[0] for line in sheet.rows][:3] == ["user id", "item id", "user, not fed: rating count"]
     assert sheet.rows[0][1] == rows.user_ids[first]
     assert sheet.rows[-1] == ("rating", *rows.ratings[np.sort(rows.train)[:3]])
     assert {len(line) for line in sheet.rows} == {4}
