@@ -20,6 +20,15 @@ LIKE_STARS = 4.0
 """A rating of this many stars or more is a like; so is an interaction without a rating."""
 
 
+WINDOW = 50
+"""Interactions that the order of a history is read from, the latest ones."""
+
+DECAYS = (0.5, 0.8, 0.95)
+POSITIONS = 2
+SUMMARIES = len(DECAYS) + POSITIONS
+"""Weighted sums over the window (`recent_items`)."""
+
+
 @dataclass(frozen=True, eq=False)
 class UserBatch:
     """What is known of some users: stated preferences and histories."""
@@ -34,7 +43,10 @@ class UserBatch:
     """[H] the ratings of `items` in stars; a like without a rating counts as `TOP_STARS`."""
 
     offsets: Times
-    """[B + 1] where each user's interactions begin; the last entry is H."""
+    """[B + 1] where each user's interactions begin, the oldest first; the last entry is H."""
+
+    asks_next: Flags
+    """[B] whether the user asks what to take next, so that the order of the history counts."""
 
     def __len__(self) -> int:
         """Number of users."""
@@ -70,6 +82,7 @@ class UserBatch:
             items=self.items[interactions],
             stars=self.stars[interactions],
             offsets=offsets - offsets[0],
+            asks_next=self.asks_next[first:last],
         )
 
     @classmethod
@@ -78,13 +91,15 @@ class UserBatch:
         genres: int,
         preferences: Sequence[Mapping[int, float]],
         histories: Sequence[Mapping[int, float]],
+        asks_next: Sequence[bool] = (),
     ) -> "UserBatch":
         """The batch of users given as mappings.
 
         Args:
             genres: G, the size of the vocabulary.
             preferences: For each user, genre column -> stars.
-            histories: For each user, catalogue row -> stars.
+            histories: For each user, catalogue row -> stars, the oldest first.
+            asks_next: For each user whether order counts; empty where nobody asks.
         """
         stars = np.full((len(preferences), genres), np.nan, dtype=np.float32)
         for row, known in enumerate(preferences):
@@ -95,16 +110,18 @@ class UserBatch:
             items=np.array([item for history in histories for item in history], dtype=np.int32),
             stars=np.array([value for history in histories for value in history.values()], dtype=np.float32),
             offsets=np.cumsum([0, *map(len, histories)]),
+            asks_next=np.array(asks_next or [False] * len(preferences), dtype=np.bool_),
         )
 
     @classmethod
-    def of_histories(cls, ratings: Ratings, genres: int) -> "UserBatch":
+    def of_histories(cls, ratings: Ratings, genres: int, *, asks_next: bool = False) -> "UserBatch":
         """Every user of `ratings`, described by the history alone."""
         return cls(
             preferences=np.full((len(ratings.user_ids), genres), np.nan, dtype=np.float32),
             items=ratings.items,
             stars=ratings.stars,
             offsets=ratings.offsets,
+            asks_next=np.full(len(ratings.user_ids), asks_next),
         )
 
 
@@ -144,6 +161,32 @@ def preference_signal(preferences: Floats) -> Floats:
         return np.zeros((len(preferences), 1), dtype=np.float32)
     signal = (preferences - NEUTRAL_STARS) / (TOP_STARS - NEUTRAL_STARS)
     return np.where(np.isnan(signal), 0, signal).astype(np.float32)
+
+
+def recent_items(users: UserBatch) -> tuple[Ints, Floats]:
+    """The latest interactions of each user, and how much each counts in `SUMMARIES` weighted sums.
+
+    The first sums fade by a factor of `DECAYS` with every interaction that came after,
+    the others pick one position each: the latest interaction, the one before it.
+
+    Args:
+        users: B users; those who do not ask what is next get weights of 0.
+
+    Returns:
+        [B, L] rows of the catalogue, the latest first and 0 where there are no more, L at
+        most `WINDOW`; and [B, L, SUMMARIES] weights, of length 1 over L for each sum.
+    """
+    length = max(1, min(WINDOW, int(users.history_sizes.max(initial=0))))
+    ages = np.repeat(users.offsets[1:], users.history_sizes) - 1 - np.arange(len(users.items))
+    recent = (ages < length) & users.asks_next[users.owners]
+    rows = np.zeros((len(users), length), dtype=np.int32)
+    rows[users.owners[recent], ages[recent]] = users.items[recent]
+    known = np.zeros((len(users), length, 1), dtype=np.float32)
+    known[users.owners[recent], ages[recent]] = 1
+    age = np.arange(length)[:, None]
+    weights = np.concatenate([np.power(DECAYS, age), age == np.arange(POSITIONS)], axis=1) * known
+    norms = np.sqrt(np.sum(weights**2, axis=1, keepdims=True))  # [B, 1, SUMMARIES]
+    return rows, (weights / np.maximum(norms, 1e-12)).astype(np.float32)
 
 
 def preferences_from_lift(lift: Floats) -> Floats:

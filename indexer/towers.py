@@ -16,11 +16,13 @@ import numpy as np
 
 from deepmoviematch.data.features import (
     LIKE_STARS,
+    SUMMARIES,
     UserBatch,
     content_features,
     genre_means,
     preference_gate,
     preference_signal,
+    recent_items,
 )
 from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints
 from deepmoviematch.data.weights import Weights
@@ -193,7 +195,12 @@ class TasteUserTower:
         taste = MLP(preferences)
         user  = (1 - g) bag + g taste,    g = (1 + n)^-a
 
-    where g is 0 without stated preferences and 1 without a history.
+    where g is 0 without stated preferences and 1 without a history. A user who asks
+    what to take next gets a part added that reads the order of the history,
+
+        next  = user / |user| + MLP(five weighted sums of the latest items' vectors)
+
+    which a tower that was trained without times does not have.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -210,6 +217,11 @@ class TasteUserTower:
             or self._taste.outputs != width
         ):
             raise ValueError(f"MLPs of {self._deep.inputs} and {self._taste.inputs} inputs")
+        self._recent = arrays.get("recent")
+        if self._recent is not None:
+            self._next = Mlp(weights, "next")
+            if self._next.inputs != SUMMARIES * self._recent.shape[1] or len(self._recent) != len(self._bag):
+                raise ValueError(f"recent of {self._recent.shape} and an MLP of {self._next.inputs} inputs")
         self.dim = width + 1
 
     def embed(self, users: UserBatch) -> Floats:
@@ -226,7 +238,16 @@ class TasteUserTower:
         )
         gate = preference_gate(users.states_preferences, users.history_sizes, self._gate)[:, None]
         vectors = unit((1 - gate) * bag + gate * self._taste(signal))
+        if self._recent is not None and users.asks_next.any():
+            following = unit(vectors + self._sequence(self._recent, users))
+            vectors = np.where(users.asks_next[:, None], following, vectors)
         return np.pad(vectors, ((0, 0), (0, 1)))  # items keep their norm in the last axis
+
+    def _sequence(self, table: Floats, users: UserBatch) -> Floats:
+        """[B, D - 1] what the order of the histories adds."""
+        rows, weights = recent_items(users)
+        sums = np.einsum("blk,blh->bkh", weights, table[rows])  # [B, SUMMARIES, h]
+        return self._next(sums.reshape(len(users), -1))
 
 
 class IdentityItemTower:

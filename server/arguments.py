@@ -97,6 +97,9 @@ def _add_query(command: argparse.ArgumentParser) -> None:
         help="what the user thinks of a genre, 0.5 to 5",
     )
     recommend.add_argument("--include-history", action="store_true", help="return liked and rated items too")
+    recommend.add_argument(
+        "--next", action="store_true", help="ask what to take next: what is named later was taken later"
+    )
 
     similar = questions.add_parser("similar", parents=[common, exclude], help="the items nearest to an item")
     similar.add_argument("item", metavar="ITEM", help="an id or a title")

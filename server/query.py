@@ -53,6 +53,7 @@ def _recommend(client: Client, arguments: Namespace) -> pb.RecommendResponse:
             page_size=arguments.count,
             exclude_item_ids=_ids(client, arguments.exclude),
             include_history=arguments.include_history,
+            intent=pb.INTENT_NEXT if arguments.next else pb.INTENT_TASTE,
         )
     )
 

@@ -42,6 +42,9 @@ class Taste:
     excluded: frozenset[int] = frozenset()
     """Rows never to return."""
 
+    asks_next: bool = False
+    """Whether the order of `history`, the oldest first, counts."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -91,6 +94,7 @@ class Recommender:
             len(generation.catalogue.genre_names),
             [taste.preferences for taste in tastes],
             [taste.history for taste in tastes],
+            [taste.asks_next for taste in tastes],
         )
         vectors = generation.user_tower.embed(users)  # [B, D]
         return [

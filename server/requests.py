@@ -68,12 +68,20 @@ def read_recommend(request: pb.RecommendRequest, recommender: Recommender) -> Re
     fields.text("user.user_id", request.user.user_id, lowest=0)
     mentions = _history(request.user.history, recommender, fields)
     excluded = fields.item_ids("exclude_item_ids", request.exclude_item_ids, MAX_EXCLUDED)
+    if request.intent not in pb.Intent.values():
+        fields.refuse("intent", f"must be one of {', '.join(pb.Intent.keys())}, got {request.intent}")
     fields.check()
     history = {catalogue.row_of[item]: stars for item, stars in mentions.items() if item in catalogue.row_of}
     out = _rows(excluded, catalogue)
     return RecommendQuery(
-        taste=Taste(limit, preferences, history, out if request.include_history else out | history.keys()),
-        missing=_missing([*mentions, *excluded], catalogue),
+        taste=Taste(
+            limit,
+            preferences,
+            history,
+            out if request.include_history else out | history.keys(),
+            asks_next=request.intent == pb.INTENT_NEXT,
+        ),
+        missing=_missing([*(each.item_id for each in request.user.history), *excluded], catalogue),
     )
 
 
@@ -222,7 +230,7 @@ def _listed(names: Iterable[str]) -> str:
 def _history(
     interactions: Iterable[pb.Interaction], recommender: Recommender, fields: _Fields
 ) -> dict[str, float]:
-    """Item id -> stars; the last mention of an item counts."""
+    """Item id -> stars, the oldest first; the last mention of an item counts."""
     scale = recommender.generation.scale
     # Ratings travel as float32, in which 0.7 is less than the 0.7 of a Python float.
     floor, top = np.float32(scale.floor), np.float32(scale.top)
@@ -244,8 +252,14 @@ def _history(
                     f"user.history[{place}].rating",
                     f"must be {floor:g} to {top:g}, the scale of the ratings, got {each.rating:g}",
                 )
-    stars = scale.stars(ratings)
-    return {each.item_id: float(value) for each, value in zip(given, stars, strict=True)}
+    mentions = list(zip(given, scale.stars(ratings), strict=True))
+    if all(each.HasField("time") for each in given):
+        mentions.sort(key=lambda mention: (mention[0].time.seconds, mention[0].time.nanos))
+    history: dict[str, float] = {}
+    for each, value in mentions:
+        history.pop(each.item_id, None)  # a later mention comes later
+        history[each.item_id] = float(value)
+    return history
 
 
 def _is_time(seconds: int, nanos: int) -> bool:

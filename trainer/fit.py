@@ -25,6 +25,7 @@ from .recipe import Recipe, RetrievalRecipe, SeedRecipe
 from .retrieval import RetrievalTask, TwoTowers
 from .run import Fitted, Towers, write_run
 from .seed import SeedRows, SeedTask, SeedTowers
+from .sequence import SequenceTask
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -134,6 +135,10 @@ def fit_retrieval(
         seed=recipe.seed,
         checkpoint=checkpoint,
     )
+    towers.log_scale = task.log_scale
+    train_on = trial.train if trial else ratings
+    if train_on.timestamps is not None and recipe.sequence_epochs:
+        curves += _fit_sequence(towers, train_on, recipe, after=len(curves))
     metrics: dict[str, Any] = {"protocol": "new-users", "users": 0}
     if trial is not None:
         rankers: dict[str, Ranker] = {"towers": towers, "popularity": Popularity(catalogue, trial.train)}
@@ -145,6 +150,19 @@ def fit_retrieval(
             },
         }
     return Fitted(towers=towers, curves=curves, metrics=metrics)
+
+
+def _fit_sequence(
+    towers: TwoTowers, ratings: Ratings, recipe: RetrievalRecipe, *, after: int
+) -> list[dict[str, float]]:
+    """Run the second phase; its rows count epochs on from `after` and call the loss `next_loss`."""
+    make_deterministic(recipe.seed)  # whether the first phase was run or restored
+    rows = train(
+        SequenceTask(towers, ratings, recipe), measure=dict, epochs=recipe.sequence_epochs, seed=recipe.seed
+    )
+    return [
+        {"epoch": after + row["epoch"], "next_loss": row["loss"], "seconds": row["seconds"]} for row in rows
+    ]
 
 
 def _validation_trial(catalogue: Catalogue, ratings: Ratings, recipe: RetrievalRecipe) -> Trial | None:

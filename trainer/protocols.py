@@ -49,9 +49,6 @@ class Trial:
     candidates: Flags | None = None
     """[N] items that are ranked; None ranks all."""
 
-    ordered: bool = False
-    """Whether the question is what comes next, so that the order of a history counts."""
-
     def __post_init__(self) -> None:
         """Refuse a trial whose targets are known or out of the running."""
         if len(self.target_users) == 0:
@@ -108,6 +105,7 @@ def genres_only(catalogue: Catalogue, ratings: Ratings, seed: int, *, ticked: in
         items=np.empty(0, dtype=np.int32),
         stars=np.empty(0, dtype=np.float32),
         offsets=np.zeros(len(shares) + 1, dtype=np.int64),
+        asks_next=np.zeros(len(shares), dtype=np.bool_),
     )
     hidden = UserBatch.of_histories(split.history, len(catalogue.genre_names))
     return Trial(split.train, users, hidden, split.target_users, split.target_items)
@@ -127,10 +125,10 @@ def next_item(catalogue: Catalogue, ratings: Ratings, seed: int) -> Trial:
     asked = last > ratings.offsets[:-1]  # with a like that is not the first thing they rated
     before = places < np.where(last < 0, len(ratings), last)[ratings.users]
     history = ratings.take(before & asked[ratings.users])
-    users = UserBatch.of_histories(history, len(catalogue.genre_names))
+    users = UserBatch.of_histories(history, len(catalogue.genre_names), asks_next=True)
     train = ratings.take(before)
     rows = np.arange(len(history.user_ids), dtype=np.int32)
-    return Trial(train, users, users, rows, ratings.items[last[asked]], ordered=True)
+    return Trial(train, users, users, rows, ratings.items[last[asked]])
 
 
 def time_cut(catalogue: Catalogue, ratings: Ratings, seed: int) -> Trial:
@@ -148,14 +146,13 @@ def time_cut(catalogue: Catalogue, ratings: Ratings, seed: int) -> Trial:
     asked = np.bincount(ratings.users[target], minlength=len(counts)) > 0
     history = ratings.take(early & asked[ratings.users])
     rows = np.cumsum(asked, dtype=np.int32) - 1
-    users = UserBatch.of_histories(history, len(catalogue.genre_names))
+    users = UserBatch.of_histories(history, len(catalogue.genre_names), asks_next=True)
     return Trial(
         ratings.take(times < cut),
         users,
         users,
         rows[ratings.users[target]],
         ratings.items[target],
-        ordered=True,
     )
 
 
@@ -186,6 +183,7 @@ def _batch(ratings: Ratings, told: Flags, genres: int) -> UserBatch:
         items=ratings.items[told],
         stars=ratings.stars[told],
         offsets=np.searchsorted(ratings.users[told], np.arange(len(ratings.user_ids) + 1)),
+        asks_next=np.zeros(len(ratings.user_ids), dtype=np.bool_),
     )
 
 

@@ -123,6 +123,9 @@ class RetrievalRecipe(CommonRecipe):
     ease_penalty: float = 200.0
     """L2 penalty of the closed-form EASE that teaches and gives the towers their start."""
 
+    sequence_epochs: int = 20
+    """Passes of the second phase, which learns from the order of histories; 0 leaves it out."""
+
     validation_share: float = 0.1
     """Share of the users held out to measure each epoch; 0 trains on everyone."""
 
@@ -131,7 +134,7 @@ class RetrievalRecipe(CommonRecipe):
         CommonRecipe.__post_init__(self)
         for setting in ("dropout", "id_dropout", "validation_share"):
             self._check(setting, 0 <= getattr(self, setting) < 1, "at least 0 and below 1")
-        for setting in ("weight_decay", "short_weight", "stated_weight"):
+        for setting in ("weight_decay", "short_weight", "stated_weight", "sequence_epochs"):
             self._check(setting, getattr(self, setting) >= 0, "at least 0")
         for setting in ("gate", "teacher_temperature", "ease_penalty"):
             self._check(setting, getattr(self, setting) > 0, "positive")

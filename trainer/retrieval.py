@@ -22,6 +22,7 @@ from deepmoviematch.data.features import (
     content_features,
     preference_gate,
     preference_signal,
+    recent_items,
     year_statistics,
 )
 from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ratings
@@ -41,6 +42,9 @@ class TwoTowers:
     def __init__(self, catalogue: Catalogue, recipe: RetrievalRecipe) -> None:
         """Build towers with fresh weights for a catalogue."""
         self._gate = recipe.gate
+        self.genres = len(catalogue.genre_names)
+        self.log_scale = 0.0
+        """Logarithm of what multiplies the products of unit users and items in the softmax."""
         self._year = year_statistics(catalogue)
         self._content = content_features(catalogue, *self._year)  # [N, 2 + G]
         self.has_id = np.ones(len(catalogue), dtype=np.float32)
@@ -52,6 +56,8 @@ class TwoTowers:
             dim=recipe.embedding_dim,
             dropout=recipe.dropout,
         )
+        self.sequence: keras.Model | None = None
+        """Reads the order of histories, where the data have times (`sequence.py`)."""
         self.item = identity_item_tower(
             len(catalogue),
             self._content.shape[1],
@@ -86,22 +92,36 @@ class TwoTowers:
         inputs = [rows, tf.convert_to_tensor(use_id)[:, None], tf.constant(self._content)]
         return self.item(inputs, training=training)
 
-    def embed_users(self, users: UserBatch) -> Floats:
-        """[B, D] vectors of users."""
+    def embed_tastes(self, users: UserBatch) -> Floats:
+        """[B, D] vectors of users, whatever the order of their histories."""
         rated = np.zeros((2, len(users), len(self._content)), dtype=np.float32)
         rated[(users.stars < LIKE_STARS).astype(int), users.owners, users.items] = 1
         inputs = [tf.constant(part) for part in self.user_inputs(rated[0], rated[1], users.preferences)]
         vectors: Floats = self.user(inputs, training=False).numpy()
         return vectors
 
+    def embed_users(self, users: UserBatch) -> Floats:
+        """[B, D] unit vectors of users."""
+        vectors = tf.math.l2_normalize(self.embed_tastes(users), axis=1)
+        if self.sequence is not None:
+            added = self.sequence([tf.constant(part) for part in recent_items(users)], training=False)
+            following = tf.math.l2_normalize(vectors + added, axis=1)
+            vectors = tf.where(users.asks_next[:, None], following, vectors)
+        embedded: Floats = vectors.numpy()
+        return embedded
+
     def score(self, users: UserBatch) -> Floats:
         """[B, N] scores of the whole catalogue for each user."""
-        items: Floats = self.embed_items(self.has_id, training=False).numpy()
-        return self.embed_users(users) @ items.T
+        return self.embed_users(users) @ self.item_vectors().T
+
+    def item_vectors(self) -> Floats:
+        """[N, D] vectors of the catalogue, whose length carries popularity."""
+        vectors: Floats = self.embed_items(self.has_id, training=False).numpy()
+        return vectors
 
     def export(self) -> tuple[Weights, Weights]:
         """The user tower and the item tower for NumPy (`indexer/towers.py`)."""
-        vectors = self.embed_items(self.has_id, training=False).numpy()
+        vectors = self.item_vectors()
         mean, scale = self._year
         settings = {
             "kind": "identity",
@@ -111,9 +131,10 @@ class TwoTowers:
         }
         items = dense_arrays(self.item)
         items["ids"] = items["ids"] * self.has_id[:, None]
-        return Weights({"kind": "taste", "gate": self._gate}, dense_arrays(self.user)), Weights(
-            settings, items
-        )
+        users = dense_arrays(self.user)
+        if self.sequence is not None:
+            users |= dense_arrays(self.sequence)
+        return Weights({"kind": "taste", "gate": self._gate}, users), Weights(settings, items)
 
 
 class RetrievalTask:
@@ -170,6 +191,11 @@ class RetrievalTask:
         bags = self._likes[self._users] @ likes
         lengths = np.linalg.norm(bags, axis=1) / np.sqrt(self._likes[self._users].getnnz(axis=1))
         return float(np.median(lengths)) if lengths.any() else 1.0
+
+    @property
+    def log_scale(self) -> float:
+        """What the softmax learnt to multiply products with, as a logarithm."""
+        return float(self._log_scale.numpy())
 
     def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
         """See `trainer.loop.Task.batches`; the arguments of `loss`."""

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from deepmoviematch.data.features import SUMMARIES
 from deepmoviematch.data.tables import Floats
 
 
@@ -50,6 +51,23 @@ def taste_user_tower(
     taste = _mlp(signal, "taste", hidden, dim, dropout=dropout)
     users = (1.0 - gate) * bag + gate * taste
     return keras.Model([likes, others, signal, counts, gate], users, name="user_tower")
+
+
+def sequence_tower(items: int, *, hidden: tuple[int, ...], dim: int, dropout: float) -> keras.Model:
+    """Map the latest items [B, L] with their weights [B, L, K] to what order adds to a user [B, D].
+
+    `deepmoviematch.data.features.recent_items` makes both inputs.
+    """
+    rows = keras.Input((None,), dtype="int32", name="rows")
+    weights = keras.Input((None, SUMMARIES), name="weights")
+    vectors = keras.layers.Embedding(items, dim, name="recent")(rows)  # [B, L, D]
+    sums = keras.ops.einsum("blk,blh->bkh", weights, vectors)
+    sums = keras.layers.Reshape((SUMMARIES * dim,))(sums)
+    if dropout:
+        sums = keras.layers.Dropout(dropout, name="sums_dropout")(sums)
+    return keras.Model(
+        [rows, weights], _mlp(sums, "next", hidden, dim, dropout=dropout, silent=True), name="sequence_tower"
+    )
 
 
 def identity_item_tower(

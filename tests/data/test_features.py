@@ -4,12 +4,16 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from deepmoviematch.data.features import (
+    DECAYS,
+    SUMMARIES,
+    WINDOW,
     UserBatch,
     content_features,
     genre_means,
     preference_gate,
     preference_signal,
     preferences_from_lift,
+    recent_items,
     year_statistics,
 )
 from deepmoviematch.data.tables import Catalogue, Floats, Ratings
@@ -122,3 +126,22 @@ def test_content_features_are_year_known_and_genres() -> None:
 )
 def test_year_statistics_are_of_the_known_years(years: list[int], mean: float, scale: float) -> None:
     assert year_statistics(catalogue(years)) == (mean, scale)
+
+
+def test_recent_items_weigh_the_latest_most_by_hand() -> None:
+    """A history of two: the latest has age 0, the one before it age 1."""
+    users = UserBatch.of(0, [{}, {}, {}], [{7: 5.0, 3: 1.0}, {}, {4: 5.0}], [True, True, False])
+    rows, weights = recent_items(users)
+    assert rows.tolist() == [[3, 7], [0, 0], [0, 0]]
+    for column, decay in enumerate(DECAYS):
+        length = np.hypot(1, decay)
+        assert weights[0, :, column] == pytest.approx([1 / length, decay / length])
+    assert weights[0, :, len(DECAYS) :].tolist() == [[1, 0], [0, 1]]
+    assert not weights[1:].any()
+
+
+def test_recent_items_look_no_further_back_than_the_window() -> None:
+    history = dict.fromkeys(range(WINDOW + 10), 5.0)
+    rows, weights = recent_items(UserBatch.of(0, [{}], [history], [True]))
+    assert rows.tolist() == [list(range(WINDOW + 9, 9, -1))]
+    assert weights.shape == (1, WINDOW, SUMMARIES)

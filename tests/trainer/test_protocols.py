@@ -61,7 +61,7 @@ def test_the_next_item_is_the_last_like_and_nothing_later_is_known(
     catalogue: Catalogue, ratings: Ratings
 ) -> None:
     trial = protocols.next_item(catalogue, ratings, 1)
-    assert trial.ordered
+    assert trial.users.asks_next.all()
     for row, item in enumerate(trial.target_items):
         name = trial.train.user_ids[row]
         user = ratings.user_ids.index(name)

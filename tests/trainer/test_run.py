@@ -17,7 +17,13 @@ from deepmoviematch.trainer.seed import SeedRows
 
 SEED = SeedRecipe(name="seed", epochs=1)
 RETRIEVAL = RetrievalRecipe(
-    name="retrieval", embedding_dim=4, hidden=(4,), epochs=2, batch_size=32, validation_share=0.2
+    name="retrieval",
+    embedding_dim=4,
+    hidden=(4,),
+    epochs=2,
+    batch_size=32,
+    validation_share=0.2,
+    sequence_epochs=1,
 )
 
 
@@ -79,7 +85,7 @@ def test_the_indexer_takes_the_run(recipe: Recipe, dataset: Dataset, tmp_path: P
 def test_curves_have_a_line_for_every_epoch_and_a_picture(folder: Path) -> None:
     lines = (folder / "curves.csv").read_text().splitlines()
     assert lines[0].startswith("epoch,loss,validation_ndcg@100")
-    assert len(lines) == 3
+    assert len(lines) == 1 + 2 + RETRIEVAL.sequence_epochs
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.trainer.fit import fit_retrieval
+from deepmoviematch.trainer.recipe import RetrievalRecipe
+from deepmoviematch.trainer.retrieval import TwoTowers
+from deepmoviematch.trainer.sequence import HORIZON, SequenceTask
+
+RECIPE = RetrievalRecipe(
+    name="tiny",
+    embedding_dim=8,
+    hidden=(16,),
+    epochs=2,
+    batch_size=32,
+    learning_rate=0.01,
+    ease_penalty=5.0,
+    validation_share=0,
+    dropout=0.0,
+    sequence_epochs=20,
+)
+
+
+@pytest.fixture(scope="module")
+def chain() -> Ratings:
+    """60 users who take ten items in the order of the catalogue, from wherever they start."""
+    users, items = np.divmod(np.arange(600), 10)
+    return Ratings.from_columns(
+        tuple(f"u{user}" for user in range(60)),
+        users.astype(np.int32),
+        ((items + users) % 30).astype(np.int32),
+        np.where(items % 2, 4.0, 5.0).astype(np.float32),
+        np.arange(600, dtype=np.int64),
+    )
+
+
+@pytest.fixture(scope="module")
+def towers(catalogue: Catalogue, chain: Ratings) -> TwoTowers:
+    return fit_retrieval(catalogue, chain, RECIPE).towers
+
+
+def ask(towers: TwoTowers, history: list[int], *, asks_next: bool) -> list[int]:
+    users = UserBatch.of(3, [{}], [dict.fromkeys(history, 5.0)], [asks_next])
+    scores = towers.score(users)[0]
+    scores[history] = -np.inf
+    best: list[int] = np.argsort(-scores)[:4].tolist()
+    return best
+
+
+def test_what_comes_next_is_what_followed_in_training(towers: TwoTowers) -> None:
+    for start in (0, 7, 20):
+        forward = [start, start + 1, start + 2, start + 3]
+        following = {start + 4, start + 5, start + 6, start + 7}
+        assert len(following & set(ask(towers, forward, asks_next=True))) >= 3
+
+
+def test_order_counts_only_for_those_who_ask(towers: TwoTowers) -> None:
+    history = [7, 8, 9, 10]
+    backward = history[::-1]
+    assert ask(towers, history, asks_next=False) == ask(towers, backward, asks_next=False)
+    assert ask(towers, history, asks_next=True) != ask(towers, backward, asks_next=True)
+
+
+def test_taste_is_answered_as_if_order_had_never_been_learnt(
+    towers: TwoTowers, catalogue: Catalogue, chain: Ratings
+) -> None:
+    plain = fit_retrieval(catalogue, chain, replace(RECIPE, sequence_epochs=0)).towers
+    assert plain.sequence is None
+    users = UserBatch.of(3, [{0: 5.0}, {}], [{3: 5.0, 9: 1.0}, {4: 4.0}])
+    assert (towers.score(users) == plain.score(users)).all()
+
+
+def test_without_times_there_is_no_sequence_tower(catalogue: Catalogue, chain: Ratings) -> None:
+    timeless = Ratings(chain.user_ids, chain.users, chain.items, chain.ratings, None)
+    assert fit_retrieval(catalogue, timeless, RECIPE).towers.sequence is None
+
+
+def test_a_batch_knows_what_came_before_and_asks_for_the_next_likes(
+    towers: TwoTowers, chain: Ratings
+) -> None:
+    task = SequenceTask(towers, chain, RECIPE)
+    _, rows, weights, candidates, targets = next(task.batches(0))
+    for row in range(len(targets)):
+        known = rows[row][weights[row].any(axis=1)]
+        latest = int(known[0])
+        expected = {(latest + step) % 30 for step in range(1, HORIZON + 1)}
+        asked = set(np.flatnonzero(targets[row]).tolist())
+        assert asked <= expected
+        assert (latest + 1) % 30 in asked
+        assert not candidates[row][known].any()
+        assert (targets[row] <= candidates[row]).all()
