@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from grpc_status import rpc_status
 
+from deepmoviematch.data.features import SUMMARIES
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
@@ -78,6 +79,8 @@ def make_run(catalogue: Catalogue, *, seed: int = 0, scale: tuple[float, float] 
         "bag": _normal(rng, items, HIDDEN),
         **_mlp(rng, "deep", 2 * HIDDEN + max(genres, 1) + 2),
         **_mlp(rng, "taste", max(genres, 1)),
+        "recent": _normal(rng, items, HIDDEN),
+        **_mlp(rng, "next", SUMMARIES * HIDDEN),
     }
     ids = {"ids": _normal(rng, items, WIDTH), **_mlp(rng, "content", 2 + genres)}
     settings = {"kind": "identity", "year_mean": 1995.0, "year_scale": 5.0, "largest_norm": 12.0}

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import grpc
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from hypothesis import given, strategies as st
 
@@ -106,6 +107,15 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
             "user.history[0].rating",
             "exclude_item_ids[1]",
         ],
+    ),
+    "no intent": (pb.RecommendRequest(intent=7), ["intent"]),  # type: ignore[arg-type]
+    "no time": (
+        user(history=[pb.Interaction(item_id="6", time=Timestamp(nanos=-5))]),
+        ["user.history[0].time"],
+    ),
+    "too many results": (
+        pb.BatchRecommendRequest(requests=[pb.RecommendRequest(page_size=1000)] * 21),
+        ["requests"],
     ),
     "empty batch": (pb.BatchRecommendRequest(), ["requests"]),
     "large batch": (pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 257), ["requests"]),
@@ -263,6 +273,32 @@ def test_similar_items_leave_the_item_and_the_exclusions_out(running: SimpleName
     assert response.missing_item_ids == ["nope"]
     assert response.metadata.filtered_out == 1
     assert response.metadata.exhausted
+
+
+def asked(
+    items: list[str], *, times: list[int] | None = None, intent: pb.Intent.ValueType = pb.INTENT_NEXT
+) -> Any:
+    history = [pb.Interaction(item_id=item) for item in items]
+    for interaction, seconds in zip(history, times or [], strict=False):
+        interaction.time.seconds = seconds
+    return pb.RecommendRequest(user=pb.UserFeatures(history=history), page_size=20, intent=intent)
+
+
+def test_the_order_of_a_history_counts_for_what_comes_next_alone(running: SimpleNamespace) -> None:
+    recommend = running.stub.Recommend
+    for intent in (pb.INTENT_UNSPECIFIED, pb.INTENT_TASTE):
+        assert ids(recommend(asked(["6", "50", "1"], intent=intent))) == ids(
+            recommend(asked(["1", "6", "50"], intent=intent))
+        )
+    assert ids(recommend(asked(["6", "50", "1"]))) != ids(recommend(asked(["1", "6", "50"])))
+
+
+def test_times_put_a_history_in_order_if_every_entry_has_one(running: SimpleNamespace) -> None:
+    recommend = running.stub.Recommend
+    in_order = ids(recommend(asked(["6", "50", "1"])))
+    assert ids(recommend(asked(["1", "6", "50"], times=[30, 10, 20]))) == in_order
+    assert ids(recommend(asked(["6", "50", "1"], times=[30, 10]))) == in_order
+    assert ids(recommend(asked(["1", "6", "50", "1"]))) == in_order  # the last mention counts
 
 
 def test_a_batch_answers_each_request_like_a_single_call(running: SimpleNamespace) -> None:
