@@ -145,11 +145,14 @@ def _stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set; a second signal kills at once."""
     stop = threading.Event()
 
-    def ask_to_stop(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def ask_to_stop(_number: int, _frame: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         signal.signal(number, ask_to_stop)
     return stop
 

@@ -55,7 +55,10 @@ class RecommenderService(rpc.RecommenderServiceServicer):
             responses=[
                 _recommended(query, next(answers), recommender)
                 if isinstance(query, RecommendQuery)
-                else pb.RecommendResponse(status=to_status(query))
+                else pb.RecommendResponse(
+                    status=to_status(query),
+                    metadata=pb.ResponseMetadata(generation_id=recommender.generation.id),
+                )
                 for query in queries
             ]
         )
