@@ -25,7 +25,7 @@ from .recipe import Recipe, RetrievalRecipe, SeedRecipe
 from .retrieval import RetrievalTask, TwoTowers
 from .run import Fitted, Towers, write_run
 from .seed import SeedRows, SeedTask, SeedTowers
-from .sequence import SequenceTask
+from .sequence import SequenceTask, later_likes
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -137,7 +137,7 @@ def fit_retrieval(
     )
     towers.log_scale = task.log_scale
     train_on = trial.train if trial else ratings
-    if train_on.timestamps is not None and recipe.sequence_epochs:
+    if train_on.timestamps is not None and recipe.sequence_epochs and len(later_likes(train_on)):
         curves += _fit_sequence(towers, train_on, recipe, after=len(curves))
     metrics: dict[str, Any] = {"protocol": "new-users", "users": 0}
     if trial is not None:

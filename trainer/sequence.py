@@ -1,8 +1,8 @@
 """The second phase of the retrieval recipe: what the order of a history adds.
 
 The towers are left as they are. A sequence tower learns what to add to a user's
-taste so that the next few likes come up; whoever does not ask what is next never
-meets it, so that one question is not answered at the other's cost. Symbols: `B`
+taste so that the next like comes up; whoever does not ask what is next never meets
+it, so that one question is not answered at the other's cost. Symbols: `B`
 users, `N` items, `D` width, `L` latest interactions.
 """
 
@@ -16,16 +16,20 @@ import tensorflow as tf
 from deepmoviematch.data.features import LIKE_STARS, UserBatch, recent_items
 from deepmoviematch.data.tables import Ratings, Times
 
-from .losses import masked_log_softmax, softmax_loss
+from .losses import masked_log_softmax
 from .recipe import RetrievalRecipe
 from .retrieval import TwoTowers
 from .towers import sequence_tower
 
-HORIZON = 5
-"""A history is asked for the next likes, up to this many."""
-
 PREFIXES = 4
-"""Histories that are cut out of each user's ratings in an epoch."""
+"""Histories that an epoch cuts out of a user's ratings, on average."""
+
+
+def later_likes(ratings: Ratings) -> Times:
+    """Places of the likes that are not their user's first rating: each can be asked for."""
+    likes = np.flatnonzero(ratings.stars >= LIKE_STARS)
+    later: Times = likes[likes > ratings.offsets[ratings.users[likes]]]
+    return later
 
 
 class SequenceTask:
@@ -35,7 +39,7 @@ class SequenceTask:
         """Add a fresh sequence tower to `towers` and set the optimizer up."""
         self._towers, self._ratings, self._recipe = towers, ratings, recipe
         self._items = tf.constant(towers.item_vectors())
-        self._liked = np.flatnonzero(ratings.stars >= LIKE_STARS)
+        self._likes = later_likes(ratings)
         self._genres = towers.genres
         self.tower = sequence_tower(
             len(self._items), hidden=recipe.hidden, dim=recipe.embedding_dim, dropout=recipe.dropout
@@ -52,40 +56,31 @@ class SequenceTask:
     def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.generic], ...]]:
         """See `trainer.loop.Task.batches`; the arguments of `loss`."""
         rng = np.random.default_rng([self._recipe.seed, epoch, 1])
-        starts = self._cuts(rng)
-        for first in range(0, len(starts), self._recipe.batch_size):
-            yield self._batch(starts[first : first + self._recipe.batch_size])
+        count = min(len(self._likes), PREFIXES * len(self._ratings.user_ids))
+        asked = rng.choice(self._likes, count, replace=False)
+        for first in range(0, count, self._recipe.batch_size):
+            yield self._batch(asked[first : first + self._recipe.batch_size])
 
-    def _cuts(self, rng: np.random.Generator) -> Times:
-        """Places in the ratings, in random order: likes to start asking from, none a user's first rating."""
-        cuts = self._liked[self._liked > self._ratings.offsets[self._ratings.users[self._liked]]]
-        count = min(len(cuts), PREFIXES * len(self._ratings.user_ids))
-        return rng.choice(cuts, count, replace=False, shuffle=True)
-
-    def _batch(self, cuts: Times) -> tuple[npt.NDArray[np.generic], ...]:
-        ratings, size = self._ratings, len(cuts)
-        users = ratings.users[cuts]
-        begins, ends = ratings.offsets[users], ratings.offsets[users + 1]
-        places = np.concatenate([np.arange(begin, cut) for begin, cut in zip(begins, cuts, strict=True)])
+    def _batch(self, asked: Times) -> tuple[npt.NDArray[np.generic], ...]:
+        ratings, size = self._ratings, len(asked)
+        begins = ratings.offsets[ratings.users[asked]]
+        places = np.concatenate([np.arange(*span) for span in zip(begins, asked, strict=True)])
         known = UserBatch(
             preferences=np.full((size, self._genres), np.nan, dtype=np.float32),
             items=ratings.items[places],
             stars=ratings.stars[places],
-            offsets=np.concatenate([[0], np.cumsum(cuts - begins)]),
+            offsets=np.concatenate([[0], np.cumsum(asked - begins)]),
             asks_next=np.ones(size, dtype=np.bool_),
         )
         candidates = np.ones((size, self._items.shape[0]), dtype=np.float32)
         candidates[known.owners, known.items] = 0
-        targets = np.zeros_like(candidates)
-        for row, (cut, end) in enumerate(zip(cuts, ends, strict=True)):
-            later = ratings.items[cut:end][ratings.stars[cut:end] >= LIKE_STARS][:HORIZON]
-            targets[row, later] = 1
-        return self._towers.embed_tastes(known), *recent_items(known), candidates, targets
+        return self._towers.embed_tastes(known), *recent_items(known), candidates, ratings.items[asked]
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
-        """Softmax over what is not known yet, for the next likes."""
-        tastes, rows, weights, candidates, targets = batch
+        """Mean surprise at the next like, of all that is not known yet."""
+        tastes, rows, weights, candidates, following = batch
         added = self.tower([rows, weights], training=True)
         users = tf.math.l2_normalize(tf.math.l2_normalize(tastes, axis=1) + added, axis=1)
         logits = tf.exp(self._log_scale.value) * tf.matmul(users, self._items, transpose_b=True)
-        return tf.reduce_mean(softmax_loss(masked_log_softmax(logits, candidates), targets))
+        chances = masked_log_softmax(logits, candidates)
+        return -tf.reduce_mean(tf.gather(chances, following, axis=1, batch_dims=1))
