@@ -146,6 +146,9 @@ def _print_table(table: "Table") -> None:
     )
     for note in table.notes:
         print(f"note: {note}")
+    if table.honest is not None:
+        print("\nthe same with each user and item once, and features from the training rows alone:")
+        _print_table(table.honest)
 
 
 def _print_sheet(sheet: "Sheet") -> None:

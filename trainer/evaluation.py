@@ -88,7 +88,11 @@ def evaluate(
             f"the rating protocol needs a recipe that predicts ratings (seed), got {recipe.name}; "
             "measure it with --protocol new-users"
         )
-    return rating(dataset, seed_rows(data, dataset, recipe), recipe)
+    table = rating(dataset, rows := seed_rows(data, dataset, recipe), recipe)
+    if not rows.leaks:
+        return table
+    honest = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, recipe)
+    return replace(table, honest=rating(dataset, honest, recipe))
 
 
 def rankings(dataset: Dataset, recipe: Recipe, name: str, *, seeds: Sequence[int], peers: bool) -> Table:

@@ -21,9 +21,13 @@ class Table:
     notes: tuple[str, ...] = ()
     """What a reader has to know to read the figures right."""
 
+    honest: "Table | None" = None
+    """The same question without what makes this one flatter, where something does."""
+
     def to_json(self) -> dict[str, Any]:
         """The table as plain values."""
-        return self.about | {"models": self.rows, "notes": list(self.notes)}
+        values = self.about | {"models": self.rows, "notes": list(self.notes)}
+        return values | ({"honest": self.honest.to_json()} if self.honest else {})
 
 
 def about(dataset: Dataset, protocol: str, recipe: Recipe) -> dict[str, Any]:
