@@ -75,7 +75,10 @@ def _read_lab(folder: Path) -> Dataset:
     rows = read_lab(folder)
     catalogue, ratings = rows.to_tables()
     repeated = len(rows) - len(ratings)
-    sentence = f"{RATING_TRAIN}: {repeated:,} of {len(rows):,} rows repeat a user and item; in the two tables each counts once"
+    sentence = (
+        f"{RATING_TRAIN}: {repeated:,} of {len(rows):,} rows repeat a user and item; "
+        "in the two tables each counts once"
+    )
     return Dataset(folder.resolve().name, catalogue, ratings, dropped=(sentence,) if repeated else ())
 
 
