@@ -15,7 +15,6 @@ from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
 from .errors import QueryError
 
-DEFAULT_ADDRESS = "127.0.0.1:50051"
 TIMEOUT_S = 20.0
 
 SERVICE_CONFIG = json.dumps(

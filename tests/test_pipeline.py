@@ -106,7 +106,7 @@ def test_the_wire_gives_the_metrics_that_training_measured(
             scores[0, dataset.catalogue.row_of[item.item_id]] = -item.rank
         targets = np.zeros((1, ITEMS), dtype=np.bool_)
         targets[0, trial.target_items[trial.target_users == user]] = True
-        meter.add(scores, targets, known=np.zeros(1, dtype=np.int64))
+        meter.add(scores, targets)
     offline = rank(towers, trial, dataset.catalogue).per_user
     for metric in ("ndcg@100", "ndcg@10", "recall@20", "recall@50", "hit@10"):
         assert meter.report().per_user[metric] == pytest.approx(offline[metric], abs=1e-6)

@@ -108,11 +108,9 @@ def rankings(dataset: Dataset, recipe: Recipe, name: str, *, seeds: Sequence[int
         trial = protocol.make(catalogue, dataset.ratings, seed)
         users += len(trial.users)
         for model, fit in _fits(protocol, recipe, trial, catalogue, seed, peers=peers).items():
-            started = time.perf_counter()
             ranker, parameters, fit_s = fit()
             report = rank(ranker, trial, catalogue)
-            tune_s = time.perf_counter() - started - fit_s
-            measured.setdefault(model, []).append(_Measured(report, parameters, fit_s, tune_s))
+            measured.setdefault(model, []).append(_Measured(report, parameters, fit_s))
     ours = measured[recipe.name]
     if trial.candidates is None:  # a handful of candidates is the same handful for everyone
         _refuse_collapse(ours, recipe)
@@ -140,7 +138,6 @@ class _Measured:
     report: RankingReport
     parameters: tuple[float, ...]
     fit_s: float
-    tune_s: float
 
 
 _Fit: TypeAlias = Callable[[], tuple[Ranker, tuple[float, ...], float]]

@@ -158,13 +158,12 @@ class RankingMeter:
         self._blocks: list[dict[str, Floats]] = []
         self._tops: list[Rows] = []
 
-    def add(self, scores: Floats, targets: Flags, *, known: Rows, with_auc: bool = False) -> None:
+    def add(self, scores: Floats, targets: Flags, *, with_auc: bool = False) -> None:
         """Measure a block.
 
         Args:
             scores: [B, N], -inf for items out of the running.
             targets: [B, N] what each user should be shown; at least one each.
-            known: [B] how many items of a history the model was told.
             with_auc: Whether to measure the area under the curve too.
         """
         rows = top_rows(scores, self.RANKS)
@@ -181,7 +180,6 @@ class RankingMeter:
             "recall@50": recall(hits, wanted, 50),
             "hit@10": hits[:, :10].max(axis=1, initial=False).astype(np.float32),
             "tail recall@50": in_tail,
-            "known": known.astype(np.float32),
         }
         if with_auc:
             figures["auc"] = auc(scores, targets)

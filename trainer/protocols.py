@@ -5,7 +5,7 @@ and the likes they are hoped to be shown. Nothing of a target is in the training
 ratings or in what is told. Symbols: `B` users, `N` items, `G` genres, `T` targets.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -100,13 +100,8 @@ def genres_only(catalogue: Catalogue, ratings: Ratings, seed: int, *, ticked: in
     likes = like_matrix(split.train, items, threshold=LIKE_STARS)
     base = base_shares(genre_shares(likes, genres), likes)
     exact = preferences_from_lift(genre_lift(shares, base))
-    users = UserBatch(
-        preferences=exact if ticked is None else _favourites(shares, ticked),
-        items=np.empty(0, dtype=np.int32),
-        stars=np.empty(0, dtype=np.float32),
-        offsets=np.zeros(len(shares) + 1, dtype=np.int64),
-        asks_next=np.zeros(len(shares), dtype=np.bool_),
-    )
+    untold = _batch(split.history, np.zeros(len(split.history), dtype=np.bool_), len(catalogue.genre_names))
+    users = replace(untold, preferences=exact if ticked is None else _favourites(shares, ticked))
     hidden = UserBatch.of_histories(split.history, len(catalogue.genre_names))
     return Trial(split.train, users, hidden, split.target_users, split.target_items)
 

@@ -27,5 +27,5 @@ def rank(ranker: Ranker, trial: Trial, catalogue: Catalogue) -> RankingReport:
         targets = np.zeros(scores.shape, dtype=np.bool_)
         asked = (trial.target_users >= first) & (trial.target_users < first + BLOCK)
         targets[trial.target_users[asked] - first, trial.target_items[asked]] = True
-        meter.add(scores, targets, known=users.history_sizes, with_auc=trial.candidates is not None)
+        meter.add(scores, targets, with_auc=trial.candidates is not None)
     return meter.report()

@@ -43,7 +43,7 @@ def meter(items: int) -> RankingMeter:
 def test_an_item_out_of_the_running_is_no_hit_even_when_the_list_is_short() -> None:
     measured = meter(2)
     scores = np.array([[1.0, -np.inf]], dtype=np.float32)
-    measured.add(scores, np.array([[False, True]]), known=np.array([0]))
+    measured.add(scores, np.array([[False, True]]))
     assert measured.report().per_user["ndcg@100"] == [0]
 
 
@@ -71,7 +71,7 @@ def test_the_tail_is_all_but_the_most_popular_fifth() -> None:
     scores = np.tile(-np.arange(10, dtype=np.float32), (2, 1))
     targets = np.zeros((2, 10), dtype=np.bool_)
     targets[0, [0, 5]] = targets[1, 1] = True
-    measured.add(scores, targets, known=np.array([3, 3]))
+    measured.add(scores, targets)
     values = measured.report().per_user["tail recall@50"]
     assert values[0] == 1
     assert np.isnan(values[1])
