@@ -1,6 +1,7 @@
 """Runs the command line; what the user can cure is one line on standard error and exit status 1."""
 
 import io
+import logging
 import os
 import sys
 from argparse import Namespace
@@ -13,7 +14,8 @@ from .arguments import parser
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line (`words`, or the process's own) and return the exit status."""
-    arguments = parser().parse_args(words)
+    words = sys.argv[1:] if words is None else words
+    arguments = parser().parse_args(words, Namespace(words=words))
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it has to say comes as our errors
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may lack a title's letters
@@ -34,19 +36,32 @@ def _serve(arguments: Namespace) -> None:
     # Requests run on threads of our own; libraries that start more only get in their way.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    from . import logs, process  # noqa: PLC0415
+    from . import logs  # noqa: PLC0415
+    from .options import ServeOptions  # noqa: PLC0415
 
-    logs.configure(arguments.log_level, arguments.log_format)
-    process.serve(
-        process.ServeOptions(
-            store=arguments.store,
-            host=arguments.host,
-            port=arguments.port,
-            port_file=arguments.port_file,
-            threads=arguments.threads,
-            grace_s=arguments.grace_s,
-        )
+    logs.configure(arguments.log_level, arguments.log_format, worker=arguments.worker)
+    options = ServeOptions(
+        store=arguments.store,
+        host=arguments.host,
+        port=arguments.port,
+        port_file=arguments.port_file,
+        workers=arguments.workers,
+        threads=arguments.threads,
+        connection_s=arguments.connection_s,
+        grace_s=arguments.grace_s,
     )
+    if arguments.workers > 1 and arguments.worker is None:
+        from .workers import Supervisor  # noqa: PLC0415
+
+        Supervisor(options, arguments.words).run()
+        return
+    from . import process  # noqa: PLC0415
+
+    process.serve(options, worker=arguments.worker is not None)
+    # With no goodbye from gRPC, which would end what has just arrived as CANCELLED.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _query(arguments: Namespace) -> None:

@@ -34,7 +34,22 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         "--port-file", type=Path, metavar="PATH", help="write the port to this file once the server listens"
     )
     command.add_argument(
-        "--threads", type=_count, default=8, help="requests worked on at once (default: %(default)s)"
+        "--workers", type=_count, default=1, help="processes that share the port (default: %(default)s)"
+    )
+    command.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # which of them this one is
+    command.add_argument(
+        "--threads",
+        type=_count,
+        default=4,
+        help="requests that one process works on at once (default: %(default)s)",
+    )
+    command.add_argument(
+        "--connection-s",
+        type=_seconds,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long a connection may last before its client is asked to make a new one, which may "
+        "reach another worker (default: %(default)g)",
     )
     command.add_argument(
         "--grace-s",

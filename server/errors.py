@@ -5,6 +5,8 @@
       UnknownItemError      the item asked about is not in the catalogue
       NotReadyError         no generation is loaded yet
       DeadlinePassedError   nobody waits for the answer any more
+      OverloadedError       more calls come than can be answered
+      StoppingError         the server is about to end
       ServeError            the server cannot start
       QueryError            the client cannot get or make sense of an answer
 
@@ -61,8 +63,22 @@ class DeadlinePassedError(MovieMatchError):
         super().__init__("the deadline passed before the request was begun; allow more time")
 
 
+class OverloadedError(MovieMatchError):
+    """More calls come than can be answered."""
+
+    def __init__(self) -> None:
+        super().__init__("more calls come than can be answered in time; wait before the next attempt")
+
+
+class StoppingError(MovieMatchError):
+    """The server is about to end."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping; ask again, of another one or a little later")
+
+
 class ServeError(MovieMatchError):
-    """The server cannot start: the store is missing or the port is taken."""
+    """The server cannot start: the store is missing, the port is taken or a worker fails."""
 
 
 class QueryError(MovieMatchError):

@@ -9,28 +9,32 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import Message
+if TYPE_CHECKING:  # the supervisor of the workers logs too, and needs no protobuf
+    from google.protobuf.message import Message
 
 OWN_METHODS = "/deepmoviematch."
 
 log = logging.getLogger(__name__)
 
 
-def configure(level: str, form: str) -> None:
+def configure(level: str, form: str, *, worker: int | None = None) -> None:
     """Send the logs of this process to standard error.
 
     Args:
         level: Lowest level to log, such as "info".
         form: "json" or "text".
+        worker: Which of several processes this is; a fact of every line then.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    if worker is not None:
+        handler.addFilter(lambda record: _add_fact(record, "worker", worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-def log_answer(method: str, code: str, seconds: float, response: Message | None) -> None:
+def log_answer(method: str, code: str, seconds: float, response: "Message | None") -> None:
     """Log one request; those of health checks only at debug level."""
     level = logging.INFO if method.startswith(OWN_METHODS) else logging.DEBUG
     if log.isEnabledFor(level):
@@ -43,6 +47,11 @@ def log_event(
 ) -> None:
     """Log something with its facts as fields."""
     logger.log(level, event, exc_info=exc_info, extra={"facts": facts})
+
+
+def _add_fact(record: logging.LogRecord, name: str, value: object) -> bool:
+    record.facts = {name: value} | getattr(record, "facts", {})
+    return True
 
 
 class JsonFormatter(logging.Formatter):

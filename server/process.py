@@ -1,88 +1,43 @@
-"""The server as a process: a port, health, reflection, and an orderly end.
+"""One server process: a port, what answers there, and an orderly end.
 
 The first line on standard output is one JSON object that names the port, so that
 programs can start a server on port 0 and find it.
 """
 
-import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health as grpc_health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from deepmoviematch.v1 import recommender_pb2_grpc as rpc
+from deepmoviematch.v1 import recommender_pb2 as pb
 
+from .address import announce, authority, taken
 from .current import Current, Follower
-from .errors import ServeError
+from .door import Door
+from .health import Health
+from .options import ServeOptions
+from .pool import Pool
 from .service import NAME, RecommenderService
-from .status import StatusInterceptor
+from .status import handlers
 
 MAX_REQUEST_BYTES = 4 << 20
+MAX_STREAMS = 1000
+"""Calls at once over one connection."""
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    ("grpc.so_reuseport", 0),  # else a second server on the port would quietly take half of the calls
-]
+LEAVE_S = 0.5
+"""How long after the news of the end calls are answered still: callers who heed health leave meanwhile."""
 
+SETTLE_S = 0.1
+"""How long the last answers get to leave the machine."""
 
-@dataclass(frozen=True)
-class ServeOptions:
-    """How to serve."""
-
-    store: Path
-    """Folder of the store; it may be empty yet."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 is every one of the machine's."""
-
-    port: int = 50051
-    """0 takes a free one."""
-
-    port_file: Path | None = None
-    """Where to write the port once the server listens."""
-
-    threads: int = 8
-    """Requests that are worked on at once."""
-
-    grace_s: float = 10.0
-    """How long calls in flight may take once the process is asked to stop."""
-
-
-class Health(health.HealthServicer):
-    """The standard health service, whose watchers do not hold up the end of the process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._watchers: set[Callable[[health_pb2.HealthCheckResponse | None], None]] = set()
-        self._set_all(health_pb2.HealthCheckResponse.NOT_SERVING)
-
-    def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802
-        """See `health.HealthServicer`."""
-        if context.add_callback(lambda: self._watchers.discard(send_response_callback)):
-            self._watchers.add(send_response_callback)
-        return super().Watch(request, context, send_response_callback)
-
-    def serve(self) -> None:
-        """Say that requests are answered."""
-        self._set_all(health_pb2.HealthCheckResponse.SERVING)
-
-    def end(self) -> None:
-        """Say for good that no more requests are taken, and end every watch."""
-        self.enter_graceful_shutdown()
-        for end_watch in tuple(self._watchers):
-            end_watch(None)
-
-    def _set_all(self, status: int) -> None:
-        for service in (health.OVERALL_HEALTH, NAME):
-            self.set(service, status)
+_STEP_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -91,54 +46,130 @@ class Wiring:
 
     server: grpc.Server
     health: Health
+    door: Door
+    pool: Pool
     port: int
 
+    def stop(self) -> None:
+        """End at once, and every call with it."""
+        self.health.end()
+        self.server.stop(None).wait()
+        self.pool.shutdown()
 
-def create_server(current: Current, *, host: str = "127.0.0.1", port: int = 0, threads: int = 8) -> Wiring:
+    def drain(self, grace_s: float) -> None:
+        """Take leave: health first, then no more calls, then wait for those in flight.
+
+        The server itself is not stopped, for that would end as CANCELLED what arrives in
+        that very moment. Its end is the process's: whatever is cut off then is UNAVAILABLE.
+        """
+        self.health.end()
+        time.sleep(min(LEAVE_S, grace_s))
+        self.door.close()
+        deadline = time.monotonic() + grace_s
+        while not self.pool.idle() and time.monotonic() < deadline:
+            time.sleep(_STEP_S)
+        time.sleep(SETTLE_S)
+
+
+def create_server(
+    current: Current,
+    *,
+    health: Health | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    threads: int = 4,
+    shares_port: bool = False,
+    connection_s: float = 300.0,
+) -> Wiring:
     """Wire up a server over `current`; its health is NOT_SERVING until told otherwise.
+
+    Args:
+        current: What answers.
+        health: Says what is served; None makes one.
+        host: Address to listen on.
+        port: 0 takes a free one.
+        threads: Calls that are worked on at once.
+        shares_port: Whether other processes of this user may listen there too.
+        connection_s: How long a connection may last before its client is asked to make
+            a new one, which may reach another process.
 
     Raises:
         ServeError: If the address cannot be had.
     """
+    pool: Any = Pool(threads)
     server = grpc.server(
-        ThreadPoolExecutor(threads, thread_name_prefix="rpc"),
-        interceptors=[StatusInterceptor()],
-        options=_OPTIONS,
+        pool,
+        options=[
+            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
+            # Unshared, else a second server on the port would quietly take half of the calls.
+            ("grpc.so_reuseport", int(shares_port)),
+            ("grpc.max_connection_age_ms", round(1e3 * connection_s)),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
     )
-    rpc.add_RecommenderServiceServicer_to_server(RecommenderService(current), server)
-    checks = Health()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection((NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    service = pb.DESCRIPTOR.services_by_name["RecommenderService"]
+    door = Door(handlers(RecommenderService(current), service, pool.late), pool)
+    server.add_generic_rpc_handlers((door,))
+    health = health or Health()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    names = (NAME, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME)
+    enable_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # untyped
+    enable_reflection(_Reflection(names), server)
     try:
-        bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        bound = server.add_insecure_port(authority(host, port))
     except RuntimeError as error:
-        raise ServeError(
-            f"the address must be free and of this machine, got {host}:{port}; "
-            "stop what listens there or name another --port (0 takes a free one)"
-        ) from error
-    return Wiring(server, checks, bound)
+        pool.shutdown()
+        raise taken(host, port) from error
+    return Wiring(server, health, door, pool, bound)
 
 
-def serve(options: ServeOptions) -> None:
+class _Reflection(reflection.ReflectionServicer):
+    """Reflection, on threads of its own: its streams last as long as their callers like."""
+
+    def ServerReflectionInfo(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        """See `reflection.ReflectionServicer`."""
+        return super().ServerReflectionInfo(request_iterator, context)
+
+    ServerReflectionInfo.experimental_thread_pool = ThreadPoolExecutor(2)  # type: ignore[attr-defined]
+
+
+def serve(options: ServeOptions, *, worker: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, then drain: health first, calls in flight after.
+
+    The caller ends the process next, at once.
+
+    Args:
+        options: How to serve.
+        worker: Whether this process shares its port with others, and ends with its
+            standard input.
 
     Raises:
         ServeError: If the store is missing or the address cannot be had.
     """
-    if not options.store.is_dir():
-        raise ServeError(f"the store must be a folder, got {options.store}; build one with the indexer")
+    options.check_store()
     stop = _stop_on_signals()
-    current = Current()
-    wiring = create_server(current, host=options.host, port=options.port, threads=options.threads)
-    follower = Follower(options.store, current, on_ready=wiring.health.serve)
-    follower.poll()  # a generation that is there already answers the first call
+    if worker:
+        threading.Thread(target=_stop_with_standard_input, args=(stop,), daemon=True).start()
+    current, health = Current(), Health()
+    follower = Follower(options.store, current, on_ready=health.serve)
+    # Before there is a port, so that the first call finds an answer.
+    follower.poll()
+    wiring = create_server(
+        current,
+        health=health,
+        host=options.host,
+        port=options.port,
+        threads=options.threads,
+        shares_port=worker,
+        connection_s=options.connection_s,
+    )
     wiring.server.start()
     follower.start()
-    _announce(options, wiring.port)
+    announce(options.host, wiring.port, None if worker else options.port_file)
     stop.wait()
-    wiring.health.end()
-    wiring.server.stop(options.grace_s).wait()
-    follower.stop()
+    wiring.drain(options.grace_s)
 
 
 def _stop_on_signals() -> threading.Event:
@@ -157,9 +188,8 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
-def _announce(options: ServeOptions, port: int) -> None:
-    print(json.dumps({"event": "listening", "host": options.host, "port": port}), flush=True)
-    if options.port_file is not None:
-        partial = options.port_file.with_name(f"{options.port_file.name}.partial")
-        partial.write_text(f"{port}\n")
-        os.replace(partial, options.port_file)  # whoever waits for the file never reads half of it
+def _stop_with_standard_input(stop: threading.Event) -> None:
+    """Set `stop` once nobody holds the other end of standard input any more."""
+    while os.read(0, 1):
+        pass
+    stop.set()

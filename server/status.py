@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, error_details_pb2 as details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -22,6 +24,8 @@ from .errors import (
     DeadlinePassedError,
     InvalidRequestError,
     NotReadyError,
+    OverloadedError,
+    StoppingError,
     UnknownItemError,
     Violation,
 )
@@ -29,13 +33,21 @@ from .logs import log_answer
 
 DOMAIN = "deepmoviematch"
 RETRY_S = 1
-"""How long to wait for a first generation before asking again."""
+"""How long a caller should wait before asking again."""
+
+_RETRIED: dict[type[MovieMatchError], tuple[int, str]] = {
+    NotReadyError: (code_pb2.UNAVAILABLE, "NO_GENERATION"),
+    StoppingError: (code_pb2.UNAVAILABLE, "STOPPING"),
+    OverloadedError: (code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED"),
+}
+"""Code and reason of what passes by itself."""
 
 _MESSAGE_CHARACTERS = 200
 _DETAIL_BYTES = 3000
 """Status travels in HTTP/2 trailers, of which many clients take 8 KiB."""
 
-_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_Behaviour: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
 
 log = logging.getLogger(__name__)
 
@@ -45,51 +57,57 @@ def to_status(error: MovieMatchError) -> status_pb2.Status:
     match error:
         case InvalidRequestError():
             request = _bad_request(error.violations)
-            return _status(code_pb2.INVALID_ARGUMENT, error, "INVALID_REQUEST", request)
+            return _status(code_pb2.INVALID_ARGUMENT, "INVALID_REQUEST", error, request)
         case UnknownItemError():
             item = details_pb2.ResourceInfo(resource_type="item", resource_name=error.item_id)
-            return _status(code_pb2.NOT_FOUND, error, "ITEM_NOT_FOUND", item)
-        case NotReadyError():
-            retry = details_pb2.RetryInfo()
-            retry.retry_delay.FromSeconds(RETRY_S)
-            return _status(code_pb2.UNAVAILABLE, error, "NO_GENERATION", retry)
+            return _status(code_pb2.NOT_FOUND, "ITEM_NOT_FOUND", error, item)
         case DeadlinePassedError():
-            return _status(code_pb2.DEADLINE_EXCEEDED, error, "DEADLINE_PASSED")
+            return _status(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED", error)
+    if type(error) in _RETRIED:
+        retry = details_pb2.RetryInfo()
+        retry.retry_delay.FromSeconds(RETRY_S)
+        return _status(*_RETRIED[type(error)], error, retry)
     log.error("no status code is defined for this error", exc_info=error)
     return _internal()
 
 
-class StatusInterceptor(grpc.ServerInterceptor):
-    """Runs every unary call: maps its errors, hides its bugs, logs one line."""
+def handlers(servicer: object, service: ServiceDescriptor, late: Callable[[], bool]) -> dict[str, _Handler]:
+    """How to run each unary call of a service: maps its errors, hides its bugs, logs one line.
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], _Handler],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """See `grpc.ServerInterceptor`; streams (health Watch, reflection) pass through."""
-        handler = continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-        method, behave = handler_call_details.method, handler.unary_unary
+    Args:
+        servicer: Has a method of each name.
+        service: Names the methods and their messages.
+        late: Whether the call that this thread is at has waited too long.
 
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
-            started = time.perf_counter()
-            response, status = _answered(behave, request, context)
-            log_answer(method, code_pb2.Code.Name(status.code), time.perf_counter() - started, response)
-            if status.code != code_pb2.OK:
-                context.abort_with_status(rpc_status.to_status(status))
-            return response
-
-        return grpc.unary_unary_rpc_method_handler(
-            answer,
-            request_deserializer=_lenient(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
+    Returns:
+        Path ("/package.Service/Method") -> handler.
+    """
+    return {
+        f"/{service.full_name}/{method.name}": _handler(
+            f"/{service.full_name}/{method.name}", getattr(servicer, method.name), method, late
         )
+        for method in service.methods
+    }
+
+
+def _handler(path: str, behave: _Behaviour, method: MethodDescriptor, late: Callable[[], bool]) -> _Handler:
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        started = time.perf_counter()
+        response, status = _answered(behave, request, context, late)
+        log_answer(path, code_pb2.Code.Name(status.code), time.perf_counter() - started, response)
+        if status.code != code_pb2.OK:
+            context.abort_with_status(rpc_status.to_status(status))
+        return response
+
+    return grpc.unary_unary_rpc_method_handler(
+        answer,
+        request_deserializer=_lenient(GetMessageClass(method.input_type)),
+        response_serializer=GetMessageClass(method.output_type).SerializeToString,
+    )
 
 
 def _answered(
-    behave: Callable[[Any, grpc.ServicerContext], Any], request: Any, context: grpc.ServicerContext
+    behave: _Behaviour, request: Any, context: grpc.ServicerContext, late: Callable[[], bool]
 ) -> tuple[Message | None, status_pb2.Status]:
     """The response, if any, and the status to end the call with."""
     try:
@@ -98,6 +116,8 @@ def _answered(
         remaining = context.time_remaining()
         if not context.is_active() or (remaining is not None and remaining <= 0):
             raise DeadlinePassedError
+        if late():
+            raise OverloadedError
         return behave(request, context), status_pb2.Status(code=code_pb2.OK)
     except MovieMatchError as error:
         return None, to_status(error)
@@ -113,21 +133,19 @@ class _Malformed:
     expected: str
 
 
-def _lenient(deserialise: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """`deserialise`, but bytes that are no message give `_Malformed`: gRPC would call them INTERNAL."""
-    if deserialise is None:
-        return None
+def _lenient(message: type[Message]) -> Callable[[bytes], Any]:
+    """Reads a `message`, but bytes that are none give `_Malformed`: gRPC would call them INTERNAL."""
 
     def read(contents: bytes) -> Any:
         try:
-            return deserialise(contents)
+            return message.FromString(contents)
         except DecodeError:
-            return _Malformed(getattr(deserialise, "__qualname__", "protobuf").partition(".")[0])
+            return _Malformed(message.DESCRIPTOR.name)
 
     return read
 
 
-def _status(code: int, error: MovieMatchError, reason: str, *details: Message) -> status_pb2.Status:
+def _status(code: int, reason: str, error: MovieMatchError, *details: Message) -> status_pb2.Status:
     status = status_pb2.Status(code=code, message=_cut(str(error), _MESSAGE_CHARACTERS))
     info = details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
     for detail in (info, *details):

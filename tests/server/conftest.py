@@ -121,8 +121,7 @@ def serving(current: Any, **options: Any) -> Iterator[SimpleNamespace]:
                 wiring=wiring, address=address, channel=channel, stub=rpc.RecommenderServiceStub(channel)
             )
     finally:
-        wiring.health.end()
-        wiring.server.stop(None).wait()
+        wiring.stop()
 
 
 def outcome_of(call: Callable[[Any], Any], request: Any) -> SimpleNamespace:

@@ -19,7 +19,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.current import Current
 from deepmoviematch.server.errors import ServeError
-from deepmoviematch.server.process import ServeOptions, create_server, serve as serve_process
+from deepmoviematch.server.options import ServeOptions
+from deepmoviematch.server.process import create_server, serve as serve_process
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
 SERVICE = "deepmoviematch.v1.RecommenderService"
@@ -43,12 +44,18 @@ sys.exit(__main__.main())
 """
 
 TELLING = """
+import os
 import sys
 from deepmoviematch.server import __main__
 
-status = __main__.main()
-print(*sorted({name.partition(".")[0] for name in sys.modules}))
-sys.exit(status)
+leave = os._exit
+
+def tell(status):
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), flush=True)
+    leave(status)
+
+os._exit = tell
+sys.exit(__main__.main())
 """
 
 
@@ -117,7 +124,8 @@ def test_serve_refuses_a_store_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--port", "65536"], ["--port", "-1"], ["--threads", "0"], ["--grace-s", "nan"]]
+    "words",
+    [["--port", "65536"], ["--workers", "0"], ["--port", "-1"], ["--threads", "0"], ["--grace-s", "nan"]],
 )
 def test_serve_refuses_settings_out_of_range(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str]
