@@ -79,14 +79,21 @@ class UserSplit:
 
 
 def hold_out_users(
-    ratings: Ratings, *, share: float, seed: int, history_share: float = 0.8, min_likes: int = MIN_LIKES
+    ratings: Ratings,
+    *,
+    share: float,
+    seed: int,
+    fold: int = 0,
+    history_share: float = 0.8,
+    min_likes: int = MIN_LIKES,
 ) -> UserSplit:
     """Hold out users whole; show a random part of each one's ratings, and ask for the likes in the rest.
 
     Args:
         ratings: Of everybody.
         share: Part of the users with enough likes to hold out, above 0 and below 1.
-        seed: Of the choice of users and of their histories.
+        seed: Of the order in which users are held out, and of their histories.
+        fold: Which stretch of that order; those of one seed share no user.
         history_share: Part of a held-out user's ratings, liked or not, that is the
             history, rounded down; above 0 and below 1.
         min_likes: Users with fewer likes are only trained on.
@@ -101,10 +108,15 @@ def hold_out_users(
     users, size = ratings.users, len(ratings.user_ids)
     liked = ratings.stars >= LIKE_STARS
     able = np.flatnonzero(np.bincount(users[liked], minlength=size) >= min_likes)
-    chosen = random.permutation(able)[: round(share * len(able))]
-    if len(chosen) == 0:
+    size_held = round(share * len(able))
+    if size_held == 0:
         raise DataError(
             f"a share of the users with {min_likes} likes must be held out, got {share} of {len(able)} users"
+        )
+    chosen = random.permutation(able)[fold * size_held : (fold + 1) * size_held]
+    if len(chosen) == 0:
+        raise DataError(
+            f"folds must not share users, got {fold + 1} folds of {size_held} from {len(able)} users"
         )
     held = np.zeros(size, dtype=np.bool_)
     held[chosen] = True

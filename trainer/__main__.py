@@ -10,6 +10,7 @@ arguments are known to be good.
 
 import argparse
 import json
+import math
 import sys
 import tomllib
 from pathlib import Path
@@ -22,7 +23,7 @@ from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.features import LOWEST_STARS
 from deepmoviematch.data.tables import TOP_STARS
 
-from .errors import RecipeError
+from .errors import RecipeError, TrainingError
 from .quiet import import_tensorflow
 from .recipe import Recipe, SeedRecipe, load_recipe
 
@@ -88,21 +89,24 @@ def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
-    from .evaluation import evaluate  # noqa: PLC0415
+    from .evaluation import Plan, evaluate  # noqa: PLC0415
 
-    table = evaluate(
-        arguments.data,
-        recipe,
-        arguments.protocol,
+    plan = Plan(
+        protocols=tuple(dict.fromkeys(arguments.protocol)),
         seed=arguments.seed,
         splits=arguments.splits,
         peers=arguments.peers,
-        lenient=arguments.lenient,
+        history=arguments.history,
     )
+    tables = evaluate(arguments.data, recipe, plan, lenient=arguments.lenient)
     if arguments.json:
-        print(json.dumps(table.to_json()))
+        values = [table.to_json() for table in tables]
+        print(json.dumps(values if len(values) > 1 else values[0], allow_nan=False))
     else:
-        _print_table(table)
+        for table in tables:
+            _print_table(table, slices=arguments.slices)
+    if failures := [f"{table.about['protocol']}: {table.failure}" for table in tables if table.failure]:
+        raise TrainingError("; ".join(failures))
 
 
 def _exercise(arguments: argparse.Namespace, recipe: Recipe) -> None:
@@ -131,11 +135,10 @@ def _exercise(arguments: argparse.Namespace, recipe: Recipe) -> None:
         _print_sheet(sheet)
 
 
-def _print_table(table: "Table") -> None:
-    """The protocol's header, a row for every model, the notes."""
-    about = {
-        key: value for key, value in table.about.items() if key not in {"recipe", "data_digest", "dropped"}
-    }
+def _print_table(table: "Table", *, slices: bool = False) -> None:
+    """The protocol's header, a row for every model, the notes; then the slices if asked."""
+    unsaid = {"recipe", "data_digest", "dropped", "best_peer"}
+    about = {key: value for key, value in table.about.items() if key not in unsaid}
     print("  ".join(f"{key}: {_text(value)}" for key, value in about.items()))
     for sentence in table.about["dropped"]:
         print(f"dropped: {sentence}")
@@ -146,9 +149,26 @@ def _print_table(table: "Table") -> None:
     )
     for note in table.notes:
         print(f"note: {note}")
+    if slices:
+        _print_slices(table)
     if table.honest is not None:
         print("\nthe same with each user and item once, and features from the training rows alone:")
         _print_table(table.honest)
+    print()
+
+
+def _print_slices(table: "Table") -> None:
+    """The deciding metric of every model in every slice, a table for each kind of slice."""
+    models = {name: details["slices"] for name, details in table.details.items()}
+    for kind, labels in next(iter(models.values()), {}).items():
+        print(f"\nby {kind}")
+        _print_rows(
+            (kind, "users", *models),
+            [
+                (label, figures["users"], *(slices[kind][label] for slices in models.values()))
+                for label, figures in labels.items()
+            ],
+        )
 
 
 def _print_sheet(sheet: "Sheet") -> None:
@@ -172,6 +192,8 @@ def _print_rows(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
+        if not math.isfinite(value["mean"]):
+            return "-"
         return f"{value['mean']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
@@ -230,20 +252,36 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(evaluate, recipe="retrieval")
     evaluate.add_argument(
         "--protocol",
-        choices=PROTOCOLS,
-        default="new-users",
+        nargs="+",
+        choices=[*PROTOCOLS, "all"],
+        default=["new-users"],
+        metavar="NAME",
         help="; ".join(f"{name}: {text}" for name, text in PROTOCOLS.items()).replace("%", "%%")
-        + " (default: %(default)s)",
+        + "; all: every ranking that the data allow (default: new-users)",
     )
     evaluate.add_argument(
         "--peers", action="store_true", help="train and tune item-kNN, EASE and the others too"
     )
+    evaluate.add_argument("--seed", type=_positive, default=1, help="of the splits (default: %(default)s)")
     evaluate.add_argument(
-        "--seed", type=_positive, default=1, help="of the first split (default: %(default)s)"
+        "--splits",
+        type=_positive,
+        default=1,
+        help="splits to pool, disjoint where users or items are held out (default: 1)",
     )
-    evaluate.add_argument("--splits", type=_positive, default=1, help="splits to pool (default: 1)")
     evaluate.add_argument(
-        "--json", action="store_true", help="print the table as one line of JSON at the end"
+        "--history",
+        choices=["all", "likes"],
+        default="all",
+        help="likes: what a user rated low is neither told nor masked (default: all)",
+    )
+    evaluate.add_argument(
+        "--slices",
+        action="store_true",
+        help="also print figures by length of the history, and by popularity and genre of the target",
+    )
+    evaluate.add_argument(
+        "--json", action="store_true", help="print the table, or a list of them, as one line of JSON"
     )
     evaluate.set_defaults(run=_evaluate)
 

@@ -1,88 +1,307 @@
-"""Trains models on the splits of a protocol, measures them, and puts them side by side.
+"""Trains models on the splits of some protocols, measures them, and puts them side by side.
 
 Each model sees nothing of a target or of a held-out user. The same users are asked
-of every model, so that differences are taken user by user.
+of every model, so that differences are taken user by user. Protocols with the same
+split are answered by the same fits: per split, popularity, each peer with the
+parameters that its search found, and the recipe, in turn, so that no more than one
+model is held at a time.
 """
 
+import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Protocol
 
-import numpy as np
-
+from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Catalogue, Dataset, Floats, Ratings
+from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
-from . import protocols
+from .comparison import Comparison, Measured
 from .errors import TrainingError
 from .fit import fit_retrieval, fit_seed, seed_rows
-from .metrics import Interval, RankingReport
-from .peers import GenreCosine, Popularity, Ranker
-from .protocols import Trial
-from .ranking import rank
+from .lists import overlap_of_unlike_users
+from .peers import EaseRanker, GenreCosine, Popularity, Ranker
+from .progress import Progress
+from .protocols import POOLED, PROTOCOLS, Split, Trial, next_item
+from .ranking import rank, running
 from .rating import rating
 from .recipe import Recipe, SeedRecipe
 from .seed import SeedRows
 from .table import Table, about
 from .tuning import PEERS, tuned
 
-Maker: TypeAlias = Callable[[Catalogue, Ratings, int], Trial]
-
 MOST_OVERLAP = 0.95
-"""Where everyone's lists are more alike than this, the model has collapsed."""
+"""Where the lists of users who differ are more alike than this, the model has collapsed."""
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How a ranking protocol asks and what it reports."""
+class Plan:
+    """What is asked of whom."""
 
-    make: Maker
-    metrics: tuple[str, ...]
-    """What is reported; the first decides."""
+    protocols: tuple[str, ...]
+    """Names in `PROTOCOLS`, "rating", or "all" alone for whatever ranking the data allow."""
 
-    peers: tuple[str, ...]
-    """Names in `PEERS` of those that can answer."""
+    seed: int = 1
+    """Of the splits. The recipe's own seed and those after it train the towers of each split."""
 
+    splits: int = 1
+    """How many splits are pooled."""
 
-_RANKERS = tuple(PEERS)
-_USUAL = ("ndcg@100", "ndcg@10", "recall@20", "recall@50", "tail recall@50")
-_NEXT = ("hit@10", "ndcg@10", "recall@50")
-PROTOCOLS = {
-    "new-users": Protocol(protocols.new_users, _USUAL, _RANKERS),
-    "three-likes": Protocol(protocols.short_history, _USUAL, _RANKERS),
-    "genres-only": Protocol(protocols.genres_only, _USUAL, ("popularity x genre",)),
-    "two-genres": Protocol(partial(protocols.genres_only, ticked=2), _USUAL, ("popularity x genre",)),
-    "three-genres": Protocol(partial(protocols.genres_only, ticked=3), _USUAL, ("popularity x genre",)),
-    "next-item": Protocol(protocols.next_item, _NEXT, _RANKERS),
-    "time": Protocol(protocols.time_cut, ("ndcg@10", "hit@10", "ndcg@100"), _RANKERS),
-    "cold-items": Protocol(protocols.cold_items, ("auc", "recall@20", "ndcg@10"), ()),
-}
+    peers: bool = False
+    """Whether to tune and measure all peers too; popularity always is."""
+
+    history: str = "all"
+    """"all", or "likes": what a user rated low is neither told nor kept out of the running."""
 
 
-def evaluate(
-    data: Path, recipe: Recipe, protocol: str, *, seed: int, splits: int, peers: bool, lenient: bool = False
-) -> Table:
-    """Train and measure `recipe` on the data in a folder under one protocol.
+class Contender(Protocol):
+    """What is measured beside the peers."""
+
+    @property
+    def name(self) -> str:
+        """What its row is called."""
+
+    def split(self, split: Split, catalogue: Catalogue, ratings: Ratings, seed: int, fold: int) -> Trial:
+        """Whom to ask on a split."""
+
+    def answer(self, trials: Mapping[str, Trial], catalogue: Catalogue, fold: int) -> dict[str, Measured]:
+        """Its figures for protocols, by name, which share their training ratings."""
+
+
+@dataclass(frozen=True)
+class FittedRecipe:
+    """A recipe, fitted anew on every split."""
+
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """See `Contender.name`."""
+        return self.recipe.name
+
+    def split(self, split: Split, catalogue: Catalogue, ratings: Ratings, seed: int, fold: int) -> Trial:
+        """See `Contender.split`."""
+        return split(catalogue, ratings, seed, fold)
+
+    def answer(self, trials: Mapping[str, Trial], catalogue: Catalogue, fold: int) -> dict[str, Measured]:
+        """See `Contender.answer`."""
+        recipe = replace(self.recipe, seed=self.recipe.seed + fold)
+        return _answers(partial(_fit_recipe, recipe), trials, catalogue)
+
+
+def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -> list[Table]:
+    """Train and measure `recipe` on the data in a folder, with a table for each protocol.
 
     Args:
         data: Folder in any form that `deepmoviematch.data.readers.read` takes.
         recipe: What to train.
-        protocol: "rating" or one of `PROTOCOLS`.
-        seed: Of the first split; "rating" splits rows by the recipe's own seed.
-        splits: How many splits to pool, with seeds `seed`, `seed` + 1, ...
-        peers: Whether to tune and measure all peers too; popularity always is.
+        plan: What to ask.
         lenient: Whether to drop bad rows instead of refusing the data.
 
     Raises:
-        MovieMatchError: If the data break a rule, the recipe cannot be measured this way,
-            or its lists are the same for everyone.
+        MovieMatchError: If the data break a rule, or the recipe cannot be measured this way.
     """
     dataset = read(data, lenient=lenient)
-    if protocol != "rating":
-        return rankings(dataset, recipe, protocol, seeds=range(seed, seed + splits), peers=peers)
+    names = possible(dataset, plan) if plan.protocols == ("all",) else plan.protocols
+    ranked = tuple(name for name in names if name != "rating")
+    tables = {
+        table.about["protocol"]: replace(
+            table,
+            about=about(dataset, table.about["protocol"], recipe)
+            | table.about
+            | {"model_seeds": list(range(recipe.seed, recipe.seed + plan.splits))},
+        )
+        for table in rankings(dataset, FittedRecipe(recipe), replace(plan, protocols=ranked))
+    }
+    if "rating" in names:
+        tables["rating"] = _rating(data, dataset, recipe)
+    return [tables[name] for name in names]
+
+
+def possible(dataset: Dataset, plan: Plan) -> tuple[str, ...]:
+    """The ranking protocols that the data allow, for lack of times, of genres or of users.
+
+    What is left out is said on standard error.
+    """
+    names, reasons = [], []
+    for name, protocol in PROTOCOLS.items():
+        try:
+            split = protocol.split(dataset.catalogue, dataset.ratings, plan.seed, plan.splits - 1)
+            protocol.trial(dataset.catalogue, split, plan.seed)
+            names.append(name)
+        except MovieMatchError as error:
+            reasons.append(f"{name} is left out: {error}")
+    if not names:
+        raise TrainingError("; ".join(reasons))
+    for reason in reasons:
+        print(reason, file=sys.stderr)
+    return tuple(names)
+
+
+def rankings(dataset: Dataset, ours: Contender, plan: Plan) -> list[Table]:
+    """Rank the catalogue for the users of every protocol's splits, with `ours` and beside it the peers.
+
+    Returns:
+        A table for each protocol, in the plan's order.
+    """
+    if ours.name in {"popularity", "genre cosine", *PEERS}:
+        raise TrainingError(f"a recipe must not be called like a peer, got {ours.name!r}; rename its file")
+    families: dict[Split, list[str]] = {}
+    for name in plan.protocols:
+        families.setdefault(PROTOCOLS[name].split, []).append(name)
+    tables: dict[str, Table] = {}
+    for split, names in families.items():
+        tables |= _family(dataset, ours, plan, split, names)
+    return [tables[name] for name in plan.protocols]
+
+
+def _family(
+    dataset: Dataset, ours: Contender, plan: Plan, split: Split, names: Sequence[str]
+) -> dict[str, Table]:
+    """The tables of protocols that split the data alike."""
+    catalogue = dataset.catalogue
+    asked: dict[str, list[Trial]] = {name: [] for name in names}
+    found: dict[str, dict[str, list[Measured]]] = {name: {} for name in names}
+    for fold in range(plan.splits):
+        trials = _trials(
+            ours.split(split, catalogue, dataset.ratings, plan.seed, fold), names, catalogue, plan
+        )
+        models = _peers(trials, split, catalogue, plan) | {
+            ours.name: partial(ours.answer, trials, catalogue, fold)
+        }
+        progress = Progress(f"{', '.join(names)}  split {fold + 1}/{plan.splits}")
+        for model, answer in models.items():
+            if split is next_item and fold > 0 and model != ours.name:  # the same question again
+                answers = {name: found[name][model][0] for name in names if model in found[name]}
+            else:
+                with progress.doing(model, live=model != ours.name):
+                    answers = answer()
+            for name, measured in answers.items():
+                found[name].setdefault(model, []).append(measured)
+        for name in names:
+            asked[name].append(trials[name])
+    return {name: _table(name, dataset, plan, found[name], asked[name]) for name in names}
+
+
+def _trials(split: Trial, names: Sequence[str], catalogue: Catalogue, plan: Plan) -> dict[str, Trial]:
+    return {name: PROTOCOLS[name].trial(catalogue, split, plan.seed, history=plan.history) for name in names}
+
+
+def _peers(
+    trials: Mapping[str, Trial], split: Split, catalogue: Catalogue, plan: Plan
+) -> dict[str, Callable[[], dict[str, Measured]]]:
+    """For each peer, popularity first, how to get its figures for the protocols that it can answer."""
+    first = next(iter(trials.values()))
+    simple: dict[str, Callable[[Catalogue, Ratings], Ranker]] = {"popularity": Popularity}
+    if first.candidates is not None:
+        simple["genre cosine"] = GenreCosine
+    answers: dict[str, Callable[[], dict[str, Measured]]] = {
+        name: partial(_answers, fit, trials, catalogue) for name, fit in simple.items()
+    }
+    able = {peer: [name for name in trials if peer in PROTOCOLS[name].peers] for peer in PEERS if plan.peers}
+    if any(able.values()):
+        seed = plan.seed + 1
+        inner = _trials(
+            split(catalogue, first.train, seed, 0), list(trials), catalogue, replace(plan, seed=seed)
+        )
+        for peer, names in able.items():
+            if names:
+                answers[peer] = partial(
+                    _tuned,
+                    peer,
+                    {name: trials[name] for name in names},
+                    {name: inner[name] for name in names},
+                    catalogue,
+                )
+    return answers
+
+
+def _tuned(
+    peer: str, trials: Mapping[str, Trial], inner: Mapping[str, Trial], catalogue: Catalogue
+) -> dict[str, Measured]:
+    """Search a peer's parameters on trials within the training data, then fit and measure it."""
+    started = time.perf_counter()
+    metrics = {name: PROTOCOLS[name].metrics[0] for name in trials}
+    found = tuned(PEERS[peer], inner, catalogue, metrics=metrics)
+    tuning_s = time.perf_counter() - started
+    answers = {}
+    for parameters in {each.parameters: None for each in found.values()}:
+        alike = {name: trials[name] for name in trials if found[name].parameters == parameters}
+
+        def fit(catalogue: Catalogue, train: Ratings, parameters: tuple[float, ...] = parameters) -> Ranker:
+            return PEERS[peer].fit(catalogue, train, *parameters)
+
+        for name, measured in _answers(fit, alike, catalogue).items():
+            answers[name] = replace(
+                measured, parameters=parameters, tuning_s=tuning_s, validation=found[name].value
+            )
+    return answers
+
+
+def _answers(
+    fit: Callable[[Catalogue, Ratings], Ranker], trials: Mapping[str, Trial], catalogue: Catalogue
+) -> dict[str, Measured]:
+    """Fit a model once and measure it on trials that share their training ratings."""
+    started = time.perf_counter()
+    ranker = fit(catalogue, next(iter(trials.values())).train)
+    fit_s = time.perf_counter() - started
+    note = ""
+    if isinstance(ranker, EaseRanker) and ranker.solved < ranker.liked:
+        note = f"ease is solved for the {ranker.solved:,} most liked of {ranker.liked:,} liked items"
+    return {
+        name: Measured(rank(ranker, trial, catalogue, sliced=PROTOCOLS[name].metrics[0]), fit_s, note=note)
+        for name, trial in trials.items()
+    }
+
+
+def _table(
+    name: str,
+    dataset: Dataset,
+    plan: Plan,
+    measured: Mapping[str, Sequence[Measured]],
+    asked: Sequence[Trial],
+) -> Table:
+    protocol = PROTOCOLS[name]
+    header = {
+        "protocol": name,
+        "dataset": dataset.name,
+        "splits": plan.splits,
+        "seed": plan.seed,
+        "pooled": POOLED[protocol.split],
+        "train_ratings": round(sum(len(trial.train) for trial in asked) / len(asked)),
+        "asked_users": sum(len(trial.users) for trial in asked),
+        "history": plan.history,
+        "masked": "everything known of a user, low ratings included"
+        if plan.history == "all"
+        else "the likes known of a user; low ratings are neither told nor masked",
+    }
+    notes = [
+        f"intervals: 95 % bootstrap over users; 'ours / it': ratio of the means of {protocol.metrics[0]}",
+        "ties in time keep the file's order, ties in score that of the catalogue; "
+        "histories may be short or empty: whoever has a target is asked",
+    ]
+    if plan.peers and protocol.peers:
+        notes.append(
+            "fit_s: one fit, a split's mean; tuning_s: the search of a peer's parameters on validation "
+            "users, doubled and halved until the best lies inside, for all protocols of the split at once"
+        )
+    comparison = Comparison(measured, asked, metrics=protocol.metrics, seed=plan.seed)
+    return replace(
+        comparison.table(header, notes), failure=_collapse(measured, asked, len(dataset.catalogue))
+    )
+
+
+def _fit_recipe(recipe: Recipe, catalogue: Catalogue, ratings: Ratings) -> Ranker:
+    if isinstance(recipe, SeedRecipe):
+        return fit_seed(catalogue, SeedRows.of_ratings(catalogue, ratings, recipe), recipe).towers
+    # The settings stand, so nobody need be held out again: peers are fitted on everyone too.
+    return fit_retrieval(catalogue, ratings, replace(recipe, validation_share=0.0)).towers
+
+
+def _rating(data: Path, dataset: Dataset, recipe: Recipe) -> Table:
     if not isinstance(recipe, SeedRecipe):
         raise TrainingError(
             f"the rating protocol needs a recipe that predicts ratings (seed), got {recipe.name}; "
@@ -95,111 +314,18 @@ def evaluate(
     return replace(table, honest=rating(dataset, honest, recipe))
 
 
-def rankings(dataset: Dataset, recipe: Recipe, name: str, *, seeds: Sequence[int], peers: bool) -> Table:
-    """Rank the catalogue for the users of a protocol's splits, with the recipe and beside it its peers."""
-    protocol, catalogue = PROTOCOLS[name], dataset.catalogue
-    if recipe.name in {"popularity", "genre cosine", *PEERS}:
-        raise TrainingError(f"a recipe must not be called like a peer, got {recipe.name!r}; rename its file")
-    if name == "next-item" and len(seeds) > 1:
-        raise TrainingError(f"next-item asks every user and so has one split, got --splits {len(seeds)}")
-    measured: dict[str, list[_Measured]] = {}
-    users = 0
-    for seed in seeds:
-        trial = protocol.make(catalogue, dataset.ratings, seed)
-        users += len(trial.users)
-        for model, fit in _fits(protocol, recipe, trial, catalogue, seed, peers=peers).items():
-            ranker, parameters, fit_s = fit()
-            report = rank(ranker, trial, catalogue)
-            measured.setdefault(model, []).append(_Measured(report, parameters, fit_s))
-    ours = measured[recipe.name]
-    if trial.candidates is None:  # a handful of candidates is the same handful for everyone
-        _refuse_collapse(ours, recipe)
-    rows = {model: _row(found, protocol, seeds[0]) for model, found in measured.items()}
-    for model, found in measured.items():
-        if model != recipe.name:
-            rows[model]["ours / it"] = asdict(_ratio(ours, found, protocol.metrics[0], seeds[0]))
-    header = about(dataset, name, recipe) | {
-        "seeds": list(seeds),
-        "train_ratings": len(trial.train),
-        "asked_users": users,
-        "masked": "everything known of a user, low ratings included",
-    }
-    notes = (
-        f"intervals: 95 % bootstrap over users; 'ours / it': ratio of the means of {protocol.metrics[0]}",
-        "fit_s: one fit, a split's mean; parameters of peers are searched on validation users",
+def _collapse(measured: Mapping[str, Sequence[Measured]], asked: Sequence[Trial], items: int) -> str:
+    """What is wrong with a model, the last one, that shows the same to users who told different things."""
+    model = list(measured)[-1]
+    overlaps = [
+        overlap_of_unlike_users(each.report.tops, trial.users, running(trial, items))
+        for each, trial in zip(measured[model], asked, strict=True)
+        if trial.candidates is None  # items that nobody rated may have nothing to tell them apart
+    ]
+    known = [overlap for overlap in overlaps if overlap is not None]
+    if not known or (mean := sum(known) / len(known)) <= MOST_OVERLAP:
+        return ""
+    return (
+        f"lists of different users must differ, got a mean overlap of {mean:.1%} of the first ten "
+        f"with {model}: the model has collapsed"
     )
-    return Table(about=header, rows=rows, notes=notes)
-
-
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """A model on one split."""
-
-    report: RankingReport
-    parameters: tuple[float, ...]
-    fit_s: float
-
-
-_Fit: TypeAlias = Callable[[], tuple[Ranker, tuple[float, ...], float]]
-
-
-def _fits(
-    protocol: Protocol, recipe: Recipe, trial: Trial, catalogue: Catalogue, seed: int, *, peers: bool
-) -> dict[str, _Fit]:
-    """For each model how to fit it: popularity first, the recipe last."""
-
-    def timed(fit: Callable[..., Ranker], *parameters: float) -> tuple[Ranker, tuple[float, ...], float]:
-        started = time.perf_counter()
-        ranker = fit(catalogue, trial.train, *parameters)
-        return ranker, parameters, time.perf_counter() - started
-
-    def tuned_first(name: str) -> tuple[Ranker, tuple[float, ...], float]:
-        inner = protocol.make(catalogue, trial.train, seed + 1)
-        return timed(PEERS[name].fit, *tuned(PEERS[name], inner, catalogue, metric=protocol.metrics[0]))
-
-    simple: dict[str, Callable[..., Ranker]] = {"popularity": Popularity}
-    if trial.candidates is not None:
-        simple["genre cosine"] = GenreCosine
-    fits: dict[str, _Fit] = {name: partial(timed, fit) for name, fit in simple.items()}
-    if peers:
-        fits |= {name: partial(tuned_first, name) for name in protocol.peers}
-    return fits | {recipe.name: partial(timed, partial(_fit_recipe, recipe))}
-
-
-def _fit_recipe(recipe: Recipe, catalogue: Catalogue, ratings: Ratings) -> Ranker:
-    if isinstance(recipe, SeedRecipe):
-        return fit_seed(catalogue, SeedRows.of_ratings(catalogue, ratings, recipe), recipe).towers
-    # The settings stand, so nobody need be held out again: peers are fitted on everyone too.
-    return fit_retrieval(catalogue, ratings, replace(recipe, validation_share=0.0)).towers
-
-
-def _row(found: Sequence[_Measured], protocol: Protocol, seed: int) -> dict[str, Any]:
-    """Figures of one model over all splits."""
-    row: dict[str, Any] = {
-        metric: asdict(Interval.of(_pooled(found, metric), seed=seed)) for metric in protocol.metrics
-    }
-    for name in found[0].report.lists:
-        row[name] = float(np.mean([each.report.lists[name] for each in found]))
-    row["fit_s"] = round(float(np.mean([each.fit_s for each in found])), 2)
-    if found[0].parameters:
-        row["parameters"] = [list(each.parameters) for each in found]
-    return row
-
-
-def _pooled(found: Sequence[_Measured], metric: str) -> Floats:
-    return np.concatenate([each.report.per_user[metric] for each in found])
-
-
-def _ratio(ours: Sequence[_Measured], theirs: Sequence[_Measured], metric: str, seed: int) -> Interval:
-    """Ratio of the means, resampled user by user."""
-    return Interval.of_ratio(_pooled(ours, metric), _pooled(theirs, metric), seed=seed)
-
-
-def _refuse_collapse(found: Sequence[_Measured], recipe: Recipe) -> None:
-    """Fail a model that shows everyone the same, where it was told something of several users."""
-    overlap = float(np.mean([each.report.lists["overlap@10"] for each in found]))
-    if overlap > MOST_OVERLAP:
-        raise TrainingError(
-            f"lists of different users must differ, got a mean overlap of {overlap:.1%} of the first ten "
-            f"with {recipe.name}: the model has collapsed"
-        )

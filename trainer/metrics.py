@@ -4,8 +4,9 @@ Ties are broken by row number, the way that the index does. Symbols: `B` users,
 `N` items, `K` ranks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -13,10 +14,13 @@ import numpy.typing as npt
 
 from deepmoviematch.data.tables import Flags, Floats
 
+from .lists import Rows, list_figures, popularity_ranks
+
 HEAD_SHARE = 0.2
 """The most popular share of a catalogue; the rest is its tail."""
 
-Rows: TypeAlias = npt.NDArray[np.int64]
+Means: TypeAlias = npt.NDArray[np.float64]
+Bands: TypeAlias = Mapping[str, Mapping[str, Flags]]
 
 
 def top_rows(scores: Floats, k: int) -> Rows:
@@ -74,39 +78,87 @@ def recall(hits: Flags, targets: Rows, k: int) -> Floats:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over users with a 95 % bootstrap interval."""
+    """A figure with its 95 % bootstrap interval over users (percentile bootstrap; Efron, 1979).
+
+    A figure is a mean of values, or what two means make together. A value of NaN is left
+    out. Where the same person was asked several times, name the persons: they are
+    resampled whole.
+    """
 
     mean: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, values: Floats, *, seed: int, rounds: int = 1000) -> "Interval":
-        """Resample the users `rounds` times (percentile bootstrap; Efron, 1979); NaN values are left out."""
-        values = values[np.isfinite(values)]
-        if len(values) == 0:
-            return cls(mean=float("nan"), low=float("nan"), high=float("nan"))
-        means = _resampled(values, seed=seed, rounds=rounds) / len(values)
-        low, high = np.quantile(means, [0.025, 0.975])
-        return cls(mean=float(values.mean(dtype=np.float64)), low=float(low), high=float(high))
+    def of(cls, values: Floats, *, seed: int, persons: Rows | None = None) -> "Interval":
+        """The mean of [n] values; `persons` [n] numbers whose they are, None for n different ones."""
+        return cls._of(lambda one: one, (values,), seed, persons)
 
     @classmethod
-    def of_ratio(cls, values: Floats, others: Floats, *, seed: int, rounds: int = 1000) -> "Interval":
+    def of_ratio(
+        cls, values: Floats, others: Floats, *, seed: int, persons: Rows | None = None
+    ) -> "Interval":
         """The ratio of the means of two figures of the same users, who are resampled together."""
-        above, below = (_resampled(side, seed=seed, rounds=rounds) for side in (values, others))
+        return cls._of(np.divide, (values, others), seed, persons)
+
+    @classmethod
+    def of_difference(
+        cls, values: Floats, others: Floats, *, seed: int, persons: Rows | None = None
+    ) -> "Interval":
+        """The difference of the means of two figures of the same users, who are resampled together."""
+        return cls._of(np.subtract, (values, others), seed, persons)
+
+    @classmethod
+    def _of(
+        cls, figure: Callable[..., Means], columns: Sequence[Floats], seed: int, persons: Rows | None
+    ) -> "Interval":
+        known: Flags = np.all(np.isfinite(columns), axis=0)
+        owners = (np.arange(len(known)) if persons is None else persons)[known]
+        if len(owners) == 0:
+            return cls(mean=np.nan, low=np.nan, high=np.nan)
+        owners = np.unique(owners, return_inverse=True)[1]
+        # [1 + columns, persons] how many values each person has, and the sum of each column's
+        sums = np.stack(
+            [np.bincount(owners), *(np.bincount(owners, column[known]) for column in columns)]
+        ).astype(np.float64)
+        totals = np.column_stack([sums.sum(axis=1), _resampled(sums, seed=seed)])
         with np.errstate(divide="ignore", invalid="ignore"):
-            low, high = np.quantile(above / below, [0.025, 0.975])
-            mean = values.sum(dtype=np.float64) / others.sum(dtype=np.float64)
+            mean, *drawn = figure(*(totals[1:] / totals[0]))
+            low, high = np.quantile(drawn, [0.025, 0.975])
         return cls(mean=float(mean), low=float(low), high=float(high))
 
 
-def _resampled(values: Floats, *, seed: int, rounds: int) -> npt.NDArray[np.float64]:
-    """[rounds] sums over users drawn with replacement, the same users for the same seed."""
+def _resampled(sums: Means, *, seed: int, rounds: int = 1000) -> Means:
+    """[columns, rounds] totals of [columns, n] sums over n persons drawn with replacement.
+
+    The same persons are drawn for the same seed and n.
+    """
     rng = np.random.default_rng(seed)
-    sums = np.empty(rounds)
-    for i in range(rounds):  # one at a time: [rounds, users] counts would not fit for many users
-        sums[i] = values[rng.integers(len(values), size=len(values))].sum(dtype=np.float64)
-    return sums
+    persons = sums.shape[1]
+    most = max(1, 2**20 // persons)  # [rounds, persons] counts would not fit for many persons
+    totals = []
+    for first in range(0, rounds, most):
+        some = min(most, rounds - first)
+        drawn = rng.integers(persons, size=(some, persons)) + persons * np.arange(some)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=some * persons).reshape(some, persons)
+        totals.append(sums @ counts.T.astype(np.float64))
+    return np.concatenate(totals, axis=1)
+
+
+def hit(hits: Flags, _targets: Rows, k: int) -> Floats:
+    """[B] 1 where any target is among the first k, else 0; `hits` as in `ndcg`."""
+    values: Floats = hits[:, :k].max(axis=1, initial=False).astype(np.float32)
+    return values
+
+
+METRICS: dict[str, Callable[[Flags, Rows], Floats]] = {
+    "ndcg@100": partial(ndcg, k=100),
+    "ndcg@10": partial(ndcg, k=10),
+    "recall@20": partial(recall, k=20),
+    "recall@50": partial(recall, k=50),
+    "hit@10": partial(hit, k=10),
+}
+"""Take hits and the number of targets; `auc` takes scores."""
 
 
 def auc(scores: Floats, targets: Flags) -> Floats:
@@ -134,10 +186,16 @@ class RankingReport:
     """Metrics of every user, so that models can be compared user by user."""
 
     per_user: Mapping[str, Floats]
-    """Metric name -> [U] values."""
+    """Metric name -> [U] values, NaN where a user has nothing to find."""
 
     lists: Mapping[str, float]
-    """What the first ten of everyone are like as a whole (`list_figures`)."""
+    """What the first ten of everyone are like as a whole (`lists.list_figures`)."""
+
+    tops: Rows
+    """[U, 10] the first ten rows of everyone, -1 where a list is shorter."""
+
+    slices: Mapping[str, Mapping[str, Floats]]
+    """What is sliced -> slice -> [U] values of one metric, NaN where nothing of a user is in it."""
 
 
 class RankingMeter:
@@ -145,21 +203,26 @@ class RankingMeter:
 
     RANKS = 100
 
-    def __init__(self, genres: Flags, popularity: Floats) -> None:
+    def __init__(
+        self, genres: Flags, popularity: Floats, *, bands: Bands | None = None, sliced: str = ""
+    ) -> None:
         """Measure rankings of a catalogue.
 
         Args:
             genres: [N, G] genre flags of the items.
             popularity: [N] share of the training users who liked each item.
+            bands: What is sliced -> slice -> [N] flags of the targets that belong to it.
+            sliced: The metric that is measured in every slice.
         """
         self._genres, self._popularity = genres, popularity
-        ranks = np.argsort(np.argsort(-popularity, kind="stable"), kind="stable")
-        self._tail = ranks >= HEAD_SHARE * len(popularity)
+        self._tail = popularity_ranks(popularity) >= HEAD_SHARE * len(popularity)
+        self._bands, self._sliced = bands or {}, sliced
         self._blocks: list[dict[str, Floats]] = []
+        self._slices: list[dict[str, dict[str, Floats]]] = []
         self._tops: list[Rows] = []
 
     def add(self, scores: Floats, targets: Flags, *, with_auc: bool = False) -> None:
-        """Measure a block.
+        """Measure a block by its scores.
 
         Args:
             scores: [B, N], -inf for items out of the running.
@@ -168,66 +231,55 @@ class RankingMeter:
         """
         rows = top_rows(scores, self.RANKS)
         running = np.isfinite(np.take_along_axis(scores, rows, axis=1))
-        hits = np.take_along_axis(targets, rows, axis=1) & running
-        wanted = targets.sum(axis=1)
-        tail_hits, tail_wanted = hits & self._tail[rows], (targets & self._tail).sum(axis=1)
-        in_tail: Floats = recall(tail_hits, np.maximum(tail_wanted, 1), 50)
-        in_tail[tail_wanted == 0] = np.nan  # nothing to find there
-        figures: dict[str, Floats] = {
-            "ndcg@100": ndcg(hits, wanted, 100),
-            "ndcg@10": ndcg(hits, wanted, 10),
-            "recall@20": recall(hits, wanted, 20),
-            "recall@50": recall(hits, wanted, 50),
-            "hit@10": hits[:, :10].max(axis=1, initial=False).astype(np.float32),
-            "tail recall@50": in_tail,
-        }
-        if with_auc:
-            figures["auc"] = auc(scores, targets)
-        self._blocks.append(figures)
-        self._tops.append(np.where(running, rows, -1)[:, :10])
+        self.add_lists(np.where(running, rows, -1), targets, scores=scores if with_auc else None)
+
+    def add_lists(self, rows: Rows, targets: Flags, *, scores: Floats | None = None) -> None:
+        """Measure a block by its ranked lists.
+
+        Args:
+            rows: [B, K] rows of the catalogue, best first; -1 where there is none.
+            targets: [B, N] what each user should be shown; at least one each.
+            scores: [B, N] as in `add`, to measure the area under the curve with.
+        """
+        names = [*METRICS, *(["auc"] if scores is not None else [])]
+
+        def measured(name: str, wanted: Flags) -> Floats:
+            """[B] figures of the flagged targets alone, NaN for users without any."""
+            values = np.full(len(rows), np.nan, dtype=np.float32)
+            some = wanted.any(axis=1)
+            wanted, best = wanted[some], rows[some]
+            if name == "auc" and scores is not None:
+                values[some] = auc(np.where(targets[some] & ~wanted, -np.inf, scores[some]), wanted)
+            else:
+                hits = np.take_along_axis(wanted, best, axis=1) & (best >= 0)
+                values[some] = METRICS[name](hits, wanted.sum(axis=1))
+            return values
+
+        figures = {name: measured(name, targets) for name in names}
+        self._blocks.append(figures | {"tail recall@50": measured("recall@50", targets & self._tail)})
+        self._slices.append(
+            {
+                kind: {label: measured(self._sliced, targets & band) for label, band in bands.items()}
+                for kind, bands in self._bands.items()
+            }
+        )
+        tops = np.full((len(rows), 10), -1, dtype=np.int64)
+        tops[:, : rows.shape[1]] = rows[:, :10]
+        self._tops.append(tops)
 
     def report(self) -> RankingReport:
         """What was measured so far."""
-        names = self._blocks[0]
+        tops = np.concatenate(self._tops)
         return RankingReport(
-            per_user={name: np.concatenate([block[name] for block in self._blocks]) for name in names},
-            lists=list_figures(np.concatenate(self._tops), self._genres, self._popularity),
+            per_user={
+                name: np.concatenate([block[name] for block in self._blocks]) for name in self._blocks[0]
+            },
+            lists=list_figures(tops, self._genres, self._popularity),
+            tops=tops,
+            slices={
+                kind: {
+                    label: np.concatenate([block[kind][label] for block in self._slices]) for label in bands
+                }
+                for kind, bands in self._bands.items()
+            },
         )
-
-
-def list_figures(tops: Rows, genres: Flags, popularity: Floats) -> dict[str, float]:
-    """What everyone's first ten are like as a whole.
-
-    Args:
-        tops: [U, 10] rows of the catalogue, -1 where a list is shorter.
-        genres: [N, G] genre flags.
-        popularity: [N] share of the training users who liked each item.
-
-    Returns:
-        "coverage@10", the share of the catalogue in someone's list; "overlap@10", the
-        mean share of a list that another user's has too (1: the same list for
-        everyone); "novelty@10", the mean surprise -log2 p of an item that a share p of
-        the training users liked; "diversity@10", the mean distance (1 - Jaccard) of
-        the genres of two items of a list.
-    """
-    shown = tops[tops >= 0]
-    counts = np.bincount(shown, minlength=len(popularity)).astype(np.float64)
-    users = len(tops)
-    pairs = float(np.sum(counts * (counts - 1))) / max(users * (users - 1), 1)
-    surprise = -np.log2(np.maximum(popularity[shown], 1 / (2 * max(users, 1_000))))
-    return {
-        "coverage@10": float((counts > 0).mean()),
-        "overlap@10": pairs / max(len(shown) / users, 1),
-        "novelty@10": float(surprise.mean()),
-        "diversity@10": float(np.mean([_diversity(genres[line[line >= 0]]) for line in tops])),
-    }
-
-
-def _diversity(genres: Flags) -> float:
-    """Mean 1 - Jaccard over the pairs of [K, G] genre flags; items without genres are alike."""
-    flags = genres.astype(np.float64)
-    both = flags @ flags.T
-    either = flags.sum(axis=1)[:, None] + flags.sum(axis=1)[None] - both
-    distances = 1 - np.where(either > 0, both / np.maximum(either, 1), 1)
-    pairs = len(genres) * (len(genres) - 1)
-    return float(distances.sum() / pairs) if pairs else 0.0

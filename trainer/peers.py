@@ -17,6 +17,9 @@ from deepmoviematch.data.tables import Catalogue, Floats, Ratings
 from .ease import Ease, like_matrix
 from .views import base_shares, genre_lift, genre_shares
 
+BLOCK = 256
+"""Items whose neighbours are looked for at once: a square of the catalogue would not fit."""
+
 
 class Ranker(Protocol):
     """Anything that can rank the catalogue for users described by features."""
@@ -65,7 +68,9 @@ class GenrePopularity:
         lift = np.where(np.isnan(users.preferences), shown, lift_from_preferences(users.preferences))
         logs = np.log(np.maximum(lift, 0.05))  # [B, G]
         mean = logs @ self._genres.T / np.maximum(self._genres.sum(axis=1), 1)  # [B, N]
-        boosted: Floats = self._popularity.score(users) * np.exp(self._strength * mean)
+        # In logarithms, where no strength is too large; an item without likes counts as a hundredth of one.
+        popular = np.log(np.maximum(self._popularity.score(users), 0.01))
+        boosted: Floats = (popular + self._strength * mean).astype(np.float32)
         return boosted
 
 
@@ -82,15 +87,10 @@ class ItemKnn:
         """
         likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)
         norms = np.sqrt(np.maximum(np.asarray(likes.sum(axis=0)).ravel(), 1))
-        scaled = likes @ sparse.diags_array(1 / norms)
-        cosines = (scaled.T @ scaled).toarray().astype(np.float32)
-        np.fill_diagonal(cosines, 0)
+        scaled = (likes @ sparse.diags_array(1 / norms)).tocsc()
         kept = min(max(round(neighbours), 1), len(catalogue))
-        nearest = np.argpartition(-cosines, kept - 1, axis=0)[:kept]  # [kept, N]
-        columns = np.tile(np.arange(len(catalogue)), (kept, 1))
-        values = np.take_along_axis(cosines, nearest, axis=0)
-        shape = (len(catalogue), len(catalogue))
-        self._cosines = sparse.csr_matrix((values.ravel(), (nearest.ravel(), columns.ravel())), shape=shape)
+        blocks = (_nearest(scaled, first, kept) for first in range(0, len(catalogue), BLOCK))
+        self._cosines = sparse.hstack(list(blocks), format="csr", dtype=np.float32)
 
     def score(self, users: UserBatch) -> Floats:
         """See `Ranker.score`."""
@@ -98,13 +98,30 @@ class ItemKnn:
         return scores
 
 
+def _nearest(scaled: sparse.csc_matrix, first: int, kept: int) -> sparse.csc_matrix:
+    """[N, at most BLOCK] the `kept` largest cosines of each column from `first` on, without its own."""
+    block = scaled[:, first : first + BLOCK]
+    cosines = (scaled.T @ block).toarray()
+    columns = np.arange(block.shape[1])
+    cosines[first + columns, columns] = 0
+    rows = np.argpartition(-cosines, kept - 1, axis=0)[:kept]  # [kept, BLOCK]
+    values = np.take_along_axis(cosines, rows, axis=0)
+    owners = np.tile(columns, (kept, 1))
+    near = sparse.csc_matrix((values.ravel(), (rows.ravel(), owners.ravel())), shape=cosines.shape)
+    near.eliminate_zeros()
+    return near
+
+
 class EaseRanker:
     """Ranks by closed-form EASE (`ease.py`)."""
 
     def __init__(self, catalogue: Catalogue, ratings: Ratings, penalty: float) -> None:
         """Solve EASE for the training likes."""
-        self._ease = Ease.fit(like_matrix(ratings, len(catalogue), threshold=LIKE_STARS), penalty)
+        likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)
+        self._ease = Ease.fit(likes, penalty)
         self._items = len(catalogue)
+        self.solved, self.liked = len(self._ease.items), int((likes.getnnz(axis=0) > 0).sum())
+        """How many items EASE was solved for, the most liked ones, of how many."""
 
     def score(self, users: UserBatch) -> Floats:
         """See `Ranker.score`."""
@@ -117,17 +134,22 @@ class Ials:
     The implementation is that of the `implicit` library (Hu, Koren and Volinsky, 2008).
     """
 
-    FACTORS = 64
     SWEEPS = 15
 
-    def __init__(self, catalogue: Catalogue, ratings: Ratings, regularization: float, alpha: float) -> None:
+    SMALL = 20_000
+    """Likes below which threads cost more than they bring."""
+
+    def __init__(
+        self, catalogue: Catalogue, ratings: Ratings, factors: float, regularization: float, alpha: float
+    ) -> None:
         """Fit factors of users and items.
 
         Args:
             catalogue: N items.
             ratings: Training ratings.
+            factors: Width of a factor, rounded.
             regularization: L2 penalty.
-            alpha: Weight of a like over what is not known.
+            alpha: Weight of a like; what is not known weighs 1.
         """
         from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415 - only peers need it
 
@@ -135,11 +157,12 @@ class Ials:
         likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)
         with threadpool_limits(1, user_api="blas"):  # the library's own threads do the work
             self._model = AlternatingLeastSquares(
-                factors=self.FACTORS,
+                factors=max(round(factors), 1),
                 regularization=regularization,
                 alpha=alpha,
                 iterations=self.SWEEPS,
                 random_state=1,
+                num_threads=1 if likes.nnz < self.SMALL else 0,
             )
             self._model.fit(likes, show_progress=False)
 

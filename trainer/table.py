@@ -1,6 +1,7 @@
 """What an evaluation found, for people and for programs."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from deepmoviematch.data.tables import Dataset
@@ -24,10 +25,22 @@ class Table:
     honest: "Table | None" = None
     """The same question without what makes this one flatter, where something does."""
 
+    details: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """For each model what is too much for a row: "slices", and "ratios" and "differences" of ours and it."""
+
+    failure: str = ""
+    """Why the model must not be used, whatever its figures; empty where nothing is wrong."""
+
     def to_json(self) -> dict[str, Any]:
-        """The table as plain values."""
-        values = self.about | {"models": self.rows, "notes": list(self.notes)}
-        return values | ({"honest": self.honest.to_json()} if self.honest else {})
+        """The table as plain values; a figure that does not exist is None."""
+        models = {model: row | self.details.get(model, {}) for model, row in self.rows.items()}
+        values = self.about | {"models": models, "notes": list(self.notes)}
+        if self.failure:
+            values["failure"] = self.failure
+        if self.honest:
+            values["honest"] = self.honest.to_json()
+        plain: dict[str, Any] = _finite(values)
+        return plain
 
 
 def about(dataset: Dataset, protocol: str, recipe: Recipe) -> dict[str, Any]:
@@ -39,3 +52,12 @@ def about(dataset: Dataset, protocol: str, recipe: Recipe) -> dict[str, Any]:
         "recipe": recipe.to_dict(),
         "dropped": list(dataset.dropped),
     }
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

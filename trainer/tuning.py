@@ -1,6 +1,6 @@
 """A fair chance for every peer: its parameters are searched on validation users."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,6 +11,9 @@ from .protocols import Trial
 from .ranking import rank
 
 Parameters: TypeAlias = tuple[float, ...]
+
+FARTHEST = 2.0**12
+"""How many times more or less than at the start a parameter may become, should that never cease to help."""
 
 
 @dataclass(frozen=True)
@@ -25,40 +28,59 @@ class Peer:
 
 PEERS = {
     "popularity x genre": Peer(GenrePopularity, (1.0,)),
-    "item-knn": Peer(ItemKnn, (100,)),
+    "item-knn": Peer(ItemKnn, (100.0,)),
     "ease": Peer(EaseRanker, (200.0,)),
-    "ials": Peer(Ials, (10.0, 4.0)),
+    "ials": Peer(Ials, (64.0, 10.0, 4.0)),
 }
 
 
-def tuned(peer: Peer, inner: Trial, catalogue: Catalogue, *, metric: str) -> Parameters:
-    """The parameters that rank best on a trial within the training data.
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found for one question."""
+
+    parameters: Parameters
+
+    value: float
+    """Of the metric, on the validation users."""
+
+
+def tuned(
+    peer: Peer, trials: Mapping[str, Trial], catalogue: Catalogue, *, metrics: Mapping[str, str]
+) -> dict[str, Tuned]:
+    """The parameters that rank best on each of some trials within the training data.
 
     Each parameter is doubled and halved for as long as that helps, so the best values
-    never lie on the edge of what was tried.
+    never lie on the edge of what was tried. A fit serves all the trials.
 
     Args:
         peer: What to tune.
-        inner: A trial made of the training ratings alone.
+        trials: Trials with the same training ratings, by name.
         catalogue: What is ranked.
-        metric: What to make large.
+        metrics: What to make large in each of them.
     """
-    tried: dict[Parameters, float] = {}
-    best: Parameters = peer.start
+    train = next(iter(trials.values())).train
+    tried: dict[Parameters, dict[str, float]] = {}
+    centres = dict.fromkeys(trials, peer.start)
     while True:
-        for parameters in (best, *_neighbours(best)):
+        grids = {name: (centre, *_neighbours(centre, peer.start)) for name, centre in centres.items()}
+        for parameters in dict.fromkeys(each for grid in grids.values() for each in grid):
             if parameters not in tried:
-                ranker = peer.fit(catalogue, inner.train, *parameters)
-                tried[parameters] = float(rank(ranker, inner, catalogue).per_user[metric].mean())
-        centre, best = best, max(tried, key=lambda parameters: tried[parameters])
-        if tried[best] <= tried[centre]:
-            return centre
+                ranker = peer.fit(catalogue, train, *parameters)
+                tried[parameters] = {
+                    name: float(rank(ranker, trial, catalogue).per_user[metrics[name]].mean())
+                    for name, trial in trials.items()
+                }
+        best = {name: max(grid, key=lambda each: tried[each][name]) for name, grid in grids.items()}
+        if best == centres:
+            return {name: Tuned(found, tried[found][name]) for name, found in best.items()}
+        centres = best
 
 
-def _neighbours(centre: Parameters) -> list[Parameters]:
+def _neighbours(centre: Parameters, start: Parameters) -> list[Parameters]:
     """`centre` with one parameter doubled or halved."""
     return [
         (*centre[:i], centre[i] * factor, *centre[i + 1 :])
         for i in range(len(centre))
         for factor in (0.5, 2.0)
+        if 1 / FARTHEST <= centre[i] * factor / start[i] <= FARTHEST
     ]

@@ -1,17 +1,22 @@
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Dataset, Ratings
+from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.tables import Catalogue, Dataset, Floats, Ratings
 from deepmoviematch.trainer import evaluation
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.evaluation import PROTOCOLS, evaluate, rankings
-from deepmoviematch.trainer.peers import Popularity
+from deepmoviematch.trainer.evaluation import FittedRecipe, Plan, evaluate, possible, rankings
+from deepmoviematch.trainer.peers import EaseRanker, Popularity, Ranker
+from deepmoviematch.trainer.protocols import PROTOCOLS
 from deepmoviematch.trainer.rating import rating
-from deepmoviematch.trainer.recipe import RetrievalRecipe, SeedRecipe
+from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 from deepmoviematch.trainer.seed import SeedRows
+from deepmoviematch.trainer.table import Table
 
 SEED = SeedRecipe(name="seed", epochs=2)
 RETRIEVAL = RetrievalRecipe(
@@ -19,37 +24,193 @@ RETRIEVAL = RetrievalRecipe(
 )
 
 
+def table_of(dataset: Dataset, recipe: Recipe, *protocols: str, **plan: Any) -> Table:
+    (table,) = rankings(dataset, FittedRecipe(recipe), Plan(protocols, **plan))
+    return table
+
+
 def test_every_peer_stands_beside_the_recipe_popularity_first(dataset: Dataset) -> None:
-    table = rankings(dataset, RETRIEVAL, "new-users", seeds=[1], peers=True)
+    table = table_of(dataset, RETRIEVAL, "new-users", peers=True)
     assert list(table.rows) == ["popularity", "popularity x genre", "item-knn", "ease", "ials", "ours"]
     assert table.about["asked_users"] == 6
     for figures in table.rows.values():
         for metric in ("ndcg@100", "ndcg@10", "recall@20", "recall@50"):
             assert 0 <= figures[metric]["low"] <= figures[metric]["mean"] <= figures[metric]["high"] <= 1
-    ratio = table.rows["ours"]["ndcg@100"]["mean"] / table.rows["popularity"]["ndcg@100"]["mean"]
-    assert table.rows["popularity"]["ours / it"]["mean"] == pytest.approx(ratio, abs=1e-5)
+    for peer in ("item-knn", "ease", "ials"):
+        assert table.rows[peer]["tuning_s"] >= table.rows[peer]["fit_s"] >= 0
+        assert len(table.rows[peer]["parameters"]) == 1
+
+
+def test_ours_is_compared_with_every_peer_in_every_metric(dataset: Dataset) -> None:
+    table = table_of(dataset, RETRIEVAL, "new-users", peers=True, splits=2)
+    ours = table.rows["ours"]
+    for peer in ("popularity", "popularity x genre", "item-knn", "ease", "ials"):
+        assert table.rows[peer]["ours / it"] == table.details[peer]["ratios"]["ndcg@100"]
+        for metric in ("ndcg@100", "ndcg@10", "recall@20"):
+            means = ours[metric]["mean"], table.rows[peer][metric]["mean"]
+            ratio, difference = (table.details[peer][name][metric] for name in ("ratios", "differences"))
+            assert ratio["mean"] == pytest.approx(means[0] / means[1], abs=1e-5)
+            assert difference["mean"] == pytest.approx(means[0] - means[1], abs=1e-5)
+            assert difference["low"] <= difference["mean"] <= difference["high"]
+    strongest = table.about["best_peer"]["on the targets"]["ndcg@100"]
+    assert table.rows[strongest]["ndcg@100"]["mean"] == max(
+        table.rows[peer]["ndcg@100"]["mean"] for peer in table.rows if peer != "ours"
+    )
+    assert table.about["best_peer"]["on validation users"] in table.rows
 
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
 def test_every_protocol_has_its_table(name: str, dataset: Dataset) -> None:
-    table = rankings(dataset, RETRIEVAL, name, seeds=[1], peers=False)
+    table = table_of(dataset, RETRIEVAL, name)
     assert table.about["protocol"] == name
     assert set(PROTOCOLS[name].metrics) <= set(table.rows["ours"])
+    json.dumps(table.to_json(), allow_nan=False)
 
 
-def test_splits_are_pooled(dataset: Dataset) -> None:
-    table = rankings(dataset, SEED, "new-users", seeds=[1, 2, 3], peers=False)
-    assert list(table.rows) == ["popularity", "seed"]
+def test_protocols_of_one_split_share_the_fits(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[str] = []
+    fit_recipe, fit_ease = evaluation._fit_recipe, EaseRanker.__init__
+
+    def counted(*arguments: Any) -> Ranker:
+        fits.append("ours")
+        return fit_recipe(*arguments)
+
+    def counted_ease(self: EaseRanker, *arguments: Any) -> None:
+        fits.append(f"ease on {len(arguments[1])} with {arguments[2]}")
+        fit_ease(self, *arguments)
+
+    monkeypatch.setattr(evaluation, "_fit_recipe", counted)
+    monkeypatch.setattr(EaseRanker, "__init__", counted_ease)
+    names = ("three-genres", "new-users", "three-likes")
+    tables = rankings(dataset, FittedRecipe(RETRIEVAL), Plan(names, peers=True))
+    assert [table.about["protocol"] for table in tables] == list(names)
+    assert fits.count("ours") == 1
+    assert len(fits) == len({*fits})
+    alone = table_of(dataset, RETRIEVAL, "three-likes", peers=True)
+    assert len(alone.rows) == 6
+    for model in alone.rows:
+        assert alone.rows[model]["ndcg@100"] == tables[2].rows[model]["ndcg@100"]
+        assert alone.rows[model].get("parameters") == tables[2].rows[model].get("parameters")
+
+
+def test_the_towers_of_each_split_have_a_seed_of_their_own(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def fit(recipe: Recipe, catalogue: Catalogue, ratings: Ratings) -> Ranker:
+        seeds.append(recipe.seed)
+        return Popularity(catalogue, ratings)
+
+    monkeypatch.setattr(evaluation, "_fit_recipe", fit)
+    table = table_of(dataset, replace(RETRIEVAL, seed=5), "new-users", splits=3)
+    assert seeds == [5, 6, 7]
     assert table.about["asked_users"] == 18
 
 
-def test_a_model_that_shows_everyone_the_same_fails(
+def test_next_item_asks_the_peers_once_and_persons_are_resampled_whole(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "_fit_recipe", lambda _, *train: Popularity(*train))
-    monkeypatch.setattr(evaluation, "MOST_OVERLAP", 0.3)
-    with pytest.raises(TrainingError, match=r"must differ, got a mean overlap of .* with ours"):
-        rankings(dataset, RETRIEVAL, "new-users", seeds=[1], peers=False)
+    once, thrice = (table_of(dataset, RETRIEVAL, "next-item", splits=splits) for splits in (1, 3))
+    assert once.rows["popularity"]["hit@10"] == pytest.approx(thrice.rows["popularity"]["hit@10"])
+    assert once.rows["ours"]["hit@10"] == pytest.approx(thrice.rows["ours"]["hit@10"])
+
+
+def test_low_ratings_are_neither_told_nor_masked_where_likes_alone_are_asked(dataset: Dataset) -> None:
+    masked, unmasked = (table_of(dataset, SEED, "new-users", history=history) for history in ("all", "likes"))
+    assert "low ratings included" in masked.about["masked"]
+    assert "neither told nor masked" in unmasked.about["masked"]
+    figures = [table.rows["popularity"]["ndcg@100"]["mean"] for table in (masked, unmasked)]
+    assert figures[1] <= figures[0]  # more wrong items are in the running
+
+
+def test_slices_are_of_users_and_of_targets(dataset: Dataset) -> None:
+    table = table_of(dataset, SEED, "new-users", splits=2)
+    slices = table.details["popularity"]["slices"]
+    assert list(slices) == ["length of the history", "popularity of the target", "genre of the target"]
+    assert sum(part["users"] for part in slices["length of the history"].values()) == 12
+    assert set(slices["genre of the target"]) == {"Funny", "Sad", "Short"}
+    for parts in slices.values():
+        for part in parts.values():
+            assert 0 <= part["low"] <= part["mean"] <= part["high"] <= 1
+
+
+class Same:
+    """Shows everyone the same, without a thought for what they told."""
+
+    def __init__(self, items: int) -> None:
+        self.items = items
+
+    def score(self, users: UserBatch) -> Floats:
+        return np.tile(-np.arange(self.items, dtype=np.float32), (len(users), 1))
+
+
+def wide(items: int, users: int, liked: int) -> Dataset:
+    """Each user likes `liked` items in a row, each at another place."""
+    names = tuple(f"i{row}" for row in range(items))
+    catalogue = Catalogue(
+        names, names, np.zeros(items, np.int32), ("a", "b"), np.arange(items)[:, None] % 2 == np.arange(2)
+    )
+    starts = 10 + 37 * np.arange(users)
+    rows = (starts[:, None] + np.arange(liked)) % items
+    ratings = Ratings(
+        tuple(f"u{user}" for user in range(users)),
+        np.repeat(np.arange(users), liked).astype(np.int32),
+        rows.ravel().astype(np.int32),
+        np.full(users * liked, 5, dtype=np.float32),
+        np.arange(users * liked),
+    )
+    return Dataset("wide", catalogue, ratings)
+
+
+def test_a_model_that_shows_everyone_the_same_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = wide(items=4000, users=100, liked=10)
+    monkeypatch.setattr(evaluation, "_fit_recipe", lambda *_: Same(4000))
+    table = table_of(world, RETRIEVAL, "new-users")
+    assert "must differ, got a mean overlap of 100.0%" in table.failure
+    assert "with ours: the model has collapsed" in table.failure
+    assert table.to_json()["failure"] == table.failure
+
+
+@pytest.mark.parametrize(
+    ("items", "users", "liked"),
+    [(10, 5, 4), (10, 60, 10), (30, 60, 30), (12, 60, 6)],
+    ids=["five users", "everyone liked everything", "and of thirty items", "a dozen items"],
+)
+def test_tiny_data_raise_no_false_alarm_and_no_nan(
+    items: int, users: int, liked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = wide(items, users, liked)
+    monkeypatch.setattr(evaluation, "_fit_recipe", lambda *_: Same(items))
+    for name in possible(world, Plan(("all",))):
+        table = table_of(world, RETRIEVAL, name, peers=True)
+        assert table.failure == ""
+        json.dumps(table.to_json(), allow_nan=False)
+
+
+def test_users_who_tell_the_same_may_be_shown_the_same(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = wide(items=400, users=200, liked=10)
+    one_genre = replace(world.catalogue, genre_names=("a",), genres=np.ones((400, 1), dtype=np.bool_))
+    monkeypatch.setattr(evaluation, "_fit_recipe", lambda *_: Same(400))
+    assert table_of(replace(world, catalogue=one_genre), RETRIEVAL, "two-genres").failure == ""
+
+
+def test_all_is_what_the_data_allow(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan(("all",))
+    assert possible(dataset, plan) == tuple(PROTOCOLS)
+    timeless = replace(dataset, ratings=replace(dataset.ratings, timestamps=None))
+    assert set(PROTOCOLS) - set(possible(timeless, plan)) == {"next-item", "time"}
+    assert "next-item is left out: this protocol needs timestamps" in capsys.readouterr().err
+    bare = replace(
+        dataset,
+        catalogue=replace(dataset.catalogue, genre_names=(), genres=np.zeros((30, 0), dtype=np.bool_)),
+    )
+    assert set(PROTOCOLS) - set(possible(bare, plan)) == {"genres-only", "two-genres", "three-genres"}
+    few = replace(dataset, ratings=dataset.ratings.take(dataset.ratings.users < 4))
+    assert set(possible(few, plan)) == {"next-item", "time", "cold-items"}
 
 
 def test_rating_measures_in_scaled_units_and_in_stars(dataset: Dataset) -> None:
@@ -83,12 +244,7 @@ def test_stars_are_stars_whatever_the_scale(dataset: Dataset) -> None:
 
 def test_a_recipe_called_like_a_peer_is_refused(dataset: Dataset) -> None:
     with pytest.raises(TrainingError, match="must not be called like a peer, got 'ease'"):
-        rankings(dataset, replace(RETRIEVAL, name="ease"), "new-users", seeds=[1], peers=False)
-
-
-def test_next_item_has_one_split(dataset: Dataset) -> None:
-    with pytest.raises(TrainingError, match="has one split, got --splits 2"):
-        rankings(dataset, RETRIEVAL, "next-item", seeds=[1, 2], peers=False)
+        table_of(dataset, replace(RETRIEVAL, name="ease"), "new-users")
 
 
 def test_rating_says_how_many_test_rows_repeat_training_rows(dataset: Dataset) -> None:
@@ -117,4 +273,4 @@ def test_a_recipe_without_ratings_is_refused_by_the_rating_protocol(tmp_path: Pa
     (tmp_path / "movies.csv").write_text("movieId,title,genres\na,A (1999),x\n")
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,a,4,0\n")
     with pytest.raises(TrainingError, match="needs a recipe that predicts ratings"):
-        evaluate(tmp_path, RETRIEVAL, "rating", seed=1, splits=1, peers=False)
+        evaluate(tmp_path, RETRIEVAL, Plan(("rating",)))
