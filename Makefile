@@ -20,7 +20,7 @@ PYTHON  ?= $(shell for python in python3 python3.11 python3.12 python3.13 python
              $$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 BIN     := .venv/bin
 PY      := $(BIN)/python
-FOLDERS := data trainer indexer server
+FOLDERS := data trainer indexer server server/client
 TABLES  := $(if $(filter data/raw/%,$(DATA)),$(DATA)/ratings.csv,$(wildcard $(DATA)/*))
 CODE    := $(wildcard $(addsuffix /*.py,$(FOLDERS)) trainer/recipes/*)
 STUBS   := proto/deepmoviematch/v1/recommender_pb2.py

@@ -24,8 +24,8 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 
 from . import query
 from .arguments import PROGRAM, parser
-from .client import Client, connected
 from .errors import QueryError, ServeError
+from .lookup import Lookup, connected
 
 START_S = 60.0
 STOP_S = 15.0
@@ -55,7 +55,7 @@ def run(store: Path) -> None:
     print(f"the server has stopped; start one with: {PROGRAM} serve --store {shlex.quote(str(store))}")
 
 
-def questions(client: Client) -> list[tuple[str, list[str]]]:
+def questions(client: Lookup) -> list[tuple[str, list[str]]]:
     """Make up the questions.
 
     Returns:
@@ -78,7 +78,7 @@ def questions(client: Client) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _named(client: Client, titles: tuple[str, ...], popular: Sequence[pb.Recommendation]) -> list[str]:
+def _named(client: Lookup, titles: tuple[str, ...], popular: Sequence[pb.Recommendation]) -> list[str]:
     """The titles that the catalogue has, popular ones in place of the others."""
     known = [title for title in titles if any(item.score == 1 for item in client.find(title).results)]
     # A title that begins with a dash would read as an option.

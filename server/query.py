@@ -10,8 +10,8 @@ from google.protobuf import json_format
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from . import tables
-from .client import Client, Resolved, connected, label
 from .errors import QueryError
+from .lookup import Lookup, Resolved, connected, label
 
 _Response: TypeAlias = pb.RecommendResponse | pb.SimilarItemsResponse | pb.FindItemsResponse
 
@@ -37,7 +37,7 @@ def run(arguments: Namespace) -> None:
         tables.print_results(tables.console(), response.results, response.metadata, tuple(missing))
 
 
-def _recommend(client: Client, arguments: Namespace) -> pb.RecommendResponse:
+def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
     likes = [pb.Interaction(item_id=item) for item in _ids(client, arguments.like)]
     dislikes = [_dislike(found) for found in _resolved(client, arguments.dislike)]
     ratings = [rating for _, rating in arguments.rate]
@@ -58,7 +58,7 @@ def _recommend(client: Client, arguments: Namespace) -> pb.RecommendResponse:
     )
 
 
-def _similar(client: Client, arguments: Namespace) -> pb.SimilarItemsResponse:
+def _similar(client: Lookup, arguments: Namespace) -> pb.SimilarItemsResponse:
     [item] = _ids(client, [arguments.item])
     return client.similar(
         pb.SimilarItemsRequest(
@@ -67,11 +67,11 @@ def _similar(client: Client, arguments: Namespace) -> pb.SimilarItemsResponse:
     )
 
 
-def _find(client: Client, arguments: Namespace) -> pb.FindItemsResponse:
+def _find(client: Lookup, arguments: Namespace) -> pb.FindItemsResponse:
     return client.find(arguments.title, arguments.count)
 
 
-_QUESTIONS: dict[str, Callable[[Client, Namespace], _Response]] = {
+_QUESTIONS: dict[str, Callable[[Lookup, Namespace], _Response]] = {
     "recommend": _recommend,
     "similar": _similar,
     "find": _find,
@@ -87,12 +87,12 @@ def _dislike(found: Resolved) -> pb.Interaction:
     return pb.Interaction(item_id=found.item.item_id, rating=found.scale.low)
 
 
-def _ids(client: Client, names: Iterable[str]) -> list[str]:
+def _ids(client: Lookup, names: Iterable[str]) -> list[str]:
     """Ids of the items that people named."""
     return [found.item.item_id for found in _resolved(client, names)]
 
 
-def _resolved(client: Client, names: Iterable[str]) -> Iterator[Resolved]:
+def _resolved(client: Lookup, names: Iterable[str]) -> Iterator[Resolved]:
     """The items that people named; says which was taken where a title is not unique."""
     for name in names:
         found = client.resolve(name)

@@ -42,7 +42,7 @@ def test_the_wheel_has_stubs_types_contract_and_recipes(wheel: zipfile.ZipFile) 
     names = set(wheel.namelist())
     for ending in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi", ".proto"):
         assert f"deepmoviematch/v1/recommender{ending}" in names
-    for folder in ("v1", "data", "trainer", "indexer", "server"):
+    for folder in ("v1", "client", "data", "trainer", "indexer", "server"):
         assert f"deepmoviematch/{folder}/py.typed" in names
     assert {
         "deepmoviematch/trainer/recipes/seed.toml",
@@ -51,9 +51,9 @@ def test_the_wheel_has_stubs_types_contract_and_recipes(wheel: zipfile.ZipFile) 
 
 
 def test_every_module_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
-    for folder in ("data", "trainer", "indexer", "server"):
+    for folder in ("data", "trainer", "indexer", "server", "server/client"):
         for path in (ROOT / folder).glob("*.py"):
-            assert f"deepmoviematch/{folder}/{path.name}" in wheel.namelist()
+            assert f"deepmoviematch/{Path(folder).name}/{path.name}" in wheel.namelist()
 
 
 def test_the_lock_has_hashes_and_no_addresses() -> None:

@@ -1,37 +1,113 @@
+"""The client for other services, against real servers."""
+
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 
-from deepmoviematch.server.client import connected
-from deepmoviematch.server.errors import NotReadyError, QueryError
+from deepmoviematch.client import CallError, Client, pb
+from deepmoviematch.server.current import Current
+from deepmoviematch.server.errors import DeadlinePassedError, NotReadyError, OverloadedError, UnknownItemError
 from deepmoviematch.server.recommender import Recommender
-from deepmoviematch.v1 import recommender_pb2 as pb
+
+WAIT_S = 30
 
 
-class Late:
-    """Stands in for `Current`: ready after a number of requests."""
+class Failing:
+    """Stands in for `Current`: fails a number of times first."""
 
-    def __init__(self, recommender: Recommender, refusals: int) -> None:
-        self.recommender, self.refusals = recommender, refusals
+    def __init__(self, recommender: Recommender, error: Exception, times: int) -> None:
+        self.recommender, self.error, self.times, self.asked = recommender, error, times, 0
 
     def get(self) -> Recommender:
-        self.refusals -= 1
-        if self.refusals >= 0:
-            raise NotReadyError
+        self.asked += 1
+        if self.asked <= self.times:
+            raise self.error
         return self.recommender
+
+
+def test_every_call_is_answered(running: SimpleNamespace) -> None:
+    with Client(running.address) as client:
+        likes = [pb.Interaction(item_id="6")]
+        request = pb.RecommendRequest(user=pb.UserFeatures(history=likes), page_size=5)
+        answer = client.recommend(request)
+        assert len(answer.results) == 5
+        [batched] = client.batch_recommend(pb.BatchRecommendRequest(requests=[request])).responses
+        assert [item.item_id for item in batched.results] == [item.item_id for item in answer.results]
+        assert len(client.similar_items(pb.SimilarItemsRequest(item_id="6")).results) == 10
+        assert client.find_items(pb.FindItemsRequest(title="heat")).results[0].title == "Heat"
 
 
 def test_what_is_unavailable_for_a_moment_is_asked_again(
     serve: Callable[..., Any], recommender: Recommender
 ) -> None:
-    with serve(Late(recommender, refusals=2)) as running, connected(running.address) as client:
-        assert client.similar(pb.SimilarItemsRequest(item_id="6")).results
+    failing = Failing(recommender, NotReadyError(), times=2)
+    with serve(failing) as running, Client(running.address) as client:
+        running.wiring.health.serve()
+        assert client.recommend(pb.RecommendRequest()).results
+    assert failing.asked == 3
 
 
-def test_what_is_refused_is_not_asked_again(serve: Callable[..., Any], recommender: Recommender) -> None:
-    late = Late(recommender, refusals=0)
-    refused = pytest.raises(QueryError, match="page_size must be 0 or more, got -1; 0 means 10")
-    with serve(late) as running, connected(running.address) as client, refused:
-        client.recommend(pb.RecommendRequest(page_size=-1))
-    assert late.refusals == -1
+@pytest.mark.parametrize(
+    "error", [OverloadedError(), UnknownItemError("x"), DeadlinePassedError(), KeyError("a bug")]
+)
+def test_nothing_else_is_asked_again(
+    serve: Callable[..., Any], recommender: Recommender, error: Exception
+) -> None:
+    failing = Failing(recommender, error, times=1)
+    with serve(failing) as running, Client(running.address) as client:
+        running.wiring.health.serve()
+        with pytest.raises(CallError):
+            client.recommend(pb.RecommendRequest())
+    assert failing.asked == 1
+
+
+def test_a_refusal_tells_what_a_program_needs(serve: Callable[..., Any], recommender: Recommender) -> None:
+    failing = Failing(recommender, OverloadedError(), times=1)
+    with serve(failing) as running, Client(running.address) as client:
+        running.wiring.health.serve()
+        with pytest.raises(
+            CallError, match="RESOURCE_EXHAUSTED: more calls come than can be answered"
+        ) as caught:
+            client.recommend(pb.RecommendRequest())
+        assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (caught.value.reason, caught.value.retry_after_s) == ("OVERLOADED", 1.0)
+        with pytest.raises(CallError, match="page_size must be 0 or more, got -1") as caught:
+            client.recommend(pb.RecommendRequest(page_size=-1))
+        assert list(caught.value.violations) == ["page_size"]
+
+
+def test_a_call_waits_until_the_server_says_that_it_is_healthy(
+    serve: Callable[..., Any], recommender: Recommender
+) -> None:
+    current = Current()
+    current.set(recommender)
+    with serve(current) as running, Client(running.address, timeout_s=WAIT_S) as client:
+        answered: list[pb.RecommendResponse] = []
+        caller = threading.Thread(target=lambda: answered.append(client.recommend(pb.RecommendRequest())))
+        caller.start()
+        caller.join(0.3)
+        assert not answered
+        running.wiring.health.serve()
+        caller.join(WAIT_S)
+        assert answered[0].results
+
+
+def test_a_call_ends_with_its_deadline(serve: Callable[..., Any]) -> None:
+    with serve(Current()) as running, Client(running.address, timeout_s=0.2) as client:
+        with pytest.raises(CallError) as caught:
+            client.recommend(pb.RecommendRequest())
+        assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_it_loads_nothing_of_the_server() -> None:
+    script = "import sys, deepmoviematch.client; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout
+    names = loaded.split()
+    assert "deepmoviematch.client" in names
+    assert not {"numpy", "faiss", "rich", "deepmoviematch.server", "deepmoviematch.data"} & set(names)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from deepmoviematch.server.__main__ import main
-from deepmoviematch.server.client import connected
 from deepmoviematch.server.current import Current
 from deepmoviematch.server.demo import questions
+from deepmoviematch.server.lookup import connected
 from deepmoviematch.server.recommender import Recommender
 
 

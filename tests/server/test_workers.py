@@ -19,8 +19,8 @@ from typing import Any
 import grpc
 import pytest
 
+from deepmoviematch.client import SERVICE_CONFIG
 from deepmoviematch.server.address import reserve
-from deepmoviematch.server.client import SERVICE_CONFIG
 from deepmoviematch.server.errors import ServeError
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
