@@ -38,6 +38,7 @@ SETTLE_S = 0.1
 """How long the last answers get to leave the machine."""
 
 _STEP_S = 0.01
+_STOPS = {signal.SIGTERM, signal.SIGINT}
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,9 @@ def serve(options: ServeOptions, *, worker: bool = False) -> None:
         ServeError: If the store is missing or the address cannot be had.
     """
     options.check_store()
-    stop = _stop_on_signals()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # for all threads; waited for below
     if worker:
-        threading.Thread(target=_stop_with_standard_input, args=(stop,), daemon=True).start()
+        threading.Thread(target=_stop_with_standard_input, daemon=True).start()
     current, health = Current(), Health()
     follower = Follower(options.store, current, on_ready=health.serve)
     # Before there is a port, so that the first call finds an answer.
@@ -168,28 +169,15 @@ def serve(options: ServeOptions, *, worker: bool = False) -> None:
     wiring.server.start()
     follower.start()
     announce(options.host, wiring.port, None if worker else options.port_file)
-    stop.wait()
+    signal.sigwait(_STOPS)
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a second one kills at once
     wiring.drain(options.grace_s)
 
 
-def _stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; a second signal kills at once."""
-    stop = threading.Event()
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-
-    def ask_to_stop(_number: int, _frame: object) -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    for number in numbers:
-        signal.signal(number, ask_to_stop)
-    return stop
-
-
-def _stop_with_standard_input(stop: threading.Event) -> None:
-    """Set `stop` once nobody holds the other end of standard input any more."""
+def _stop_with_standard_input() -> None:
+    """Stop this process once nobody holds the other end of standard input any more."""
     while os.read(0, 1):
         pass
-    stop.set()
+    os.kill(os.getpid(), signal.SIGTERM)
