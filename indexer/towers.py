@@ -9,7 +9,9 @@ To add a kind: a class here, its Keras twin in `trainer/towers.py`, and the pari
 test that holds the two together.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +31,8 @@ from deepmoviematch.data.weights import Weights
 
 from .errors import GenerationError
 
+_ZERO = np.float32(0)
+
 
 class UserTower(Protocol):
     """Embeds users from features alone."""
@@ -39,6 +43,17 @@ class UserTower(Protocol):
 
     def embed(self, users: UserBatch) -> Floats:
         """Embed B users; returns [B, D] float32, each row of length 1."""
+
+    def embed_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+        """Embed one user, as `embed` does but sooner.
+
+        Args:
+            preferences: Genre column -> stars.
+            history: Catalogue row -> stars.
+
+        Returns:
+            [D] float32 of length 1.
+        """
 
 
 class ItemTower(Protocol):
@@ -131,12 +146,15 @@ class Mlp:
         return int(self.layers[-1][0].shape[1])
 
     def __call__(self, inputs: Floats) -> Floats:
-        """Map [B, inputs] to [B, outputs]."""
+        """Map [B, inputs] to [B, outputs], or [inputs] to [outputs]."""
         hidden = inputs
         for kernel, bias in self.layers[:-1]:
-            hidden = np.maximum(hidden @ kernel + bias, 0)
+            hidden = hidden.dot(kernel)
+            hidden += bias
+            np.maximum(hidden, _ZERO, out=hidden)
         kernel, bias = self.layers[-1]
-        result: Floats = hidden @ kernel + bias
+        result: Floats = hidden.dot(kernel)
+        result += bias
         return result
 
 
@@ -162,6 +180,12 @@ class GenreUserTower:
         averages = genre_means(users, self._genres)
         stars = np.where(np.isnan(users.preferences), averages, users.preferences)
         return unit(self._mlp((np.nan_to_num(stars, nan=0.0) - self._mean) / self._scale))
+
+    def embed_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+        """See `UserTower.embed_one`."""
+        vectors = self.embed(UserBatch.of(len(self._mean), [preferences], [history]))
+        vector: Floats = vectors[0]
+        return vector
 
 
 class ContentItemTower:
@@ -243,6 +267,36 @@ class TasteUserTower:
             vectors = np.where(users.asks_next[:, None], following, vectors)
         return np.pad(vectors, ((0, 0), (0, 1)))  # items keep their norm in the last axis
 
+    def embed_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+        """See `UserTower.embed_one`."""
+        vector = np.zeros(self.dim, dtype=np.float32)
+        taste, hidden = vector[:-1], self._bag.shape[1]
+        inputs = np.zeros(self._deep.inputs, dtype=np.float32)
+        liked = [row for row, stars in history.items() if stars >= LIKE_STARS]
+        disliked = [row for row, stars in history.items() if stars < LIKE_STARS]
+        inputs[-2:] = math.log1p(len(liked)), math.log1p(len(disliked))
+        for rows, table, place in ((liked, self._likes, 0), (disliked, self._others, hidden)):
+            if rows:
+                shares = _shares(len(rows))
+                taste += shares.dot(table.take(rows, 0))
+                inputs[place : place + hidden] = shares.dot(self._bag.take(rows, 0))
+        if preferences or not history:
+            stated = np.full((1, self._taste.inputs), np.nan, dtype=np.float32)
+            stated[0, list(preferences)] = list(preferences.values())
+            inputs[2 * hidden : -2] = signal = preference_signal(stated)[0]
+            gate = float(preference_gate(np.array(bool(preferences)), np.array(len(history)), self._gate))
+            taste += self._deep(inputs)
+            taste *= 1 - gate
+            taste += gate * self._taste(signal)
+        else:
+            taste += self._deep(inputs)
+        length = math.sqrt(taste.dot(taste))
+        if length < 1e-12:
+            vector[0] = 1  # as `unit` does
+        else:
+            taste /= length
+        return vector
+
     def _sequence(self, table: Floats, users: UserBatch) -> Floats:
         """[B, D - 1] what the order of the histories adds."""
         rows, weights = recent_items(users)
@@ -295,6 +349,12 @@ def _bag(table: Floats, users: UserBatch, chosen: Flags) -> tuple[Floats, Ints]:
     np.add.at(sums, owners, table[users.items[chosen]])
     roots: Floats = np.sqrt(np.maximum(counts, 1), dtype=np.float32)
     return sums / roots[:, None], counts
+
+
+@lru_cache(1024)
+def _shares(count: int) -> Floats:
+    """What each of `count` vectors weighs in a bag of unit length."""
+    return np.full(count, count**-0.5, dtype=np.float32)
 
 
 def _check_rows(table: Floats, catalogue: Catalogue) -> None:

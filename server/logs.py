@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the supervisor of the workers logs too, and needs no protobuf
-    from google.protobuf.message import Message
+    from .wire import Reply
 
 OWN_METHODS = "/deepmoviematch."
 
@@ -34,12 +34,12 @@ def configure(level: str, form: str, *, worker: int | None = None) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-def log_answer(method: str, code: str, seconds: float, response: "Message | None") -> None:
+def log_answer(method: str, code: str, seconds: float, reply: "Reply | None") -> None:
     """Log one request; those of health checks only at debug level."""
     level = logging.INFO if method.startswith(OWN_METHODS) else logging.DEBUG
     if log.isEnabledFor(level):
         facts: dict[str, Any] = {"method": method, "code": code, "ms": round(1e3 * seconds, 3)}
-        log_event(log, level, "request", facts | _outcome(response))
+        log_event(log, level, "request", facts | _outcome(reply))
 
 
 def log_event(
@@ -81,18 +81,9 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def _outcome(response: Any) -> dict[str, object]:
-    """Generation and number of results, as far as the response has them."""
-    if response is None:
+def _outcome(reply: "Reply | None") -> dict[str, object]:
+    """Generation and number of results, and of requests if it was a batch."""
+    if reply is None:
         return {}
-    answers = getattr(response, "responses", [response])
-    if not answers or not hasattr(answers[0], "results"):
-        return {}
-    generations = {answer.metadata.generation_id for answer in answers} - {""}
-    outcome: dict[str, object] = {
-        "generation": next(iter(generations), None),
-        "results": sum(len(answer.results) for answer in answers),
-    }
-    if answers[0] is not response:
-        outcome["requests"] = len(answers)
-    return outcome
+    outcome = {"generation": reply.generation_id, "results": reply.results}
+    return outcome if reply.requests is None else outcome | {"requests": reply.requests}

@@ -6,13 +6,16 @@ request that holds on to one gets its whole answer from one generation. Symbols:
 """
 
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set as AbstractSet
 from enum import Enum, auto
 from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
 
 from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.data.tables import TOP_STARS, Floats
 from deepmoviematch.indexer.generation import Generation
 
 from .titles import Titles
@@ -26,28 +29,26 @@ class Origin(Enum):
     LOOKUP = auto()
 
 
-@dataclass(frozen=True)
-class Taste:
+class Taste(NamedTuple):
     """A user to rank for, in rows and columns of one generation."""
 
     limit: int
     """How many results, at least 1."""
 
-    preferences: Mapping[int, float] = field(default_factory=dict)
+    preferences: Mapping[int, float] = MappingProxyType({})
     """Genre column -> stars."""
 
-    history: Mapping[int, float] = field(default_factory=dict)
+    history: Mapping[int, float] = MappingProxyType({})
     """Catalogue row -> stars."""
 
-    excluded: frozenset[int] = frozenset()
+    excluded: AbstractSet[int] = frozenset()
     """Rows never to return."""
 
     asks_next: bool = False
     """Whether the order of `history`, the oldest first, counts."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Ranked items and how they came about."""
 
     rows: Sequence[int]
@@ -71,6 +72,10 @@ class Recommender:
     def __init__(self, generation: Generation) -> None:
         """Take a generation that passed its checks."""
         self.generation = generation
+        scale = generation.scale
+        # Ratings travel as float32, in which 0.7 is less than the 0.7 of a Python float.
+        self.lowest, self.highest = float(np.float32(scale.floor)), float(np.float32(scale.top))
+        self._rates_in_stars = scale.low >= 0 and scale.top == TOP_STARS
         self._titles_lock = threading.Lock()
 
     def genre_columns(self, name: str) -> tuple[int, ...]:
@@ -79,10 +84,23 @@ class Recommender:
         columns = self._genres.get(name.casefold(), ())
         return tuple(column for column in columns if names[column] == name) or columns
 
-    def recommend(self, tastes: Sequence[Taste]) -> list[Answer]:
-        """Rank the catalogue for B users, with one pass through the user tower.
+    def stars(self, ratings: list[float]) -> list[float]:
+        """Express ratings, none of them below `lowest` or above `highest`, in stars."""
+        if self._rates_in_stars:
+            return ratings
+        stars: list[float] = self.generation.scale.stars(np.array(ratings, dtype=np.float32)).tolist()
+        return stars
 
-        A user of whom nothing is known gets the popular items.
+    def recommend(self, taste: Taste) -> Answer:
+        """Rank the catalogue for one user; one of whom nothing is known gets the popular items."""
+        if taste.asks_next:
+            return self.recommend_batch([taste])[0]
+        if not (taste.history or taste.preferences):
+            return self._popular(taste)
+        return self._nearest(self.generation.user_tower.embed_one(taste.preferences, taste.history), taste)
+
+    def recommend_batch(self, tastes: Sequence[Taste]) -> list[Answer]:
+        """Rank the catalogue for B users, with one pass through the user tower.
 
         Returns:
             B answers, in the order of `tastes`.
@@ -102,11 +120,11 @@ class Recommender:
             for vector, taste, known in zip(vectors, tastes, users.has_features, strict=True)
         ]
 
-    def similar(self, row: int, limit: int, excluded: frozenset[int]) -> Answer:
+    def similar(self, row: int, limit: int, excluded: AbstractSet[int] = frozenset()) -> Answer:
         """Rank the catalogue by likeness to the item in `row`, which is left out."""
         out = excluded | {row}
-        hits = self.generation.similar.search(self.generation.directions[row][None], limit + len(out))
-        rows, scores = _kept(hits.rows[0], hits.scores[0], out, limit)
+        rows, scores = self.generation.similar.nearest(self.generation.directions[row], limit + len(out))
+        rows, scores = _kept(rows, scores, out, limit)
         left = len(self.generation.catalogue) - len(out)
         return Answer(rows, scores, Origin.RETRIEVAL, len(out) - 1, exhausted=len(rows) == left)
 
@@ -119,17 +137,19 @@ class Recommender:
 
     def _nearest(self, vector: Floats, taste: Taste) -> Answer:
         # As many more as there are exclusions: whatever is dropped, enough are left.
-        hits = self.generation.index.search(vector[None], taste.limit + len(taste.excluded))
-        return self._answer(hits.rows[0], hits.scores[0], taste, Origin.RETRIEVAL)
+        rows, scores = self.generation.index.nearest(vector, taste.limit + len(taste.excluded))
+        return self._answer(rows, scores, taste, Origin.RETRIEVAL)
 
     def _popular(self, taste: Taste) -> Answer:
         rows = self.generation.popular[: taste.limit + len(taste.excluded)]
-        return self._answer(rows, self.generation.popularity[rows], taste, Origin.POPULARITY)
+        return self._answer(
+            rows.tolist(), self.generation.popularity[rows].tolist(), taste, Origin.POPULARITY
+        )
 
-    def _answer(self, rows: Times, scores: Floats, taste: Taste, origin: Origin) -> Answer:
-        kept, kept_scores = _kept(rows, scores, taste.excluded, taste.limit)
+    def _answer(self, rows: list[int], scores: list[float], taste: Taste, origin: Origin) -> Answer:
+        rows, scores = _kept(rows, scores, taste.excluded, taste.limit)
         left = len(self.generation.catalogue) - len(taste.excluded)
-        return Answer(kept, kept_scores, origin, len(taste.excluded), exhausted=len(kept) == left)
+        return Answer(rows, scores, origin, len(taste.excluded), len(rows) == left)
 
     @cached_property
     def _genres(self) -> dict[str, tuple[int, ...]]:
@@ -151,8 +171,10 @@ class Recommender:
 
 
 def _kept(
-    rows: Iterable[int], scores: Iterable[float], excluded: Collection[int], limit: int
+    rows: list[int], scores: list[float], excluded: AbstractSet[int], limit: int
 ) -> tuple[list[int], list[float]]:
     """The first `limit` of the ranking that are not excluded."""
-    kept = [(int(row), float(score)) for row, score in zip(rows, scores, strict=True) if row not in excluded]
-    return [row for row, _ in kept[:limit]], [score for _, score in kept[:limit]]
+    if excluded and not excluded.isdisjoint(rows):
+        places = [place for place, row in enumerate(rows) if row not in excluded]
+        rows, scores = [rows[place] for place in places], [scores[place] for place in places]
+    return rows[:limit], scores[:limit]

@@ -5,13 +5,12 @@ of every one at once. The bounds are the ones that recommender.proto states.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set as AbstractSet
+from operator import itemgetter
+from typing import NamedTuple
 
 from deepmoviematch.data.features import LOWEST_STARS
-from deepmoviematch.data.tables import TOP_STARS, Catalogue
+from deepmoviematch.data.tables import TOP_STARS
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from .errors import InvalidRequestError, UnknownItemError, Violation
@@ -29,6 +28,11 @@ MAX_BATCH_RESULTS = 20_000
 MAX_BATCH_ITEMS = 100_000
 """Interactions and excluded ids of a whole batch."""
 
+_UTF8_BYTES = 4
+"""A character takes no more."""
+
+_INTENTS = frozenset(pb.Intent.values())
+
 _SHOWN = 60
 """Characters of a received text that a message repeats."""
 
@@ -36,23 +40,21 @@ _LISTED = 400
 """Characters of the genre vocabulary that a message lists."""
 
 
-@dataclass(frozen=True)
-class RecommendQuery:
+class RecommendQuery(NamedTuple):
     """A RecommendRequest that keeps the contract."""
 
     taste: Taste
-    missing: tuple[str, ...]
+    missing: Sequence[str]
     """Ids that the generation does not know, each once, in the order of the request."""
 
 
-@dataclass(frozen=True)
-class SimilarQuery:
+class SimilarQuery(NamedTuple):
     """A SimilarItemsRequest that keeps the contract."""
 
     row: int
     limit: int
-    excluded: frozenset[int]
-    missing: tuple[str, ...]
+    excluded: AbstractSet[int]
+    missing: Sequence[str]
 
 
 def read_recommend(request: pb.RecommendRequest, recommender: Recommender) -> RecommendQuery:
@@ -62,26 +64,21 @@ def read_recommend(request: pb.RecommendRequest, recommender: Recommender) -> Re
         InvalidRequestError: If a field breaks the contract.
     """
     fields = _Fields()
-    catalogue = recommender.generation.catalogue
+    missing: list[str] = []
+    user = request.user
     limit = fields.page_size(request.page_size)
-    preferences = _preferences(request.user.genre_preferences, recommender, fields)
-    fields.text("user.user_id", request.user.user_id, lowest=0)
-    mentions = _history(request.user.history, recommender, fields)
-    excluded = fields.item_ids("exclude_item_ids", request.exclude_item_ids, MAX_EXCLUDED)
-    if request.intent not in pb.Intent.values():
-        fields.refuse("intent", f"must be one of {', '.join(pb.Intent.keys())}, got {request.intent}")
+    preferences = _preferences(user.genre_preferences, recommender, fields)
+    fields.text("user.user_id", user.user_id, lowest=0)
+    history = _history(user.history, recommender, fields, missing)
+    excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, fields, missing)
+    intent = request.intent
+    if intent not in _INTENTS:
+        fields.refuse("intent", f"must be one of {', '.join(pb.Intent.keys())}, got {intent}")
     fields.check()
-    history = {catalogue.row_of[item]: stars for item, stars in mentions.items() if item in catalogue.row_of}
-    out = _rows(excluded, catalogue)
+    if not request.include_history:
+        excluded |= history.keys()
     return RecommendQuery(
-        taste=Taste(
-            limit,
-            preferences,
-            history,
-            out if request.include_history else out | history.keys(),
-            asks_next=request.intent == pb.INTENT_NEXT,
-        ),
-        missing=_missing([*(each.item_id for each in request.user.history), *excluded], catalogue),
+        Taste(limit, preferences, history, excluded, intent == pb.INTENT_NEXT), [*dict.fromkeys(missing)]
     )
 
 
@@ -93,19 +90,16 @@ def read_similar(request: pb.SimilarItemsRequest, recommender: Recommender) -> S
         UnknownItemError: If the item asked about is not in the catalogue.
     """
     fields = _Fields()
-    catalogue = recommender.generation.catalogue
+    missing: list[str] = []
     limit = fields.page_size(request.page_size)
-    fields.text("item_id", request.item_id)
-    excluded = fields.item_ids("exclude_item_ids", request.exclude_item_ids, MAX_EXCLUDED)
+    item_id = request.item_id
+    fields.text("item_id", item_id)
+    excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, fields, missing)
     fields.check()
-    if request.item_id not in catalogue.row_of:
-        raise UnknownItemError(request.item_id)
-    return SimilarQuery(
-        row=catalogue.row_of[request.item_id],
-        limit=limit,
-        excluded=_rows(excluded, catalogue),
-        missing=_missing(excluded, catalogue),
-    )
+    row = recommender.generation.catalogue.row_of.get(item_id)
+    if row is None:
+        raise UnknownItemError(item_id)
+    return SimilarQuery(row, limit, excluded, [*dict.fromkeys(missing)])
 
 
 def read_find(request: pb.FindItemsRequest) -> tuple[str, int]:
@@ -150,6 +144,8 @@ def check_batch(request: pb.BatchRecommendRequest) -> None:
 class _Fields:
     """Checks fields and remembers every violation."""
 
+    __slots__ = ("_violations",)
+
     def __init__(self) -> None:
         self._violations: list[Violation] = []
 
@@ -166,18 +162,13 @@ class _Fields:
         return min(size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 
     def text(self, field: str, text: str, *, lowest: int = 1, highest: int = MAX_ID_BYTES) -> None:
+        if lowest <= len(text) <= highest // _UTF8_BYTES:
+            return  # by far the most
         size = len(text.encode())
         if size < lowest:
             self.refuse(field, f"must be {lowest} to {highest} bytes, got none")
         elif size > highest:
             self.refuse(field, f"must be {lowest} to {highest} bytes, got {size}: {shown(text)}")
-
-    def item_ids(self, field: str, ids: Iterable[str], most: int) -> list[str]:
-        listed = list(ids)
-        if self.count(field, len(listed), most):
-            for place, item_id in enumerate(listed):
-                self.text(f"{field}[{place}]", item_id)
-        return listed
 
     def count(self, field: str, size: int, most: int) -> bool:
         if size > most:
@@ -199,6 +190,8 @@ def shown(text: str) -> str:
 def _preferences(stated: Mapping[str, float], recommender: Recommender, fields: _Fields) -> dict[int, float]:
     """Genre column -> stars."""
     preferences: dict[int, float] = {}
+    if not stated:
+        return preferences
     spelt: dict[int, str] = {}
     if not fields.count("user.genre_preferences", len(stated), MAX_GENRES):
         return preferences
@@ -228,37 +221,45 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _history(
-    interactions: Iterable[pb.Interaction], recommender: Recommender, fields: _Fields
-) -> dict[str, float]:
-    """Item id -> stars, the oldest first; the last mention of an item counts."""
-    scale = recommender.generation.scale
-    # Ratings travel as float32, in which 0.7 is less than the 0.7 of a Python float.
-    floor, top = np.float32(scale.floor), np.float32(scale.top)
-    given = list(interactions)
-    if not fields.count("user.history", len(given), MAX_HISTORY):
+    interactions: Collection[pb.Interaction], recommender: Recommender, fields: _Fields, missing: list[str]
+) -> dict[int, float]:
+    """Row -> stars, the oldest first; the last mention of an item counts. Unknown ids go to `missing`."""
+    if not fields.count("user.history", len(interactions), MAX_HISTORY):
         return {}
-    ratings = np.full(len(given), top, dtype=np.float32)
-    for place, each in enumerate(given):
-        fields.text(f"user.history[{place}].item_id", each.item_id)
-        if each.HasField("time") and not _is_time(each.time.seconds, each.time.nanos):
-            fields.refuse(
-                f"user.history[{place}].time",
-                f"must be a time of the years 1 to 9999, got {each.time.seconds} s and {each.time.nanos} ns",
-            )
-        if each.HasField("rating"):
-            ratings[place] = each.rating
-            if not floor <= ratings[place] <= top:
+    row_of, lowest, highest = recommender.generation.catalogue.row_of, recommender.lowest, recommender.highest
+    rows: list[int | None] = []
+    ratings: list[float] = []
+    times: list[tuple[int, int]] = []
+    for place, each in enumerate(interactions):
+        item_id, rating = each.item_id, each.rating if each.HasField("rating") else highest
+        row = row_of.get(item_id)
+        rows.append(row)
+        ratings.append(rating)
+        if row is None:
+            missing.append(item_id)
+        if row is None or len(item_id) > MAX_ID_BYTES // _UTF8_BYTES:
+            fields.text(f"user.history[{place}].item_id", item_id)
+        if each.HasField("time"):
+            time = each.time.seconds, each.time.nanos
+            times.append(time)
+            if not _is_time(*time):
                 fields.refuse(
-                    f"user.history[{place}].rating",
-                    f"must be {floor:g} to {top:g}, the scale of the ratings, got {each.rating:g}",
+                    f"user.history[{place}].time",
+                    f"must be a time of the years 1 to 9999, got {time[0]} s and {time[1]} ns",
                 )
-    mentions = list(zip(given, scale.stars(ratings), strict=True))
-    if all(each.HasField("time") for each in given):
-        mentions.sort(key=lambda mention: (mention[0].time.seconds, mention[0].time.nanos))
-    history: dict[str, float] = {}
-    for each, value in mentions:
-        history.pop(each.item_id, None)  # a later mention comes later
-        history[each.item_id] = float(value)
+        if not lowest <= rating <= highest:  # NaN is not either
+            fields.refuse(
+                f"user.history[{place}].rating",
+                f"must be {lowest:g} to {highest:g}, the scale of the ratings, got {rating:g}",
+            )
+    mentions = list(zip(rows, recommender.stars(ratings), strict=True))
+    if times and len(times) == len(rows):
+        mentions = [mention for _, mention in sorted(zip(times, mentions, strict=True), key=itemgetter(0))]
+    history: dict[int, float] = {}
+    for row, stars in mentions:
+        if row is not None:
+            history.pop(row, None)  # a later mention comes later
+            history[row] = stars
     return history
 
 
@@ -267,9 +268,18 @@ def _is_time(seconds: int, nanos: int) -> bool:
     return -62_135_596_800 <= seconds < 253_402_300_800 and 0 <= nanos < 1_000_000_000
 
 
-def _rows(ids: Iterable[str], catalogue: Catalogue) -> frozenset[int]:
-    return frozenset(catalogue.row_of[item] for item in ids if item in catalogue.row_of)
-
-
-def _missing(ids: Iterable[str], catalogue: Catalogue) -> tuple[str, ...]:
-    return tuple(item for item in dict.fromkeys(ids) if item not in catalogue.row_of)
+def _rows(
+    field: str, ids: Collection[str], recommender: Recommender, fields: _Fields, missing: list[str]
+) -> AbstractSet[int]:
+    """The rows of the items; unknown ids go to `missing`."""
+    if not ids or not fields.count(field, len(ids), MAX_EXCLUDED):
+        return frozenset()
+    row_of, rows = recommender.generation.catalogue.row_of, set()
+    for place, item_id in enumerate(ids):
+        fields.text(f"{field}[{place}]", item_id)
+        row = row_of.get(item_id)
+        if row is None:
+            missing.append(item_id)
+        else:
+            rows.add(row)
+    return rows

@@ -4,90 +4,84 @@ Each method takes hold of one recommender, and so of one generation, and keeps t
 it. Refusals are raised as our own errors; `status` turns them into codes.
 """
 
-from collections.abc import Sequence
-
 import grpc
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
 from .current import Current
 from .errors import InvalidRequestError
-from .recommender import Answer, Origin, Recommender
+from .recommender import Recommender
 from .requests import RecommendQuery, check_batch, read_find, read_recommend, read_similar
 from .status import to_status
+from .wire import Replies, Reply
 
 NAME: str = pb.DESCRIPTOR.services_by_name["RecommenderService"].full_name
 
-_SOURCES = {
-    Origin.RETRIEVAL: pb.SOURCE_RETRIEVAL,
-    Origin.POPULARITY: pb.SOURCE_POPULARITY,
-    Origin.LOOKUP: pb.SOURCE_LOOKUP,
-}
-
 
 class RecommenderService(rpc.RecommenderServiceServicer):
-    """Holds nothing but the current recommender, so any number of threads may share one."""
+    """Holds nothing but the current generation's answers, so any number of threads may share one.
+
+    Its methods return replies that are serialised already.
+    """
 
     def __init__(self, current: Current) -> None:
         self._current = current
+        self._latest: Replies | None = None
 
-    def Recommend(  # noqa: N802 - the contract's name
+    def Recommend(  # type: ignore[override]  # noqa: N802 - the contract's name
         self, request: pb.RecommendRequest, context: grpc.ServicerContext
-    ) -> pb.RecommendResponse:
+    ) -> Reply:
         """See recommender.proto."""
-        recommender = self._current.get()
-        query = read_recommend(request, recommender)
-        [answer] = recommender.recommend([query.taste])
-        return _recommended(query, answer, recommender)
+        replies = self._replies()
+        taste, missing = read_recommend(request, replies.recommender)
+        return replies.reply(replies.recommender.recommend(taste), missing)
 
-    def BatchRecommend(  # noqa: N802
+    def BatchRecommend(  # type: ignore[override]  # noqa: N802
         self, request: pb.BatchRecommendRequest, context: grpc.ServicerContext
-    ) -> pb.BatchRecommendResponse:
+    ) -> Reply:
         """See recommender.proto."""
-        recommender = self._current.get()
+        replies = self._replies()
+        recommender = replies.recommender
         check_batch(request)
         queries = [_read_or_refusal(each, recommender) for each in request.requests]
-        good = [query for query in queries if isinstance(query, RecommendQuery)]
-        answers = iter(recommender.recommend([query.taste for query in good]))
-        return pb.BatchRecommendResponse(
-            responses=[
-                _recommended(query, next(answers), recommender)
+        tastes = [query.taste for query in queries if isinstance(query, RecommendQuery)]
+        answers = iter(recommender.recommend_batch(tastes))
+        return replies.batch(
+            [
+                replies.reply(next(answers), query.missing)
                 if isinstance(query, RecommendQuery)
-                else pb.RecommendResponse(
-                    status=to_status(query),
-                    metadata=pb.ResponseMetadata(generation_id=recommender.generation.id),
-                )
+                else replies.refusal(to_status(query))
                 for query in queries
             ]
         )
 
-    def SimilarItems(  # noqa: N802
+    def SimilarItems(  # type: ignore[override]  # noqa: N802
         self, request: pb.SimilarItemsRequest, context: grpc.ServicerContext
-    ) -> pb.SimilarItemsResponse:
+    ) -> Reply:
         """See recommender.proto."""
-        recommender = self._current.get()
-        query = read_similar(request, recommender)
-        answer = recommender.similar(query.row, query.limit, query.excluded)
-        return pb.SimilarItemsResponse(
-            results=_results(answer, recommender.generation.catalogue),
-            missing_item_ids=query.missing,
-            metadata=_metadata(answer, recommender),
-        )
+        replies = self._replies()
+        row, limit, excluded, missing = read_similar(request, replies.recommender)
+        if not (excluded or missing):
+            return replies.similar(row, limit)
+        return replies.reply(replies.recommender.similar(row, limit, excluded), missing)
 
-    def FindItems(  # noqa: N802
+    def FindItems(  # type: ignore[override]  # noqa: N802
         self, request: pb.FindItemsRequest, context: grpc.ServicerContext
-    ) -> pb.FindItemsResponse:
+    ) -> Reply:
         """See recommender.proto."""
-        recommender = self._current.get()
-        answer = recommender.find(*read_find(request))
-        scale = recommender.generation.scale
-        return pb.FindItemsResponse(
-            results=_results(answer, recommender.generation.catalogue),
-            metadata=_metadata(answer, recommender),
-            rating_scale=pb.RatingScale(low=scale.floor, top=scale.top),
-        )
+        replies = self._replies()
+        answer = replies.recommender.find(*read_find(request))
+        scale = replies.recommender.generation.scale
+        rest = pb.FindItemsResponse(rating_scale=pb.RatingScale(low=scale.floor, top=scale.top))
+        return replies.reply(answer, rest=rest)
+
+    def _replies(self) -> Replies:
+        """Those of the current generation, for the whole of a request."""
+        recommender, latest = self._current.get(), self._latest
+        if latest is None or latest.recommender is not recommender:
+            latest = self._latest = Replies(recommender)
+        return latest
 
 
 def _read_or_refusal(
@@ -97,37 +91,3 @@ def _read_or_refusal(
         return read_recommend(request, recommender)
     except InvalidRequestError as error:
         return error
-
-
-def _recommended(query: RecommendQuery, answer: Answer, recommender: Recommender) -> pb.RecommendResponse:
-    return pb.RecommendResponse(
-        results=_results(answer, recommender.generation.catalogue),
-        missing_item_ids=query.missing,
-        metadata=_metadata(answer, recommender),
-    )
-
-
-def _results(answer: Answer, catalogue: Catalogue) -> Sequence[pb.Recommendation]:
-    return [
-        pb.Recommendation(
-            item_id=catalogue.item_ids[row],
-            score=score,
-            rank=rank,
-            title=catalogue.titles[row],
-            year=int(catalogue.years[row]),
-            genres=catalogue.genres_of(row),
-            source=_SOURCES[answer.origin],
-        )
-        for rank, (row, score) in enumerate(zip(answer.rows, answer.scores, strict=True), start=1)
-    ]
-
-
-def _metadata(answer: Answer, recommender: Recommender) -> pb.ResponseMetadata:
-    searched = answer.origin is Origin.RETRIEVAL
-    return pb.ResponseMetadata(
-        generation_id=recommender.generation.id,
-        search_mode=pb.SEARCH_MODE_EXACT if searched else pb.SEARCH_MODE_UNSPECIFIED,
-        filtered_out=answer.filtered_out,
-        exhausted=answer.exhausted,
-        cold_start=answer.origin is Origin.POPULARITY,
-    )

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import grpc
@@ -75,7 +76,7 @@ def handlers(servicer: object, service: ServiceDescriptor, late: Callable[[], bo
     """How to run each unary call of a service: maps its errors, hides its bugs, logs one line.
 
     Args:
-        servicer: Has a method of each name.
+        servicer: Has a method of each name, which returns the serialised reply as `contents`.
         service: Names the methods and their messages.
         late: Whether the call that this thread is at has waited too long.
 
@@ -93,37 +94,36 @@ def handlers(servicer: object, service: ServiceDescriptor, late: Callable[[], bo
 def _handler(path: str, behave: _Behaviour, method: MethodDescriptor, late: Callable[[], bool]) -> _Handler:
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         started = time.perf_counter()
-        response, status = _answered(behave, request, context, late)
-        log_answer(path, code_pb2.Code.Name(status.code), time.perf_counter() - started, response)
-        if status.code != code_pb2.OK:
-            context.abort_with_status(rpc_status.to_status(status))
-        return response
+        try:
+            if type(request) is _Malformed:
+                raise InvalidRequestError([Violation("request", f"must be a {request.expected} message")])
+            remaining = context.time_remaining()
+            if not context.is_active() or (remaining is not None and remaining <= 0):
+                raise DeadlinePassedError
+            if late():
+                raise OverloadedError
+            reply = behave(request, context)
+        except Exception as error:
+            status = _status_of(error)
+            log_answer(path, code_pb2.Code.Name(status.code), time.perf_counter() - started, None)
+        else:
+            log_answer(path, "OK", time.perf_counter() - started, reply)
+            return reply
+        return context.abort_with_status(rpc_status.to_status(status))
 
     return grpc.unary_unary_rpc_method_handler(
         answer,
         request_deserializer=_lenient(GetMessageClass(method.input_type)),
-        response_serializer=GetMessageClass(method.output_type).SerializeToString,
+        response_serializer=attrgetter("contents"),
     )
 
 
-def _answered(
-    behave: _Behaviour, request: Any, context: grpc.ServicerContext, late: Callable[[], bool]
-) -> tuple[Message | None, status_pb2.Status]:
-    """The response, if any, and the status to end the call with."""
-    try:
-        if isinstance(request, _Malformed):
-            raise InvalidRequestError([Violation("request", f"must be a {request.expected} message")])
-        remaining = context.time_remaining()
-        if not context.is_active() or (remaining is not None and remaining <= 0):
-            raise DeadlinePassedError
-        if late():
-            raise OverloadedError
-        return behave(request, context), status_pb2.Status(code=code_pb2.OK)
-    except MovieMatchError as error:
-        return None, to_status(error)
-    except Exception:
-        log.exception("a bug in answering a request")
-        return None, _internal()
+def _status_of(error: Exception) -> status_pb2.Status:
+    """The status to end a call with that raised `error`."""
+    if isinstance(error, MovieMatchError):
+        return to_status(error)
+    log.error("a bug in answering a request", exc_info=error)
+    return _internal()
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return bundle(Run.load(make_run(tmp_path_factory.mktemp("parts"))))
 
 
+@pytest.fixture(scope="session", params=["retrieval", "seed"])
+def loaded_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of each recipe, in memory; nobody changes it."""
+    return Run.load(make_run(tmp_path_factory.mktemp("loaded"), request.param))
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store that nobody has published to yet."""

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,9 @@ class East:
         assert users.stars.tolist() == [4.0]
         assert users.preferences.tolist() == [[5.0]]
         return self.vector
+
+    def embed_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+        raise NotImplementedError
 
 
 def recorded() -> dict[str, Any]:

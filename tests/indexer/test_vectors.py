@@ -48,6 +48,18 @@ def test_it_answers_like_brute_force(name: str, data: st.DataObject) -> None:
     assert (hits.scores == np.take_along_axis(queries @ vectors.T, hits.rows, axis=1)).all()
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+@given(data=st.data())
+def test_one_query_alone_is_answered_like_brute_force(name: str, data: st.DataObject) -> None:
+    size, dim = (data.draw(st.integers(1, top)) for top in (40, 9))
+    vectors = data.draw(arrays.arrays(np.float32, (size, dim), elements=WHOLE))
+    query = data.draw(arrays.arrays(np.float32, dim, elements=WHOLE))
+    k = data.draw(st.integers(1, size + 3))
+    rows, scores = BACKENDS[name](vectors).nearest(query, k)
+    assert [rows] == brute_force(vectors, query[None], k)
+    assert scores == [float(vectors[row] @ query) for row in rows]
+
+
 @pytest.mark.parametrize("filtered", [False, True])
 @pytest.mark.parametrize("k", [1, 5, 29, 30, 31, 60, 250])
 def test_it_returns_the_lowest_of_the_rows_that_tie_at_the_cut(
@@ -144,6 +156,28 @@ def test_it_refuses(backend: Backend, queries: Floats, k: int, allowed: Flags | 
     index = backend(np.eye(3, dtype=np.float32))
     with pytest.raises(ValueError, match=message):
         index.search(queries.astype(np.float32), k, allowed=allowed)
+
+
+@pytest.mark.parametrize(
+    ("query", "k"),
+    [
+        (np.ones(4), 1),
+        (np.ones((1, 3)), 1),
+        (np.ones(3), 0),
+        (np.full(3, np.nan), 1),
+        (np.full(3, np.inf), 1),
+    ],
+    ids=["too wide", "a batch", "k too small", "NaN", "infinity"],
+)
+def test_it_refuses_one_query_too(backend: Backend, query: Floats, k: int) -> None:
+    with pytest.raises(ValueError, match=r"must (be|have)"):
+        backend(np.eye(3, dtype=np.float32)).nearest(query.astype(np.float32), k)
+
+
+def test_one_query_may_be_any_slice_of_an_array(backend: Backend) -> None:
+    index = backend(np.eye(3, dtype=np.float32))
+    query = np.array([3, 9, 1, 9, 2], dtype=np.float32)[::2]
+    assert index.nearest(query, 3)[0] == [0, 2, 1]
 
 
 def test_it_searches_on_one_thread_whichever_asks(backend: Backend) -> None:

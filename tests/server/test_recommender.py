@@ -22,11 +22,12 @@ tastes = st.builds(
     preferences=st.dictionaries(st.integers(0, GENRES - 1), stars, max_size=GENRES),
     history=st.dictionaries(rows, stars, max_size=8),
     excluded=st.frozensets(rows, max_size=ITEMS),
+    asks_next=st.booleans(),
 )
 
 
 def true_scores(generation: Generation, taste: Taste) -> Floats:
-    users = UserBatch.of(GENRES, [taste.preferences], [taste.history])
+    users = UserBatch.of(GENRES, [taste.preferences], [taste.history], [taste.asks_next])
     if not users.has_features[0]:
         return generation.popularity
     scores: Floats = generation.index.vectors() @ generation.user_tower.embed(users)[0]
@@ -35,7 +36,7 @@ def true_scores(generation: Generation, taste: Taste) -> Floats:
 
 @given(taste=tastes)
 def test_recommend_returns_the_best_of_what_is_not_excluded(recommender: Recommender, taste: Taste) -> None:
-    [answer] = recommender.recommend([taste])
+    answer = recommender.recommend(taste)
     scores = true_scores(recommender.generation, taste)
     left = [row for row in range(ITEMS) if row not in taste.excluded]
     best = sorted(scores[left], reverse=True)[: taste.limit]
@@ -51,17 +52,17 @@ def test_recommend_returns_the_best_of_what_is_not_excluded(recommender: Recomme
 def test_recommend_answers_a_batch_like_its_users_one_by_one(
     recommender: Recommender, batch: list[Taste]
 ) -> None:
-    together = recommender.recommend(batch)
+    together = recommender.recommend_batch(batch)
     assert len(together) == len(batch)
     for taste, answer in zip(batch, together, strict=True):
-        [alone] = recommender.recommend([taste])
+        alone = recommender.recommend(taste)
         assert answer.scores == pytest.approx(alone.scores, abs=1e-5)
         assert (answer.origin, answer.exhausted) == (alone.origin, alone.exhausted)
 
 
 def test_recommend_falls_back_to_popular_items(recommender: Recommender) -> None:
     popular = recommender.generation.popular
-    [answer] = recommender.recommend([Taste(limit=3, excluded=frozenset({int(popular[1])}))])
+    answer = recommender.recommend(Taste(limit=3, excluded=frozenset({int(popular[1])})))
     assert answer.origin is Origin.POPULARITY
     assert answer.rows == [popular[0], popular[2], popular[3]]
     assert answer.scores == recommender.generation.popularity[answer.rows].tolist()
@@ -98,7 +99,7 @@ def test_recommend_serves_a_catalogue_without_genres(
     tmp_path: Path, publish: Callable[..., Generation], catalogues: SimpleNamespace
 ) -> None:
     recommender = Recommender(publish(tmp_path / "store", catalogues.books()))
-    [answer] = recommender.recommend([Taste(limit=4, history={2: 5.0}, excluded=frozenset({2}))])
+    answer = recommender.recommend(Taste(limit=4, history={2: 5.0}, excluded=frozenset({2})))
     assert answer.origin is Origin.RETRIEVAL
     assert len(answer.rows) == 4
     assert np.all(np.diff(answer.scores) <= 0)

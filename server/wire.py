@@ -1,0 +1,168 @@
+"""Replies put together from bytes.
+
+Protobuf messages concatenate: the bytes of two messages, one after the other, are the
+bytes of their union. So what never changes of a `Recommendation` is serialised once
+for each item of a generation, and only scores and lengths are written for each reply.
+The tests hold every reply to what protobuf itself makes of the same answer.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
+from itertools import chain, repeat
+from struct import Struct
+from typing import Any, NamedTuple
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from deepmoviematch.data.tables import Catalogue
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+from .recommender import Answer, Origin, Recommender
+from .requests import MAX_PAGE_SIZE
+
+CARDS = 100_000
+"""Items whose serialised part is kept at hand; each takes some 200 bytes."""
+
+KEPT = 10_000
+KEPT_RESULTS = 20
+"""Replies about similar items that are kept at hand, if they have so few results: some 10 MB."""
+
+
+def _varint(number: int) -> bytes:
+    """`number` as protobuf writes lengths: seven bits a byte, the lowest first."""
+    contents = bytearray()
+    while number > 0x7F:
+        contents.append(number & 0x7F | 0x80)
+        number >>= 7
+    contents.append(number)
+    return bytes(contents)
+
+
+def _tag(field: Any) -> bytes:
+    """How protobuf announces a message or a float."""
+    return _varint(
+        field.number << 3 | {FieldDescriptor.TYPE_MESSAGE: 2, FieldDescriptor.TYPE_FLOAT: 5}[field.type]
+    )
+
+
+_RESULT = _tag(pb.RecommendResponse.DESCRIPTOR.fields_by_name["results"])
+_RESPONSE = _tag(pb.BatchRecommendResponse.DESCRIPTOR.fields_by_name["responses"])
+_SCORE_TAG = _tag(pb.Recommendation.DESCRIPTOR.fields_by_name["score"])
+_SCORE = Struct(f"<{len(_SCORE_TAG)}sf")
+
+_SOURCES = {
+    Origin.RETRIEVAL: pb.SOURCE_RETRIEVAL,
+    Origin.POPULARITY: pb.SOURCE_POPULARITY,
+    Origin.LOOKUP: pb.SOURCE_LOOKUP,
+}
+_PLACES = {
+    origin: [
+        pb.Recommendation(rank=rank, source=source).SerializeToString()
+        for rank in range(1, MAX_PAGE_SIZE + 1)
+    ]
+    for origin, source in _SOURCES.items()
+}
+"""The end of each result: its place, and where it came from."""
+
+_REST = [_SCORE.size + len(place) for place in _PLACES[Origin.RETRIEVAL]]
+"""Bytes of each result after its card; every source takes as many."""
+
+
+class Reply(NamedTuple):
+    """A serialised response, and what a log says of it."""
+
+    contents: bytes
+
+    generation_id: str
+
+    results: int
+
+    requests: int | None = None
+    """How many requests it answers, if it is the reply to a batch."""
+
+
+class Replies:
+    """Writes the replies of one recommender, and so of one generation."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        """Prepare for `recommender`."""
+        self.recommender = recommender
+        self._generation_id = recommender.generation.id
+        self._card = lru_cache(CARDS)(partial(_card, recommender.generation.catalogue))
+        self._metadata = lru_cache(1024)(partial(_metadata, self._generation_id))
+        self._kept: dict[tuple[int, int], Reply] = {}
+
+    def reply(self, answer: Answer, missing: Sequence[str] = (), rest: Message | None = None) -> Reply:
+        """The reply with `answer`; RecommendResponse and its kin number their fields alike.
+
+        Args:
+            answer: The results.
+            missing: Ids of the request that the generation does not know.
+            rest: More fields of the same message.
+        """
+        pieces = [
+            *self._results(answer),
+            self._metadata(answer.origin, answer.filtered_out, answer.exhausted),
+        ]
+        if missing:
+            pieces.append(pb.RecommendResponse(missing_item_ids=missing).SerializeToString())
+        if rest is not None:
+            pieces.append(rest.SerializeToString())
+        return Reply(b"".join(pieces), self._generation_id, len(answer.rows))
+
+    def similar(self, row: int, limit: int) -> Reply:
+        """The reply with the items most like the one in `row`; the second time it is at hand."""
+        reply = self._kept.get((row, limit))
+        if reply is None:
+            reply = self.reply(self.recommender.similar(row, limit))
+            if limit <= KEPT_RESULTS:
+                if len(self._kept) >= KEPT:
+                    self._kept.clear()
+                self._kept[row, limit] = reply
+        return reply
+
+    def refusal(self, status: Message) -> Reply:
+        """The part of a batch that is at fault."""
+        response = pb.RecommendResponse(
+            status=status, metadata=pb.ResponseMetadata(generation_id=self._generation_id)
+        )
+        return Reply(response.SerializeToString(), self._generation_id, 0)
+
+    def batch(self, replies: Sequence[Reply]) -> Reply:
+        """The reply to a batch, given those to its requests."""
+        pieces = chain.from_iterable(
+            (_RESPONSE, _varint(len(each.contents)), each.contents) for each in replies
+        )
+        return Reply(
+            b"".join(pieces), self._generation_id, sum(each.results for each in replies), len(replies)
+        )
+
+    def _results(self, answer: Answer) -> Iterable[bytes]:
+        """The field `results`: for each item its card, its score and its place."""
+        cards = map(self._card, answer.rows, _REST)
+        scores = map(_SCORE.pack, repeat(_SCORE_TAG), answer.scores)
+        return chain.from_iterable(zip(cards, scores, _PLACES[answer.origin], strict=False))
+
+
+def _card(catalogue: Catalogue, row: int, rest: int) -> bytes:
+    """Tag, length and beginning of a result that goes on for `rest` bytes: what is known of the item."""
+    item = pb.Recommendation(
+        item_id=catalogue.item_ids[row],
+        title=catalogue.titles[row],
+        year=int(catalogue.years[row]),
+        genres=catalogue.genres_of(row),
+    ).SerializeToString()
+    return _RESULT + _varint(len(item) + rest) + item
+
+
+def _metadata(generation_id: str, origin: Origin, filtered_out: int, exhausted: bool) -> bytes:
+    searched = origin is Origin.RETRIEVAL
+    metadata = pb.ResponseMetadata(
+        generation_id=generation_id,
+        search_mode=pb.SEARCH_MODE_EXACT if searched else pb.SEARCH_MODE_UNSPECIFIED,
+        filtered_out=filtered_out,
+        exhausted=exhausted,
+        cold_start=origin is Origin.POPULARITY,
+    )
+    return pb.RecommendResponse(metadata=metadata).SerializeToString()

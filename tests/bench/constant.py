@@ -1,0 +1,46 @@
+"""The floor: a gRPC server whose handlers return the same bytes whatever is asked.
+
+    python -m tests.bench.constant REPLY [--stock]
+
+`REPLY` is a file with the bytes. As it stands the server is the product's own, emptied:
+its threads around handlers that do nothing. `--stock` is what
+grpcio gives whoever asks for nothing in particular.
+"""
+
+import argparse
+import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from deepmoviematch.server.pool import Pool
+from deepmoviematch.server.service import NAME
+
+THREADS = 4
+"""As many as `serve` has by default."""
+
+METHODS = ("Recommend", "SimilarItems")
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("reply", type=Path)
+    parser.add_argument("--stock", action="store_true")
+    chosen = parser.parse_args()
+    reply = chosen.reply.read_bytes()
+    pool: Any = ThreadPoolExecutor(8) if chosen.stock else Pool(THREADS)
+    server = grpc.server(pool)
+    handler: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: reply)
+    server.add_registered_method_handlers(NAME, dict.fromkeys(METHODS, handler))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(json.dumps({"event": "listening", "port": port}), flush=True)
+    signal.sigwait([signal.SIGTERM])
+
+
+if __name__ == "__main__":
+    main()

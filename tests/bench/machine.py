@@ -1,0 +1,33 @@
+"""What a measurement was made on, for its JSON."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+LIBRARIES = ("faiss-cpu", "grpcio", "numpy", "protobuf")
+
+
+def facts() -> dict[str, object]:
+    """Hardware, versions and the command that was given."""
+    return {
+        "cpu": _cpu_model(),
+        "cpus": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+        "command": " ".join(["python", "-m", *_module(), *sys.argv[1:]]),
+    }
+
+
+def _module() -> list[str]:
+    return [f"tests.bench.{Path(sys.argv[0]).stem}"]
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown")

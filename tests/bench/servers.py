@@ -1,0 +1,73 @@
+"""Server processes to measure: pinned to a core, with their CPU time at hand."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from deepmoviematch.v1 import recommender_pb2_grpc as rpc
+
+SERVER_CPU = 0
+LOAD_CPU = 1
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that listens."""
+
+    pid: int
+    port: int
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the process has used, all of its threads together."""
+        return time.clock_gettime((~self.pid << 3) | 2)  # what clock_getcpuclockid(3) gives
+
+    @property
+    def resident_mib(self) -> dict[str, float]:
+        """Memory in RAM: all of it (`rss`), and the share that no other process maps (`private`)."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
+        private = kib["Private_Clean"] + kib["Private_Dirty"]
+        return {"rss": kib["Rss"] / 1024, "pss": kib["Pss"] / 1024, "private": private / 1024}
+
+
+@contextmanager
+def started(words: Sequence[str]) -> Iterator[Running]:
+    """Run `python WORDS`, which must say its port as the product's server does, until the context ends."""
+    with subprocess.Popen(
+        ["/usr/bin/taskset", "-c", str(SERVER_CPU), sys.executable, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield Running(process.pid, json.loads(process.stdout.readline())["port"])
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def serving(store: Path, *words: str) -> AbstractContextManager[Running]:
+    """The product's own server over `store`, as a context."""
+    return started(["-m", "deepmoviematch.server", "serve", "--store", str(store), "--port", "0", *words])
+
+
+@contextmanager
+def stub(server: Running) -> Iterator[rpc.RecommenderServiceStub]:
+    """A client of `server`."""
+    with grpc.insecure_channel(server.address) as channel:
+        grpc.channel_ready_future(channel).result(timeout=30)
+        yield rpc.RecommenderServiceStub(channel)

@@ -1,0 +1,129 @@
+"""Replies put together from bytes are what protobuf makes of the same answers."""
+
+from collections.abc import Sequence
+
+import pytest
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from hypothesis import given, strategies as st
+
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.server.recommender import Answer, Origin, Recommender
+from deepmoviematch.server.wire import KEPT_RESULTS, Replies, Reply
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+ITEMS = 25
+
+SOURCES = {
+    Origin.RETRIEVAL: pb.SOURCE_RETRIEVAL,
+    Origin.POPULARITY: pb.SOURCE_POPULARITY,
+    Origin.LOOKUP: pb.SOURCE_LOOKUP,
+}
+
+
+def plainly(generation: Generation, answer: Answer, missing: Sequence[str]) -> pb.RecommendResponse:
+    """The oracle: the response built field by field."""
+    catalogue = generation.catalogue
+    searched = answer.origin is Origin.RETRIEVAL
+    return pb.RecommendResponse(
+        results=[
+            pb.Recommendation(
+                item_id=catalogue.item_ids[row],
+                score=score,
+                rank=rank,
+                title=catalogue.titles[row],
+                year=int(catalogue.years[row]),
+                genres=catalogue.genres_of(row),
+                source=SOURCES[answer.origin],
+            )
+            for rank, (row, score) in enumerate(zip(answer.rows, answer.scores, strict=True), start=1)
+        ],
+        missing_item_ids=missing,
+        metadata=pb.ResponseMetadata(
+            generation_id=generation.id,
+            search_mode=pb.SEARCH_MODE_EXACT if searched else pb.SEARCH_MODE_UNSPECIFIED,
+            filtered_out=answer.filtered_out,
+            exhausted=answer.exhausted,
+            cold_start=answer.origin is Origin.POPULARITY,
+        ),
+    )
+
+
+def parsed(reply: Reply, kind: type[Message] = pb.RecommendResponse) -> Message:
+    return kind.FromString(reply.contents)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Answer:
+    size = draw(st.integers(0, 12) | st.sampled_from([127, 128, 129, 1000]))  # where a rank takes a byte more
+    scores = st.floats(-1, 1, width=32)
+    return Answer(
+        rows=[draw(st.integers(0, ITEMS - 1)) for _ in range(size)]
+        if size < 20
+        else [row % ITEMS for row in range(size)],
+        scores=[draw(scores) for _ in range(size)] if size < 20 else [0.5] * size,
+        origin=draw(st.sampled_from(Origin)),
+        filtered_out=draw(st.integers(0, 10_000)),
+        exhausted=draw(st.booleans()),
+    )
+
+
+ids = st.lists(st.text(min_size=1, max_size=300), max_size=3)
+
+
+@given(answer=answers(), missing=ids)
+def test_a_reply_is_what_protobuf_makes_of_the_answer(
+    recommender: Recommender, answer: Answer, missing: list[str]
+) -> None:
+    expected = plainly(recommender.generation, answer, missing)
+    reply = Replies(recommender).reply(answer, missing)
+    assert parsed(reply) == expected
+    assert len(reply.contents) >= expected.ByteSize()  # a score of 0 may be spelt out
+    assert (reply.generation_id, reply.results) == (recommender.generation.id, len(answer.rows))
+
+
+@given(answer=answers())
+def test_the_rest_of_a_message_may_follow(recommender: Recommender, answer: Answer) -> None:
+    rest = pb.FindItemsResponse(rating_scale=pb.RatingScale(low=0.5, top=5))
+    found = parsed(Replies(recommender).reply(answer, rest=rest), pb.FindItemsResponse)
+    expected = pb.FindItemsResponse.FromString(
+        plainly(recommender.generation, answer, []).SerializeToString()
+    )
+    expected.MergeFrom(rest)
+    assert found == expected
+
+
+@given(batch=st.lists(st.tuples(answers(), ids), max_size=4))
+def test_a_batch_is_its_replies_one_after_the_other(
+    recommender: Recommender, batch: list[tuple[Answer, list[str]]]
+) -> None:
+    replies = Replies(recommender)
+    refusal = replies.refusal(status_pb2.Status(code=3, message="no"))
+    reply = replies.batch([*(replies.reply(answer, missing) for answer, missing in batch), refusal])
+    expected = [plainly(recommender.generation, answer, missing) for answer, missing in batch]
+    refused = pb.RecommendResponse(
+        status=status_pb2.Status(code=3, message="no"),
+        metadata=pb.ResponseMetadata(generation_id=recommender.generation.id),
+    )
+    assert parsed(reply, pb.BatchRecommendResponse) == pb.BatchRecommendResponse(
+        responses=[*expected, refused]
+    )
+    assert (reply.requests, reply.results) == (len(batch) + 1, sum(len(answer.rows) for answer, _ in batch))
+
+
+@pytest.mark.parametrize("limit", [1, 10, KEPT_RESULTS, KEPT_RESULTS + 1])
+def test_similar_items_are_the_same_the_second_time(recommender: Recommender, limit: int) -> None:
+    replies = Replies(recommender)
+    for row in range(ITEMS):
+        expected = plainly(recommender.generation, recommender.similar(row, limit), [])
+        assert [parsed(replies.similar(row, limit)) for _ in range(2)] == [expected] * 2
+
+
+def test_what_is_kept_of_similar_items_is_bounded(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepmoviematch.server.wire.KEPT", 3)
+    replies = Replies(recommender)
+    for row in range(ITEMS):
+        replies.similar(row, 10)
+        assert len(replies._kept) <= 3
