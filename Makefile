@@ -14,6 +14,8 @@ NAME    := $(notdir $(patsubst %/,%,$(DATA)))$(OWN)-$(basename $(notdir $(RECIPE
 RUN     ?= runs/$(NAME)
 STORE   ?= store/$(NAME)
 PORT    ?= 50051
+RATE    ?= 100
+SECONDS := 10
 
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON  ?= $(shell for python in python3 python3.11 python3.12 python3.13 python; do \
@@ -39,12 +41,16 @@ help:  ## Show this list.
 	  /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Run
-.PHONY: fetch train index serve
+.PHONY: fetch train index serve loadtest
 fetch: $(TABLES)  ## Download the ratings (DATASET=ml-100k, ml-latest-small, ml-1m, ml-25m, ml-32m).
 train: $(RUN)/manifest.json  ## Fit the two towers (DATA=folder for your own ratings, RECIPE=retrieval or seed).
 index: $(STORE)/CURRENT  ## Build a generation from the run and publish it.
 serve: $(STORE)/CURRENT  ## Serve the current generation (PORT=50051).
 	@$(PY) -m deepmoviematch.server serve --store $(STORE) --port $(PORT)
+
+loadtest: $(TABLES)  ## Ask a running server at a steady rate and check its answers (PORT=50051, RATE=100, SECONDS=10).
+	@$(PY) -m deepmoviematch.server loadtest --at 127.0.0.1:$(PORT) --data $(DATA) \
+	  --rate $(RATE) --seconds $(SECONDS) --png loadtest.png
 
 data/raw/%/ratings.csv: | setup  # your own DATA is taken as it is
 	@$(PY) -m deepmoviematch.data fetch --dataset $* --out $(@D)

@@ -76,7 +76,13 @@ def _demo(arguments: Namespace) -> None:
     demo.run(arguments.store)
 
 
-_COMMANDS = {"serve": _serve, "query": _query, "demo": _demo}
+def _loadtest(arguments: Namespace) -> None:
+    from . import loadtest  # noqa: PLC0415
+
+    loadtest.run(arguments)
+
+
+_COMMANDS = {"serve": _serve, "query": _query, "demo": _demo, "loadtest": _loadtest}
 
 if __name__ == "__main__":
     sys.exit(main())

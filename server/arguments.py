@@ -1,4 +1,4 @@
-"""The command line: `serve`, `query` and `demo`.
+"""The command line: `serve`, `query`, `demo` and `loadtest`.
 
 Nothing heavy is imported here, so that `serve` starts without what only a client needs.
 """
@@ -19,6 +19,9 @@ def parser() -> argparse.ArgumentParser:
     _add_query(commands.add_parser("query", help="ask a running server"))
     demo = commands.add_parser("demo", help="start a server, ask it three questions, stop it")
     demo.add_argument("--store", type=Path, required=True, help="folder of the store")
+    _add_loadtest(
+        commands.add_parser("loadtest", help="ask a running server at a steady rate; check answers")
+    )
     return top
 
 
@@ -45,7 +48,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--connection-s",
-        type=_seconds,
+        type=_number,
         default=300.0,
         metavar="SECONDS",
         help="how long a connection may last before its client is asked to make a new one, which may "
@@ -53,7 +56,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--grace-s",
-        type=_seconds,
+        type=_number,
         default=10.0,
         metavar="SECONDS",
         help="how long calls in flight may take after SIGTERM or SIGINT (default: %(default)g)",
@@ -122,6 +125,51 @@ def _add_query(command: argparse.ArgumentParser) -> None:
     find.add_argument("title", metavar="TITLE", help="a title, words of it, or an id")
 
 
+def _add_loadtest(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Ask a running server at a steady rate, whether it keeps up or not, and check every answer. "
+        "Ends with status 1 if one was wrong, or if more calls failed or were refused than is allowed."
+    )
+    command.add_argument(
+        "--at",
+        default=f"127.0.0.1:{DEFAULT_PORT}",
+        metavar="HOST:PORT",
+        help="the server (default: %(default)s)",
+    )
+    command.add_argument(
+        "--data",
+        type=Path,
+        help="folder with the ratings.csv whose users to ask for (default: users made up of popular items)",
+    )
+    command.add_argument(
+        "--rate", type=_positive, default=100.0, help="calls a second (default: %(default)g)"
+    )
+    command.add_argument(
+        "--seconds", type=_positive, default=10.0, help="how long to ask (default: %(default)g)"
+    )
+    command.add_argument(
+        "--connections", type=_count, default=4, help="to spread the calls over (default: %(default)s)"
+    )
+    command.add_argument(
+        "--timeout-s",
+        type=_positive,
+        default=5.0,
+        metavar="SECONDS",
+        help="deadline of a call (default: %(default)g)",
+    )
+    command.add_argument("--seed", type=int, default=0, help="the same asks the same (default: %(default)s)")
+    for what, meaning in (("failed", "end in an error"), ("refused", "be refused for overload")):
+        command.add_argument(
+            f"--allow-{what}",
+            type=_share,
+            default=0.0,
+            metavar="SHARE",
+            help=f"share of the calls that may {meaning} (default: %(default)g)",
+        )
+    command.add_argument("--png", type=Path, metavar="PATH", help="draw the latencies (needs matplotlib)")
+    command.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
 def _assignment(text: str) -> tuple[str, float]:
     name, equals, number = text.rpartition("=")
     try:
@@ -145,11 +193,25 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number of 0 or more, got {text!r}")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text!r}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"must be 0 to 1, got {text!r}")
     return value

@@ -9,6 +9,7 @@
       StoppingError         the server is about to end
       ServeError            the server cannot start
       QueryError            the client cannot get or make sense of an answer
+      LoadTestError         a load test cannot begin, or found what it looks for
 
 Nothing here knows of the wire; `status` says what each becomes there.
 """
@@ -83,3 +84,7 @@ class ServeError(MovieMatchError):
 
 class QueryError(MovieMatchError):
     """The client cannot get an answer, or cannot tell which item was meant."""
+
+
+class LoadTestError(MovieMatchError):
+    """A load test cannot begin, or found wrong answers or failed calls."""

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any, TypeAlias
 
 PATIENCE_S = 0.025
-"""How long a call may wait for a thread while there is no end to the waiting."""
+"""How long a call may wait for a thread while there is no end to the waiting; seconds of processor time."""
 
 BURST_S = 0.1
 """How long it may wait otherwise."""
@@ -41,12 +41,12 @@ class Pool(Executor):
     An executor to gRPC, which looks for nothing but `submit`.
     """
 
-    def __init__(self, threads: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, threads: int, *, clock: Callable[[], float] = time.process_time) -> None:
         """Start the threads.
 
         Args:
             threads: How many, at least 1.
-            clock: Tells seconds.
+            clock: Tells seconds of processor time.
         """
         self._clock = clock
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health as grpc_health, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -21,7 +21,7 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 from .address import announce, authority, taken
 from .current import Current, Follower
 from .door import Door
-from .health import Health
+from .health import HEALTH_NAME, Health
 from .options import ServeOptions
 from .pool import Pool
 from .service import NAME, RecommenderService
@@ -115,7 +115,7 @@ def create_server(
     server.add_generic_rpc_handlers((door,))
     health = health or Health()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (NAME, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME)
+    names = (NAME, HEALTH_NAME, reflection.SERVICE_NAME)
     enable_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # untyped
     enable_reflection(_Reflection(names), server)
     try:

@@ -1,0 +1,182 @@
+"""The questions of a load test: what callers would ask, and what every answer must keep to.
+
+Histories are those of a data set's users, so that lengths and popularity are real; where
+there is no data set they are drawn from the server's popular items.
+"""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from deepmoviematch.client import Client, pb
+
+from .errors import LoadTestError
+
+SIZES = (5, 10, 20, 50)
+LONGEST = 100
+"""Interactions of a history; of a longer one the last."""
+
+_ROWS = 2_000_000
+"""Of a larger file the first so many ratings are read."""
+
+_FLOAT32 = 1e-6
+
+Histories: TypeAlias = list[list[tuple[str, float | None]]]
+"""Item and rating, None for a like, by user."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request and what its answer must look like."""
+
+    call: str
+    """Name of the method."""
+
+    request: Any
+    size: int
+    """How many results are asked for."""
+
+    absent: frozenset[str] = field(default=frozenset())
+    """Ids that must not be among them."""
+
+    def fault(self, response: Any, oldest: int) -> str | None:
+        """What is wrong with an answer, if anything.
+
+        Args:
+            response: The answer.
+            oldest: The number of the oldest generation that may answer.
+        """
+        found = response.results
+        ids = [item.item_id for item in found]
+        generation = response.metadata.generation_id
+        faults = {
+            f"{len(found)} results for {self.size}": len(found) > self.size
+            or (len(found) < self.size and not response.metadata.exhausted),
+            "an item twice": len(set(ids)) != len(ids),
+            "an item that was to be left out": not self.absent.isdisjoint(ids),
+            "ranks out of order": any(item.rank != rank for rank, item in enumerate(found, start=1)),
+            "scores out of order": any(
+                after.score > before.score + _FLOAT32 for before, after in pairwise(found)
+            ),
+            f"generation {generation} after number {oldest}": number_of(generation) < oldest,
+        }
+        return next((fault for fault, found_out in faults.items() if found_out), None)
+
+
+def number_of(generation_id: str) -> int:
+    """The number in the id of a generation; the newer, the larger. -1 for no such id."""
+    number = generation_id.partition("-")[0].removeprefix("g")
+    return int(number) if number.isdecimal() else -1
+
+
+def read_histories(folder: Path) -> Histories:
+    """Who rated what, in the order of the file, from the `ratings.csv` in `folder`.
+
+    Raises:
+        LoadTestError: If there is no such file or it has other columns.
+    """
+    path = folder / "ratings.csv"
+    histories: dict[str, list[tuple[str, float | None]]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row, _ in zip(csv.DictReader(file), range(_ROWS), strict=False):
+                histories.setdefault(row["userId"], []).append((row["movieId"], float(row["rating"])))
+    except (OSError, KeyError, ValueError) as error:
+        raise LoadTestError(
+            f"{path} must have the columns userId, movieId and rating, got {error!r}; "
+            "python -m deepmoviematch.data fetch writes such a file"
+        ) from error
+    if not histories:
+        raise LoadTestError(f"{path} must hold ratings, got none")
+    return list(histories.values())
+
+
+class Traffic:
+    """Draws questions, one after the other."""
+
+    def __init__(self, client: Client, histories: Histories | None, *, seed: int) -> None:
+        """Learn from the server what it knows.
+
+        Args:
+            client: Asks the server.
+            histories: Items and ratings of users; None makes some up.
+            seed: The same draws the same questions.
+
+        Raises:
+            LoadTestError: If the server knows no item of the histories.
+            CallError: If it does not answer.
+        """
+        self._rng = np.random.default_rng(seed)
+        popular = client.recommend(pb.RecommendRequest(page_size=1000)).results
+        self._genres = sorted({genre for item in popular for genre in item.genres})
+        if histories is None:
+            histories = self._made_up([item.item_id for item in popular])
+        ids = list(dict.fromkeys(item for history in histories for item, _ in history))[:10_000]
+        asked = pb.UserFeatures(history=[pb.Interaction(item_id=item) for item in ids])
+        unknown = set(client.recommend(pb.RecommendRequest(user=asked)).missing_item_ids)
+        known = set(ids) - unknown
+        mine = ([each for each in history if each[0] in known] for history in histories)
+        self._histories = [history for history in mine if history]
+        if not self._histories:
+            raise LoadTestError("the server must know items of the data set, got none; name its own --data")
+
+    def draw(self) -> Question:
+        """The next question."""
+        kinds = _KINDS if self._genres else {**_KINDS, Traffic._taste: 0.0}
+        shares = np.array(list(kinds.values()))
+        kind = list(kinds)[self._rng.choice(len(kinds), p=shares / shares.sum())]
+        return kind(self, int(self._rng.choice(SIZES)))
+
+    def _history(self) -> list[tuple[str, float | None]]:
+        history = self._histories[self._rng.integers(len(self._histories))]
+        length = int(self._rng.integers(1, min(len(history), LONGEST) + 1))
+        start = int(self._rng.integers(len(history) - length + 1))
+        return history[start : start + length]
+
+    def _recommend(self, size: int, *, asks_next: bool = False) -> Question:
+        history = self._history()
+        user = pb.UserFeatures(
+            history=[pb.Interaction(item_id=item, rating=rating) for item, rating in history]
+        )
+        intent = pb.INTENT_NEXT if asks_next else pb.INTENT_TASTE
+        request = pb.RecommendRequest(user=user, page_size=size, intent=intent)
+        return Question("Recommend", request, size, frozenset(item for item, _ in history))
+
+    def _next(self, size: int) -> Question:
+        return self._recommend(size, asks_next=True)
+
+    def _taste(self, size: int) -> Question:
+        count = int(self._rng.integers(1, min(5, len(self._genres)) + 1))
+        names = self._rng.choice(self._genres, count, replace=False)
+        stars = self._rng.integers(1, 11, count) / 2
+        preferences = {str(name): float(each) for name, each in zip(names, stars, strict=True)}
+        user = pb.UserFeatures(genre_preferences=preferences)
+        return Question("Recommend", pb.RecommendRequest(user=user, page_size=size), size)
+
+    def _similar(self, size: int) -> Question:
+        (item, _), *rest = self._history()
+        excluded = [other for other, _ in rest[:3]]
+        request = pb.SimilarItemsRequest(item_id=item, page_size=size, exclude_item_ids=excluded)
+        return Question("SimilarItems", request, size, frozenset([item, *excluded]))
+
+    def _made_up(self, ids: Sequence[str]) -> Histories:
+        """Users with a dozen items each, the popular ones more often."""
+        weights = 1 / np.arange(1, len(ids) + 1)
+        weights /= weights.sum()
+        count = min(12, len(ids))
+        rows = [self._rng.choice(len(ids), count, replace=False, p=weights) for _ in range(500)]
+        return [[(ids[row], None) for row in each] for each in rows]
+
+
+_KINDS: Mapping[Callable[[Traffic, int], Question], float] = {
+    Traffic._recommend: 0.6,
+    Traffic._next: 0.05,
+    Traffic._taste: 0.1,
+    Traffic._similar: 0.25,
+}
+"""How often each kind of question is asked."""
