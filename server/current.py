@@ -6,9 +6,11 @@ recommender or the new one, whole.
 
 import logging
 import math
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,6 +24,9 @@ from .recommender import Recommender
 POLL_S = 0.5
 RETRY_S = 10.0
 """How long to leave a refused generation alone: a copy in progress may complete it."""
+
+TURN_S = 0.0002
+"""How long a load may keep a request from its turn."""
 
 _Signature: TypeAlias = tuple[int, int, int] | None
 
@@ -97,20 +102,22 @@ class Follower:
             if wanted is not None and wanted != self._current.generation_id:
                 self._load(wanted)
             self._refused = None
-        except MovieMatchError as error:
-            self._refuse(wanted, str(error))
         except Exception as error:
             # Whatever a hostile folder provokes, the thread lives on and so does the old generation.
-            self._refuse(wanted, repr(error), exc_info=True)
+            known = isinstance(error, MovieMatchError)
+            self._refuse(wanted, str(error) if known else repr(error), exc_info=not known)
+            if self._current.generation_id is None:
+                self._fall_back(wanted)
 
     def _follow(self) -> None:
         self.poll()
         while not self._stop.wait(POLL_S):
             self.poll()
 
-    def _load(self, wanted: str) -> None:
+    def _load(self, wanted: str, *, in_place_of: str | None = None) -> None:
         started = time.perf_counter()
-        recommender = Recommender(self._store.load(wanted))
+        with _short_turns():
+            recommender = Recommender(self._store.load(wanted))
         replaced = self._current.generation_id
         self._current.set(recommender)
         self._on_ready()
@@ -120,7 +127,24 @@ class Follower:
             "replaced": replaced,
             "ms": round(1e3 * (time.perf_counter() - started)),
         }
+        if in_place_of is not None:
+            facts["in_place_of"] = in_place_of
         log_event(log, logging.INFO, "generation", facts)
+
+    def _fall_back(self, refused: str | None) -> None:
+        """Begin with the newest whole generation before the refused one.
+
+        A process that starts while the current one is damaged then answers like those
+        that had started before.
+        """
+        names = self._store.list()
+        older = names[: names.index(refused)] if refused in names else names
+        for name in reversed(older):
+            try:
+                self._load(name, in_place_of=refused or "an unreadable pointer")
+            except MovieMatchError:
+                continue  # the log has a refusal already, and this one is not asked for
+            return
 
     def _refuse(self, wanted: str | None, reason: str, *, exc_info: bool = False) -> None:
         self._retry_at = time.monotonic() + RETRY_S
@@ -129,6 +153,20 @@ class Follower:
         self._refused = (wanted, reason)
         facts = {"generation": wanted, "reason": reason, "serving": self._current.generation_id}
         log_event(log, logging.ERROR, "generation refused", facts, exc_info=exc_info)
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Have this thread's Python code make way for requests at once, and not after the usual 5 ms.
+
+    A request changes threads several times, and would wait as long for each.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _signature(pointer: Path) -> _Signature:

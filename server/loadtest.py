@@ -12,7 +12,7 @@ import threading
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -89,7 +89,13 @@ class LoadTest:
     """One run against one server."""
 
     def __init__(
-        self, address: str, questions: list[Question], *, connections: int = 1, timeout_s: float = 5.0
+        self,
+        address: str,
+        questions: list[Question],
+        *,
+        connections: int = 1,
+        timeout_s: float = 5.0,
+        heed: Callable[[Question, Any], None] = lambda *_: None,
     ) -> None:
         """Prepare a run.
 
@@ -98,7 +104,9 @@ class LoadTest:
             questions: Asked in turn.
             connections: How many to spread the calls over.
             timeout_s: Deadline of a call.
+            heed: Called with every answer and what it answers.
         """
+        self._heed = heed
         self._address = address
         self._questions = [(question, question.request.SerializeToString()) for question in questions]
         self._connections = connections
@@ -182,6 +190,7 @@ class LoadTest:
                 if fault:
                     self._measured.faults[fault] += 1
                 if generation:
+                    self._heed(question, call.result())
                     self._measured.generations[generation] += 1
                     if (newest := number_of(generation)) > self._seen[-1][1]:
                         self._seen.append((self._now(), newest))

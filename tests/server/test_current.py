@@ -154,3 +154,32 @@ def test_a_new_generation_is_picked_up_under_load_without_a_failed_call(
             seen.append(generation_id)
     followed.follower.stop()
     assert list(dict.fromkeys(seen)) == generations
+
+
+def test_a_start_with_a_damaged_generation_begins_with_the_one_before(
+    followed: SimpleNamespace,
+    publish: Callable[..., Generation],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(current_module, "RETRY_S", 0.0)
+    first, second, third, _ = (publish(followed.folder, seed=seed) for seed in range(4))
+    Store(followed.folder).rollback(third.id)  # away from the fourth, which must not come back
+    whole = (followed.folder / "generations" / third.id / "popularity.npy").read_bytes()
+    for generation in (second, third):
+        damage(followed.folder, generation)
+    followed.follower.poll()
+    assert followed.current.get().generation.id == first.id
+    assert [facts["generation"] for facts in refusals(caplog)] == [third.id]
+    (followed.folder / "generations" / third.id / "popularity.npy").write_bytes(whole)
+    followed.follower.poll()
+    assert followed.ready == [first.id, third.id]
+
+
+def test_a_start_without_any_whole_generation_waits(
+    followed: SimpleNamespace, publish: Callable[..., Generation]
+) -> None:
+    for seed in range(2):
+        damage(followed.folder, publish(followed.folder, seed=seed))
+    followed.follower.poll()
+    assert followed.ready == []

@@ -1,0 +1,196 @@
+"""What callers notice of a new generation, as JSON.
+
+    python -m tests.bench.swap --run RUN --data DIR [--swaps 20] [--rate 200] [--workers 1] [--json PATH]
+
+A server is asked at a steady rate while generations are published one after the other, each
+with other weights, so that their answers differ. Every answer is compared with what its
+generation must answer, computed afterwards. Latencies of calls that were due in the
+`SWAP_S` from when a generation begins to be published are compared with those of all the
+others of the same run, for both have the same neighbours on the machine.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmoviematch.client import Client
+from deepmoviematch.data.weights import Weights
+from deepmoviematch.indexer.build import bundle
+from deepmoviematch.indexer.run import Run
+from deepmoviematch.indexer.store import Store
+from deepmoviematch.server.current import Current
+from deepmoviematch.server.loadtest import LoadTest, arrivals
+from deepmoviematch.server.recommender import Recommender
+from deepmoviematch.server.service import RecommenderService
+from deepmoviematch.server.traffic import Traffic, read_histories
+
+from . import machine
+
+EVERY_S = 4.0
+SWAP_S = 2.0
+NOISE = 0.05
+"""Of the user tower's weights, relative; different in every generation."""
+
+
+def main() -> None:
+    """Measure, print, write; ends with 1 if an answer failed, was wrong or was mixed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--run", type=Path, required=True, help="run of the trainer to publish again and again"
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with the ratings.csv of its users")
+    parser.add_argument("--swaps", type=int, default=20, help="default: %(default)s")
+    parser.add_argument("--rate", type=float, default=200.0, help="calls a second (default: %(default)g)")
+    parser.add_argument("--workers", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--publish-to", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.publish_to:
+        publish(chosen)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        report = measure(chosen, Path(folder) / "store")
+    text = json.dumps(machine.facts() | report, indent=1)
+    print(text)
+    if chosen.json:
+        chosen.json.write_text(text + "\n")
+    sys.exit(bool(report["mixed"] or report["not_answered"]))
+
+
+def publish(chosen: argparse.Namespace) -> None:
+    """Publish one generation for each line of standard input; runs in a process of its own."""
+    os.nice(19)  # the indexer of a busy machine
+    run, store = Run.load(chosen.run), Store(chosen.publish_to)
+    random = np.random.default_rng(chosen.seed)
+    bundles = []
+    for _ in range(chosen.swaps + 1):
+        arrays = {
+            name: (array * (1 + NOISE * random.normal(size=array.shape))).astype(array.dtype)
+            for name, array in run.user_tower.arrays.items()
+        }
+        tower = Weights(run.user_tower.settings, arrays)
+        bundles.append(bundle(replace(run, user_tower=tower)))
+    for each in bundles:
+        print(store.publish(*each).id, flush=True)
+        sys.stdin.readline()
+
+
+def measure(chosen: argparse.Namespace, store: Path) -> dict[str, Any]:
+    """One run with all the swaps."""
+    me = [sys.executable, "-m", "tests.bench.swap", *sys.argv[1:], "--publish-to", str(store)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(me, stdin=pipe, stdout=pipe, text=True, bufsize=1) as publisher:
+        assert publisher.stdout is not None
+        published = [publisher.stdout.readline().strip()]
+        with serving(store, chosen.workers) as address:
+            with Client(address, timeout_s=30) as client:
+                traffic = Traffic(client, read_histories(chosen.data), seed=chosen.seed)
+            questions = [traffic.draw() for _ in range(2000)]
+            answers: list[tuple[Any, Any]] = []
+            test = LoadTest(address, questions, connections=8, heed=lambda *each: answers.append(each))
+            due = list(arrivals(chosen.rate, (chosen.swaps + 1) * EVERY_S, seed=chosen.seed))
+            swaps: list[float] = []
+            thread = threading.Thread(target=swap, args=(publisher, published, swaps, time.perf_counter()))
+            thread.start()
+            measured = test.run(due)
+            thread.join()
+    at = np.array(measured.due_s)
+    during = np.any([(at >= swap) & (at < swap + SWAP_S) for swap in swaps], axis=0)
+    latency_ms = 1e3 * np.array(measured.latency_s)
+    p99 = {
+        name: float(np.quantile(latency_ms[chosen_ones], 0.99))
+        for name, chosen_ones in (("swapping", during), ("otherwise", ~during))
+    }
+    return {
+        "swaps": len(swaps),
+        "rate": chosen.rate,
+        "workers": chosen.workers,
+        "seed": chosen.seed,
+        "calls": len(due),
+        "not_answered": len(due) - measured.outcomes.count("OK"),
+        "outcomes": {name: measured.outcomes.count(name) for name in sorted(set(measured.outcomes))},
+        "faults": dict(measured.faults),
+        "mixed": sum(map(Judge(store), answers)),
+        "generations_seen": len(measured.generations),
+        "p50_ms": {
+            "swapping": float(np.median(latency_ms[during])),
+            "otherwise": float(np.median(latency_ms[~during])),
+        },
+        "p99_ms": p99,
+        "p99_ratio": p99["swapping"] / p99["otherwise"],
+    }
+
+
+def swap(publisher: "subprocess.Popen[str]", published: list[str], swaps: list[float], began: float) -> None:
+    """Have the publisher publish, every `EVERY_S` seconds, until it has no more."""
+    assert publisher.stdin is not None
+    assert publisher.stdout is not None
+    while True:
+        time.sleep(EVERY_S - (time.perf_counter() - began) % EVERY_S)
+        at = time.perf_counter() - began
+        publisher.stdin.write("next\n")
+        line = publisher.stdout.readline().strip()
+        if not line:
+            return
+        published.append(line)
+        swaps.append(at)
+
+
+class Judge:
+    """Compares answers with what their generations must answer."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = Store(store)
+        self._services: dict[str, RecommenderService] = {}
+
+    def __call__(self, answer: tuple[Any, Any]) -> bool:
+        """Whether the answer of one generation has anything that this generation does not say."""
+        question, response = answer
+        name = response.metadata.generation_id
+        if name not in self._services:
+            current = Current()
+            current.set(Recommender(self._store.load(name)))
+            self._services[name] = RecommenderService(current)
+        reply: Any = getattr(self._services[name], question.call)(question.request, None)
+        return bool(type(response).FromString(reply.contents) != response)
+
+
+@contextmanager
+def serving(store: Path, workers: int) -> Iterator[str]:
+    """The product's own server, on whatever core is free; yields its address."""
+    words = [
+        "serve",
+        "--store",
+        str(store),
+        "--port",
+        "0",
+        "--workers",
+        str(workers),
+        "--log-level",
+        "warning",
+    ]
+    command = [sys.executable, "-m", "deepmoviematch.server", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield f"127.0.0.1:{json.loads(server.stdout.readline())['port']}"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()
