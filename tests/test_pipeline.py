@@ -1,11 +1,17 @@
 """Training, export, index and server agree: the same users get the same ranking at the wire."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 
+from deepmoviematch.client import Client, pb
+from deepmoviematch.data import canonical
+from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.store import Store
@@ -13,18 +19,19 @@ from deepmoviematch.server.current import Current
 from deepmoviematch.server.process import create_server
 from deepmoviematch.server.recommender import Recommender
 from deepmoviematch.trainer.quiet import import_tensorflow
-from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
 import_tensorflow()
 
+from deepmoviematch.trainer.__main__ import main  # noqa: E402
+from deepmoviematch.trainer.errors import TrainingError  # noqa: E402
+from deepmoviematch.trainer.evaluation import Plan  # noqa: E402
 from deepmoviematch.trainer.fit import fit_retrieval  # noqa: E402
-from deepmoviematch.trainer.metrics import RankingMeter  # noqa: E402
-from deepmoviematch.trainer.peers import popularity  # noqa: E402
-from deepmoviematch.trainer.protocols import Trial, new_users, time_cut  # noqa: E402
-from deepmoviematch.trainer.ranking import rank  # noqa: E402
+from deepmoviematch.trainer.protocols import PROTOCOLS, Trial  # noqa: E402
+from deepmoviematch.trainer.ranking import meter_of, rank  # noqa: E402
 from deepmoviematch.trainer.recipe import RetrievalRecipe  # noqa: E402
 from deepmoviematch.trainer.retrieval import TwoTowers  # noqa: E402
-from deepmoviematch.trainer.run import write_run  # noqa: E402
+from deepmoviematch.trainer.run import Fitted, write_run  # noqa: E402
+from deepmoviematch.trainer.wire import Units, ask, evaluate_served, request_of  # noqa: E402
 
 ITEMS, USERS, EACH = 150, 80, 20
 RECIPE = RetrievalRecipe(
@@ -34,7 +41,7 @@ RECIPE = RetrievalRecipe(
     epochs=3,
     batch_size=16,
     ease_penalty=5.0,
-    validation_share=0.0,
+    validation_share=0.2,
     sequence_epochs=2,
 )
 
@@ -72,55 +79,168 @@ def _taste(user: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 @pytest.fixture(scope="module")
-def towers(dataset: Dataset) -> TwoTowers:
-    return fit_retrieval(dataset.catalogue, dataset.ratings, RECIPE).towers
+def towers(dataset: Dataset) -> Fitted[TwoTowers]:
+    return fit_retrieval(dataset.catalogue, dataset.ratings, RECIPE)
 
 
 @pytest.fixture(scope="module")
-def stub(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rpc.RecommenderServiceStub]:
+def folder(dataset: Dataset, towers: Fitted[TwoTowers], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data, a run of them, and a generation in a store."""
     folder = tmp_path_factory.mktemp("pipeline")
-    fitted = fit_retrieval(dataset.catalogue, dataset.ratings, RECIPE)
-    write_run(folder / "run", fitted=fitted, recipe=RECIPE, dataset=dataset, digest=dataset.digest)
+    canonical.write(dataset, folder / "data")
+    write_run(folder / "run", fitted=towers, recipe=RECIPE, dataset=dataset, digest=dataset.digest)
+    build(folder / "run", Store(folder / "store"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
     current = Current()
-    current.set(Recommender(build(folder / "run", Store(folder / "store"))))
+    current.set(Recommender(Store(folder / "store").load()))
     wiring = create_server(current)
     wiring.server.start()
+    wiring.health.serve()
     try:
-        with grpc.insecure_channel(f"127.0.0.1:{wiring.port}") as channel:
-            yield rpc.RecommenderServiceStub(channel)
+        yield f"127.0.0.1:{wiring.port}"
     finally:
         wiring.health.end()
         wiring.server.stop(None).wait()
 
 
-@pytest.mark.parametrize("make", [new_users, time_cut], ids=["taste", "what comes next"])
+@pytest.mark.parametrize("history", ["all", "likes"])
+@pytest.mark.parametrize("name", sorted(PROTOCOLS.keys() - {"cold-items"}))
 def test_the_wire_gives_the_metrics_that_training_measured(
-    make: type[Trial], dataset: Dataset, towers: TwoTowers, stub: rpc.RecommenderServiceStub
+    name: str, history: str, dataset: Dataset, towers: Fitted[TwoTowers], address: str
 ) -> None:
-    trial: Trial = make(dataset.catalogue, dataset.ratings, 1)  # type: ignore[arg-type, call-arg]
-    meter = RankingMeter(dataset.catalogue.genres, popularity(trial.train, ITEMS))
-    for user in range(len(trial.users)):
-        answer = stub.Recommend(request_of(trial, user, dataset))
-        scores = np.full((1, ITEMS), -np.inf, dtype=np.float32)
-        for item in answer.results:
-            scores[0, dataset.catalogue.row_of[item.item_id]] = -item.rank
-        targets = np.zeros((1, ITEMS), dtype=np.bool_)
-        targets[0, trial.target_items[trial.target_users == user]] = True
-        meter.add(scores, targets)
-    offline = rank(towers, trial, dataset.catalogue).per_user
+    catalogue, protocol = dataset.catalogue, PROTOCOLS[name]
+    split = protocol.split(catalogue, dataset.ratings, 1, 0)
+    trial = protocol.trial(catalogue, split, 1, history=history)
+    meter = meter_of(trial, catalogue)
+    with Client(address) as client:
+        asked = ask(client, trial, catalogue, Units(dataset.ratings), meter)
+    assert (asked.missing, asked.exact) == (0, True)
+    offline = rank(towers.towers, trial, catalogue).per_user
+    told = trial.users.has_features  # to others the server shows what is popular
+    assert told.any()
     for metric in ("ndcg@100", "ndcg@10", "recall@20", "recall@50", "hit@10"):
-        assert meter.report().per_user[metric] == pytest.approx(offline[metric], abs=1e-6)
+        assert meter.report().per_user[metric][told] == pytest.approx(offline[metric][told], abs=1e-6)
 
 
-def request_of(trial: Trial, user: int, dataset: Dataset) -> pb.RecommendRequest:
-    """What a caller would send: ids, and ratings in the data's own units."""
-    known = trial.users.slice(user, user + 1)
-    history = [
-        pb.Interaction(item_id=dataset.catalogue.item_ids[item], rating=2 * stars)
-        for item, stars in zip(known.items, known.stars, strict=True)
-    ]
-    return pb.RecommendRequest(
-        user=pb.UserFeatures(history=history),
+def test_a_caller_says_what_was_told_in_the_units_of_the_data(dataset: Dataset) -> None:
+    """Ratings run from 1 to 10, so that a rating is twice the stars."""
+    told = UserBatch.of(4, [{2: 4.5}], [{7: 4.0, 5: 0.5}], [True])
+    hidden = UserBatch.of(4, [{}], [{5: 0.5, 7: 4.0, 9: 5.0}])
+    targets = np.array([0], dtype=np.int32), np.array([11], dtype=np.int32)
+    trial = Trial(dataset.ratings, ("a",), told, hidden, *targets)
+    assert request_of(trial, 0, dataset.catalogue, Units(dataset.ratings)) == pb.RecommendRequest(
+        user=pb.UserFeatures(
+            genre_preferences={"Science": 4.5},
+            history=[
+                pb.Interaction(item_id="isbn-7", rating=8),
+                pb.Interaction(item_id="isbn-5", rating=1),
+            ],
+        ),
         page_size=100,
-        intent=pb.INTENT_NEXT if known.asks_next[0] else pb.INTENT_TASTE,
+        exclude_item_ids=["isbn-9"],
+        intent=pb.INTENT_NEXT,
+    )
+
+
+def test_a_run_is_asked_for_the_users_whom_it_held_out(
+    folder: Path, address: str, towers: Fitted[TwoTowers]
+) -> None:
+    plan = Plan(("all",), peers=False)
+    tables = evaluate_served(folder / "data", address, plan, run=folder / "run")
+    assert {table.about["protocol"] for table in tables} == PROTOCOLS.keys() - {"cold-items"}
+    for table in tables:
+        assert list(table.rows) == ["popularity", "served"]
+        assert table.failure == ""
+        assert "the users are those whom the run held out" in table.notes[-1]
+        assert "at most 0.0e+00 apart" in table.notes[-1]
+    by_name = {table.about["protocol"]: table for table in tables}
+    measured = by_name["new-users"]
+    assert measured.about["asked_users"] == towers.metrics["users"]
+    for metric, interval in towers.metrics["rankings"]["towers"].items():
+        if metric in measured.ours and isinstance(interval, dict):
+            assert measured.ours[metric]["mean"] == pytest.approx(interval["mean"], abs=1e-4)
+
+
+def test_without_the_run_the_table_says_that_it_may_flatter(folder: Path, address: str) -> None:
+    (table,) = evaluate_served(folder / "data", address, Plan(("new-users",), splits=2))
+    assert "may have been trained on these users and targets" in table.notes[-1]
+    assert table.about["recipe"] == {}
+
+
+def test_a_generation_of_another_run_fails(
+    folder: Path, address: str, dataset: Dataset, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, seed=2)
+    other = fit_retrieval(dataset.catalogue, dataset.ratings, recipe)
+    write_run(tmp_path, fitted=other, recipe=recipe, dataset=dataset, digest=dataset.digest)
+    (table,) = evaluate_served(folder / "data", address, Plan(("new-users",)), run=tmp_path)
+    assert "the wire must rank as the run's towers do, got an NDCG" in table.failure
+
+
+def test_items_that_the_generation_does_not_know_are_counted_and_take_their_places(
+    dataset: Dataset, address: str
+) -> None:
+    renamed = replace(
+        dataset.catalogue,
+        item_ids=tuple(
+            f"other-{row}" if row < 75 else name for row, name in enumerate(dataset.catalogue.item_ids)
+        ),
+    )
+    trial = PROTOCOLS["new-users"].split(renamed, dataset.ratings, 1, 0)
+    meter = meter_of(trial, renamed)
+    with Client(address) as client:
+        asked = ask(client, trial, renamed, Units(dataset.ratings), meter)
+    assert asked.missing == len(np.unique(trial.users.items[trial.users.items < 75]))
+    assert (meter.report().tops == -1).any()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "message"),
+    [
+        ("cold-items", {}, "a server must be asked for what it answers, got cold-items"),
+        ("new-users", {"splits": 2}, "a run held users out once, got --splits 2"),
+    ],
+)
+def test_what_cannot_be_asked_at_the_wire_is_refused(
+    protocol: str, options: dict[str, Any], message: str, folder: Path, address: str
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        evaluate_served(folder / "data", address, Plan((protocol,), **options), run=folder / "run")
+
+
+def test_the_command_asks_a_server(
+    folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "evaluate",
+        "--data",
+        str(folder / "data"),
+        "--at",
+        address,
+        "--run",
+        str(folder / "run"),
+        "--json",
+    ]
+    monkeypatch.setattr("sys.argv", ["trainer", *command])
+    assert main() == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["at"] == address
+    assert set(table["models"]) == {"popularity", "served"}
+
+
+def test_a_server_that_is_not_there_is_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["trainer", "evaluate", "--data", str(folder / "data"), "--at", "127.0.0.1:1"]
+    )
+    assert main() == 1
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith("error: the server at 127.0.0.1:1 must answer, got")
     )

@@ -2,6 +2,7 @@
 
     python -m deepmoviematch.trainer fit      --data DIR --recipe retrieval --out RUN
     python -m deepmoviematch.trainer evaluate --data DIR --recipe retrieval --protocol new-users --peers
+    python -m deepmoviematch.trainer evaluate --data DIR --protocol new-users --at host:port --run RUN
     python -m deepmoviematch.trainer exercise --data DIR --taste action=5 --taste comedy=3
 
 TensorFlow takes seconds to import, so each command imports what it needs once its
@@ -55,7 +56,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:  # an installation that only serves
-        print(f"error: training needs {error.name}; install deepmoviematch[train]", file=sys.stderr)
+        extra = "serve" if (error.name or "").split(".")[0] in {"grpc", "google"} else "train"
+        print(f"error: this needs {error.name}; install deepmoviematch[{extra}]", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         cure = "; fit --resume goes on from the last whole epoch" if arguments.run is _fit else ""
@@ -98,7 +100,23 @@ def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
         peers=arguments.peers,
         history=arguments.history,
     )
-    tables = evaluate(arguments.data, recipe, plan, lenient=arguments.lenient)
+    if arguments.at is not None:
+        from .wire import evaluate_served  # noqa: PLC0415
+
+        tables = evaluate_served(
+            arguments.data, arguments.at, plan, run=arguments.on_run, lenient=arguments.lenient
+        )
+    elif arguments.on_run is not None:
+        raise TrainingError("--run names what a server's generation was built from, got no --at host:port")
+    else:
+        tables = evaluate(arguments.data, recipe, plan, lenient=arguments.lenient)
+    if arguments.plot is not None:
+        from .plot import png  # noqa: PLC0415
+
+        try:
+            arguments.plot.write_bytes(png([table for table in tables if "asked_users" in table.about]))
+        except OSError as error:
+            raise TrainingError(f"--plot must be writable, got {error}") from error
     if arguments.json:
         values = [table.to_json() for table in tables]
         print(json.dumps(values if len(values) > 1 else values[0], allow_nan=False))
@@ -274,6 +292,20 @@ def _parser() -> argparse.ArgumentParser:
         choices=["all", "likes"],
         default="all",
         help="likes: what a user rated low is neither told nor masked (default: all)",
+    )
+    evaluate.add_argument(
+        "--at", metavar="HOST:PORT", help="ask the server there instead of training the recipe"
+    )
+    evaluate.add_argument(
+        "--run",
+        dest="on_run",
+        type=Path,
+        metavar="RUN",
+        help="with --at: the run that the served generation was built from. Asks the users whom it held "
+        "out, and fails where the wire ranks otherwise than the run's towers",
+    )
+    evaluate.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw ours and the peers with their intervals"
     )
     evaluate.add_argument(
         "--slices",

@@ -20,7 +20,8 @@ class Measured:
 
     report: RankingReport
 
-    fit_s: float
+    fit_s: float | None = None
+    """What one fit took; None where nothing was fitted."""
 
     parameters: tuple[float, ...] = ()
     """What a search found."""
@@ -33,6 +34,9 @@ class Measured:
 
     note: str = ""
     """What a reader has to know of this model."""
+
+    failure: str = ""
+    """Why the model must not be used; empty where nothing is wrong."""
 
 
 class Comparison:
@@ -103,7 +107,8 @@ class Comparison:
         }
         for name in found[0].report.lists:
             row[name] = float(np.mean([each.report.lists[name] for each in found]))
-        row["fit_s"] = round(float(np.mean([each.fit_s for each in found])), 2)
+        if fits := [each.fit_s for each in found if each.fit_s is not None]:
+            row["fit_s"] = round(float(np.mean(fits)), 2)
         if found[0].parameters:
             row["tuning_s"] = round(float(np.mean([each.tuning_s for each in found])), 2)
             row["parameters"] = [list(each.parameters) for each in found]

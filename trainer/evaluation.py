@@ -30,7 +30,7 @@ from .ranking import rank, running
 from .rating import rating
 from .recipe import Recipe, SeedRecipe
 from .seed import SeedRows
-from .table import Table, about
+from .table import Table
 from .tuning import PEERS, tuned
 
 MOST_OVERLAP = 0.95
@@ -110,9 +110,11 @@ def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -
     tables = {
         table.about["protocol"]: replace(
             table,
-            about=about(dataset, table.about["protocol"], recipe)
-            | table.about
-            | {"model_seeds": list(range(recipe.seed, recipe.seed + plan.splits))},
+            about=table.about
+            | {
+                "recipe": recipe.to_dict(),
+                "model_seeds": list(range(recipe.seed, recipe.seed + plan.splits)),
+            },
         )
         for table in rankings(dataset, FittedRecipe(recipe), replace(plan, protocols=ranked))
     }
@@ -268,6 +270,8 @@ def _table(
     header = {
         "protocol": name,
         "dataset": dataset.name,
+        "data_digest": dataset.digest,
+        "dropped": list(dataset.dropped),
         "splits": plan.splits,
         "seed": plan.seed,
         "pooled": POOLED[protocol.split],
@@ -289,9 +293,11 @@ def _table(
             "users, doubled and halved until the best lies inside, for all protocols of the split at once"
         )
     comparison = Comparison(measured, asked, metrics=protocol.metrics, seed=plan.seed)
-    return replace(
-        comparison.table(header, notes), failure=_collapse(measured, asked, len(dataset.catalogue))
-    )
+    *_, ours = measured.values()
+    failures = [each.failure for each in ours if each.failure]
+    if collapse := _collapse(measured, asked, len(dataset.catalogue)):
+        failures.append(collapse)
+    return replace(comparison.table(header, notes), failure="; ".join(failures))
 
 
 def _fit_recipe(recipe: Recipe, catalogue: Catalogue, ratings: Ratings) -> Ranker:

@@ -31,6 +31,11 @@ class Table:
     failure: str = ""
     """Why the model must not be used, whatever its figures; empty where nothing is wrong."""
 
+    @property
+    def ours(self) -> dict[str, Any]:
+        """The last row: what the others stand beside."""
+        return self.rows[list(self.rows)[-1]]
+
     def to_json(self) -> dict[str, Any]:
         """The table as plain values; a figure that does not exist is None."""
         models = {model: row | self.details.get(model, {}) for model, row in self.rows.items()}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from deepmoviematch.data.tables import Dataset
-from deepmoviematch.trainer import loop
-from deepmoviematch.trainer.__main__ import main
+from deepmoviematch.trainer import evaluation, loop, protocols
+from deepmoviematch.trainer.__main__ import PROTOCOLS, main
 
 SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
 
@@ -83,6 +83,43 @@ def test_evaluate_prints_a_table_for_people(
     assert "popularity" in printed
 
 
+def test_evaluate_gives_a_list_for_several_protocols_and_a_picture(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "picture.png"
+    command = ("evaluate", "--data", data, "--protocol", "new-users", "two-genres", "--plot", picture)
+    assert run(monkeypatch, *command, "--json", *SMALL) == 0
+    captured = capsys.readouterr()
+    tables = json.loads(captured.out)
+    assert [table["protocol"] for table in tables] == ["new-users", "two-genres"]
+    assert tables[0]["models"]["popularity"]["differences"]["ndcg@100"]["low"] is not None
+    assert "new-users, two-genres  split 1/1: popularity, " in captured.err
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_prints_slices_when_asked(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "evaluate", "--data", data, "--slices", *SMALL) == 0
+    printed = capsys.readouterr().out
+    for kind in ("by length of the history", "by popularity of the target", "by genre of the target"):
+        assert kind in printed
+
+
+def test_a_collapsed_model_is_printed_and_fails(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(evaluation, "_collapse", lambda *_: "the model has collapsed")
+    assert run(monkeypatch, "evaluate", "--data", data, *SMALL) == 1
+    captured = capsys.readouterr()
+    assert "popularity" in captured.out
+    assert captured.err.splitlines()[-1] == "error: new-users: the model has collapsed"
+
+
+def test_every_protocol_is_explained() -> None:
+    assert set(PROTOCOLS) == {*protocols.PROTOCOLS, "rating"}
+
+
 def test_exercise_prints_six_tables(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +135,7 @@ def test_exercise_prints_six_tables(
         (["fit", "--out", "x", "--recipe", "sed"], "error: a recipe must be one of retrieval, seed"),
         (["fit", "--out", "x", "--set", "epoch=1"], "error: unknown setting(s) epoch"),
         (["evaluate", "--protocol", "rating"], "error: the rating protocol needs a recipe that"),
+        (["evaluate", "--run", "x"], "error: --run names what a server's generation was built from"),
         (["exercise", "--taste", "sad"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
         (["exercise", "--taste", "sad=nan"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
         (["exercise", "--taste", "sad=900"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
