@@ -87,10 +87,10 @@ class ItemKnn:
         """
         likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)
         norms = np.sqrt(np.maximum(np.asarray(likes.sum(axis=0)).ravel(), 1))
-        scaled = (likes @ sparse.diags_array(1 / norms)).tocsc()
-        kept = min(max(round(neighbours), 1), len(catalogue))
-        blocks = (_nearest(scaled, first, kept) for first in range(0, len(catalogue), BLOCK))
-        self._cosines = sparse.hstack(list(blocks), format="csr", dtype=np.float32)
+        scaled = (likes @ sparse.diags_array(1 / norms)).tocsr()
+        kept = max(round(neighbours), 1)
+        blocks = [_nearest(scaled, first, kept) for first in range(0, len(catalogue), BLOCK)]
+        self._cosines = sparse.vstack(blocks, format="csr", dtype=np.float32).T.tocsr()
 
     def score(self, users: UserBatch) -> Floats:
         """See `Ranker.score`."""
@@ -98,18 +98,18 @@ class ItemKnn:
         return scores
 
 
-def _nearest(scaled: sparse.csc_matrix, first: int, kept: int) -> sparse.csc_matrix:
-    """[N, at most BLOCK] the `kept` largest cosines of each column from `first` on, without its own."""
-    block = scaled[:, first : first + BLOCK]
-    cosines = (scaled.T @ block).toarray()
-    columns = np.arange(block.shape[1])
-    cosines[first + columns, columns] = 0
-    rows = np.argpartition(-cosines, kept - 1, axis=0)[:kept]  # [kept, BLOCK]
-    values = np.take_along_axis(cosines, rows, axis=0)
-    owners = np.tile(columns, (kept, 1))
-    near = sparse.csc_matrix((values.ravel(), (rows.ravel(), owners.ravel())), shape=cosines.shape)
-    near.eliminate_zeros()
-    return near
+def _nearest(scaled: sparse.csr_matrix, first: int, kept: int) -> sparse.csr_matrix:
+    """[at most BLOCK, N] the `kept` largest cosines of each item from `first` on, without its own."""
+    cosines = (scaled[:, first : first + BLOCK].T @ scaled).tocsr()
+    chosen = []
+    for row, (begin, end) in enumerate(zip(cosines.indptr[:-1], cosines.indptr[1:], strict=True)):
+        places = begin + np.flatnonzero(cosines.indices[begin:end] != first + row)
+        if len(places) > kept:
+            places = places[np.argpartition(-cosines.data[places], kept - 1)[:kept]]
+        chosen.append(places)
+    places = np.concatenate(chosen)
+    offsets = np.cumsum([0, *map(len, chosen)])
+    return sparse.csr_matrix((cosines.data[places], cosines.indices[places], offsets), shape=cosines.shape)
 
 
 class EaseRanker:
