@@ -290,7 +290,8 @@ def _table(
     if plan.peers and protocol.peers:
         notes.append(
             "fit_s: one fit, a split's mean; tuning_s: the search of a peer's parameters on validation "
-            "users, doubled and halved until the best lies inside, for all protocols of the split at once"
+            "users, doubled and halved until the best lies inside (ials: up to 256 factors), for all "
+            "protocols of the split at once"
         )
     comparison = Comparison(measured, asked, metrics=protocol.metrics, seed=plan.seed)
     *_, ours = measured.values()

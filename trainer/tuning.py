@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from deepmoviematch.data.tables import Catalogue
 
 from .peers import EaseRanker, GenrePopularity, Ials, ItemKnn, Ranker
@@ -25,12 +27,15 @@ class Peer:
 
     start: Parameters
 
+    most: Parameters = ()
+    """Where the search ends at the latest, for parameters whose cost grows without end."""
+
 
 PEERS = {
     "popularity x genre": Peer(GenrePopularity, (1.0,)),
     "item-knn": Peer(ItemKnn, (100.0,)),
     "ease": Peer(EaseRanker, (200.0,)),
-    "ials": Peer(Ials, (64.0, 10.0, 4.0)),
+    "ials": Peer(Ials, (64.0, 10.0, 4.0), most=(256.0, np.inf, np.inf)),
 }
 
 
@@ -50,7 +55,8 @@ def tuned(
     """The parameters that rank best on each of some trials within the training data.
 
     Each parameter is doubled and halved for as long as that helps, so the best values
-    never lie on the edge of what was tried. A fit serves all the trials.
+    never lie on the edge of what was tried, unless at `Peer.most`. A fit serves all the
+    trials.
 
     Args:
         peer: What to tune.
@@ -62,7 +68,7 @@ def tuned(
     tried: dict[Parameters, dict[str, float]] = {}
     centres = dict.fromkeys(trials, peer.start)
     while True:
-        grids = {name: (centre, *_neighbours(centre, peer.start)) for name, centre in centres.items()}
+        grids = {name: (centre, *_neighbours(centre, peer)) for name, centre in centres.items()}
         for parameters in dict.fromkeys(each for grid in grids.values() for each in grid):
             if parameters not in tried:
                 ranker = peer.fit(catalogue, train, *parameters)
@@ -76,11 +82,14 @@ def tuned(
         centres = best
 
 
-def _neighbours(centre: Parameters, start: Parameters) -> list[Parameters]:
-    """`centre` with one parameter doubled or halved."""
-    return [
-        (*centre[:i], centre[i] * factor, *centre[i + 1 :])
-        for i in range(len(centre))
-        for factor in (0.5, 2.0)
-        if 1 / FARTHEST <= centre[i] * factor / start[i] <= FARTHEST
-    ]
+def _neighbours(centre: Parameters, peer: Peer) -> list[Parameters]:
+    """`centre` with one parameter doubled or halved, as far as it may go."""
+    found = []
+    for i, (value, start) in enumerate(zip(centre, peer.start, strict=True)):
+        most = min([start * FARTHEST, *peer.most[i : i + 1]])
+        found += [
+            (*centre[:i], value * factor, *centre[i + 1 :])
+            for factor in (0.5, 2.0)
+            if start / FARTHEST <= value * factor <= most
+        ]
+    return found

@@ -63,8 +63,11 @@ def test_a_search_that_never_ceases_to_help_ends(dataset: Dataset, monkeypatch: 
 
     monkeypatch.setattr(tuning, "rank", lambda *_: _Report({"x": np.array([last[-1]])}))
     split = new_users(dataset.catalogue, dataset.ratings, 1)
-    found = tuned(Peer(fit, (1.0,)), {"a": split}, dataset.catalogue, metrics={"a": "x"})
-    assert found["a"].parameters == (tuning.FARTHEST,)
+    for peer, most in ((Peer(fit, (1.0,)), tuning.FARTHEST), (Peer(fit, (1.0,), most=(4.0,)), 4.0)):
+        found = tuned(peer, {"a": split}, dataset.catalogue, metrics={"a": "x"})
+        assert found["a"].parameters == (most,)
+        assert max(last) == most
+        last.clear()
 
 
 class _Report:
