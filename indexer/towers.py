@@ -30,6 +30,7 @@ from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints
 from deepmoviematch.data.weights import Weights
 
 from .errors import GenerationError
+from .shortcut import Shortcut
 
 _ZERO = np.float32(0)
 
@@ -247,6 +248,9 @@ class TasteUserTower:
             if self._next.inputs != SUMMARIES * self._recent.shape[1] or len(self._recent) != len(self._bag):
                 raise ValueError(f"recent of {self._recent.shape} and an MLP of {self._next.inputs} inputs")
         self.dim = width + 1
+        self._shortcut: Shortcut | None = None
+        if Shortcut.fits(self._likes, self._deep.layers):
+            self._shortcut = Shortcut(self._likes, self._others, self._bag, self._deep.layers)
 
     def embed(self, users: UserBatch) -> Floats:
         """See `UserTower.embed`."""
@@ -270,7 +274,21 @@ class TasteUserTower:
     def embed_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
         """See `UserTower.embed_one`."""
         vector = np.zeros(self.dim, dtype=np.float32)
-        taste, hidden = vector[:-1], self._bag.shape[1]
+        if self._shortcut is not None and history and not preferences:
+            vector[:-1] = self._shortcut(history)
+        else:
+            vector[:-1] = self._taste_of(preferences, history)
+        length = math.sqrt(vector.dot(vector))
+        if length < 1e-12:
+            vector[0] = 1  # as `unit` does
+        else:
+            vector /= length
+        return vector
+
+    def _taste_of(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+        """[D - 1] the vector of one user, not yet of length 1."""
+        taste = np.zeros(self.dim - 1, dtype=np.float32)
+        hidden = self._bag.shape[1]
         inputs = np.zeros(self._deep.inputs, dtype=np.float32)
         liked = [row for row, stars in history.items() if stars >= LIKE_STARS]
         disliked = [row for row, stars in history.items() if stars < LIKE_STARS]
@@ -290,12 +308,7 @@ class TasteUserTower:
             taste += gate * self._taste(signal)
         else:
             taste += self._deep(inputs)
-        length = math.sqrt(taste.dot(taste))
-        if length < 1e-12:
-            vector[0] = 1  # as `unit` does
-        else:
-            taste /= length
-        return vector
+        return taste
 
     def _sequence(self, table: Floats, users: UserBatch) -> Floats:
         """[B, D - 1] what the order of the histories adds."""

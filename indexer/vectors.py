@@ -161,12 +161,11 @@ class FlatIndex:
     def nearest(self, query: Floats, k: int) -> tuple[list[int], list[float]]:
         """See `VectorIndex.nearest`."""
         fetch = min(k + 1, self.size)
-        scores, rows = np.empty(fetch, dtype=np.float32), np.empty(fetch, dtype=np.int64)
         if k >= 1 and query.shape == (self.dim,) and query.dtype == np.float32 and query.flags.c_contiguous:
-            faiss.omp_set_num_threads(1)  # as in `search`, whose wrapper takes longer than it searches
-            self._index.search_c(
-                1, faiss.swig_ptr(query), fetch, faiss.swig_ptr(scores), faiss.swig_ptr(rows)
-            )
+            scores, rows = np.empty(fetch, dtype=np.float32), np.empty(fetch, dtype=np.int64)
+            # Past FAISS's own wrapper of `search`, which takes as long as a small search.
+            pointers = faiss.swig_ptr(query), fetch, faiss.swig_ptr(scores), faiss.swig_ptr(rows)
+            self._index.search_c(1, *pointers)
             found = scores.tolist()
             if len(set(found)) == fetch:
                 return rows.tolist()[:k], found[:k]

@@ -11,12 +11,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from .access import AccessHandler
+
 if TYPE_CHECKING:  # the supervisor of the workers logs too, and needs no protobuf
     from .wire import Reply
 
 OWN_METHODS = "/deepmoviematch."
 
 log = logging.getLogger(__name__)
+
+
+_access: AccessHandler | None = None
+"""Takes the lines of answered requests, once programs are configured to have them."""
 
 
 def configure(level: str, form: str, *, worker: int | None = None) -> None:
@@ -27,8 +33,15 @@ def configure(level: str, form: str, *, worker: int | None = None) -> None:
         form: "json" or "text".
         worker: Which of several processes this is; a fact of every line then.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    global _access  # noqa: PLW0603 - as global as the logging system itself
+    handler: logging.Handler
+    if form == "json":
+        handler = access = AccessHandler(sys.stderr, worker)
+        handler.setFormatter(JsonFormatter())
+        _access = access if logging.getLevelName(level.upper()) <= logging.INFO else None
+    else:
+        handler, _access = logging.StreamHandler(sys.stderr), None
+        handler.setFormatter(TextFormatter())
     if worker is not None:
         handler.addFilter(lambda record: _add_fact(record, "worker", worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -36,6 +49,9 @@ def configure(level: str, form: str, *, worker: int | None = None) -> None:
 
 def log_answer(method: str, code: str, seconds: float, reply: "Reply | None") -> None:
     """Log one request; those of health checks only at debug level."""
+    if _access is not None and code == "OK" and reply is not None:
+        _access.answered(method, seconds, reply)
+        return
     level = logging.INFO if method.startswith(OWN_METHODS) else logging.DEBUG
     if log.isEnabledFor(level):
         facts: dict[str, Any] = {"method": method, "code": code, "ms": round(1e3 * seconds, 3)}

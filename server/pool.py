@@ -15,8 +15,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeAlias
+
+from .arrival import await_message
 
 PATIENCE_S = 0.025
 """How long a call may wait for a thread while there is no end to the waiting; seconds of processor time."""
@@ -28,7 +31,7 @@ FEW_WAITING = 8
 """So many calls may wait however long it takes: slow calls are no sign of too many."""
 
 MOST_WAITING = 1000
-"""So many may wait however short it takes: each may hold a request of several MiB."""
+"""So many may wait, or be about to, however short it takes: each may hold a request of several MiB."""
 
 _Task: TypeAlias = tuple[Callable[..., object], tuple[Any, ...]]
 
@@ -51,6 +54,7 @@ class Pool(Executor):
         self._clock = clock
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._arrivals: deque[float] = deque()  # of the tasks that wait, the oldest first
+        self._coming = 0  # calls whose message is not there yet; gRPC's thread alone counts them
         self._calm_at = clock()  # when a call last found nobody waiting
         self._busy = [False] * threads
         self._here = threading.local()
@@ -58,11 +62,19 @@ class Pool(Executor):
             threading.Thread(target=self._work, args=(place,), name=f"rpc-{place}", daemon=True).start()
 
     def submit(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
-        """Run `fn(*args)` on a thread, after those that wait.
+        """Run `fn(*args)` on a thread, after those that wait; a unary call once its message is there.
 
         Returns:
             None: gRPC wants a future only for a limit of its own, which is not used.
         """
+        self._coming += 1
+        if not await_message(args, partial(self._come, fn)):
+            self._come(fn, args)
+
+    def _come(self, fn: Callable[..., object], args: tuple[Any, ...] | None) -> None:
+        self._coming -= 1
+        if args is None:
+            return
         now = self._clock()
         if not self._arrivals:
             self._calm_at = now
@@ -72,7 +84,9 @@ class Pool(Executor):
     def crowded(self) -> bool:
         """Whether a call that came now would wait too long."""
         waiting = len(self._arrivals)
-        return waiting > FEW_WAITING and (waiting >= MOST_WAITING or self._exceeds(self._first()))
+        if waiting + self._coming >= MOST_WAITING:
+            return True
+        return waiting > FEW_WAITING and self._exceeds(self._first())
 
     def late(self) -> bool:
         """Whether the task of this thread has waited too long to be worth its work."""
