@@ -87,7 +87,9 @@ def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
             f"{name:<10} NDCG@100 {best['mean']:.3f} [{best['low']:.3f}, {best['high']:.3f}]  "
             f"Recall@20 {ranking['recall@20']['mean']:.3f}  on {metrics['users']} validation users"
         )
-    print(f"run written to {out} (learning curves: {out / 'curves.png'})")
+    if metrics.get("refit_on_everyone"):
+        print(f"then fitted again on everyone, for {metrics['epochs']} epochs: these towers are published")
+    print(f"run written to {out} (curves.png: learning curves, map.png: the catalogue)")
 
 
 def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:

@@ -2,23 +2,27 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepmoviematch.data.errors import DataError
-from deepmoviematch.data.features import LIKE_STARS
+from deepmoviematch.data.features import LIKE_STARS, UserBatch, preferences_from_lift
 from deepmoviematch.data.lab import is_lab, read_lab
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.splits import MIN_LIKES
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
+from .ease import like_matrix
 from .errors import TrainingError
-from .loop import Checkpoint, make_deterministic, train
+from .loop import Checkpoint, Row, Stopping, make_deterministic, train
 from .metrics import Interval, RankingReport
-from .peers import Popularity, Ranker
+from .peers import EaseRanker, Popularity, Ranker, liked_histories
 from .protocols import Trial, new_users
 from .ranking import rank
 from .recipe import Recipe, RetrievalRecipe, SeedRecipe
@@ -26,8 +30,13 @@ from .retrieval import RetrievalTask, TwoTowers
 from .run import Fitted, Towers, write_run
 from .seed import SeedRows, SeedTask, SeedTowers
 from .sequence import SequenceTask, later_likes
+from .views import base_shares, genre_lift, genre_shares
 
-CHECKPOINT = "checkpoint.npz"
+CHECKPOINT = "checkpoint"
+VALIDATION = "validation_ndcg@100"
+"""The figure that decides when to stop: good for those who tell a history, and those who tell genres."""
+EASE_ITEMS = 4_000
+"""Largest catalogue for which EASE is solved once more, just to stand beside the towers."""
 
 
 def fit_run(
@@ -49,19 +58,21 @@ def fit_run(
     fitted: Fitted[Towers]
     try:
         _refuse_other_folder(out)
-        out.mkdir(parents=True, exist_ok=True)
-        path = out / CHECKPOINT
+        kept = out / CHECKPOINT
+        if not resume:
+            shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir(parents=True, exist_ok=True)
         if isinstance(recipe, SeedRecipe):
             rows = seed_rows(data, dataset, recipe)
             digest = rows.digest
-            checkpoint = Checkpoint(path, _fingerprint(recipe, digest), resume)
+            checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
             fitted = fit_seed(dataset.catalogue, rows, recipe, checkpoint=checkpoint)
         else:
             digest = dataset.digest
-            checkpoint = Checkpoint(path, _fingerprint(recipe, digest), resume)
+            checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
             fitted = fit_retrieval(dataset.catalogue, dataset.ratings, recipe, checkpoint=checkpoint)
         write_run(out, fitted=fitted, recipe=recipe, dataset=dataset, digest=digest)
-        path.unlink(missing_ok=True)
+        shutil.rmtree(kept)
     except OSError as error:
         raise TrainingError(f"{out}: a run's folder must be writable, got {error}") from error
     return fitted
@@ -92,15 +103,16 @@ def fit_seed(
     make_deterministic(recipe.seed)
     towers = SeedTowers(rows, catalogue.genres, recipe)
     task = SeedTask(towers, rows, recipe)
-    curves = train(
+    curve = train(
         task,
+        "fit",
         measure=task.measure,
         epochs=recipe.epochs,
         seed=recipe.seed,
         checkpoint=checkpoint,
     )
-    metrics = {"protocol": "rating", "rows": len(rows.test), "test_mse": curves[-1]["test_mse"]}
-    return Fitted(towers=towers, curves=curves, metrics=metrics)
+    metrics = {"protocol": "rating", "rows": len(rows.test), "test_mse": curve[-1]["test_mse"]}
+    return Fitted(towers=towers, curves={"fit": curve}, metrics=metrics)
 
 
 def fit_retrieval(
@@ -110,59 +122,116 @@ def fit_retrieval(
     *,
     checkpoint: Checkpoint | None = None,
 ) -> Fitted[TwoTowers]:
-    """Fit the retrieval towers, all but the validation users, who measure every epoch.
+    """Measure the retrieval towers on users held out whole, then fit them again on everyone.
 
-    Where too few users like enough to hold any out, everyone is trained on and the
-    metrics stay empty.
+    The first fit stops when its validation users say so; the second runs for as many
+    epochs as were best, on the same schedule, and the metrics stay those of the first.
+    Where too few users like enough to hold any out, or the recipe wants none, everyone
+    is fitted on once, for all the epochs, and the metrics are empty. A last phase
+    learns the order of histories.
     """
-    make_deterministic(recipe.seed)
     trial = _validation_trial(catalogue, ratings, recipe)
+    curves: dict[str, list[Row]] = {}
+    metrics: dict[str, Any] = {"protocol": "new-users", "users": 0}
+    kept: dict[str, int] = {}
+    epochs = recipe.epochs
+    if trial is not None:
+        stopping = Stopping(VALIDATION, recipe.patience) if recipe.patience else None
+        measure = partial(_validate, _questions(trial, catalogue), catalogue)
+        towers, curves["measure"] = _fit_towers(
+            catalogue,
+            trial.train,
+            recipe,
+            "measure",
+            epochs=epochs,
+            measure=measure,
+            stopping=stopping,
+            checkpoint=checkpoint,
+        )
+        if stopping is not None:
+            epochs = kept["measure"] = stopping.best(curves["measure"]) + 1
+        metrics |= _metrics(towers, trial, catalogue, recipe)
+        metrics |= {"epochs": epochs, "refit_on_everyone": recipe.refit}
+    if trial is None or recipe.refit:
+        phase = "fit" if trial is None else "refit"
+        towers, curves[phase] = _fit_towers(
+            catalogue, ratings, recipe, phase, epochs=epochs, checkpoint=checkpoint
+        )
+    fitted_on = ratings if trial is None or recipe.refit else trial.train
+    if fitted_on.timestamps is not None and recipe.sequence_epochs and len(later_likes(fitted_on)):
+        make_deterministic(recipe.seed)
+        curves["sequence"] = train(
+            SequenceTask(towers, fitted_on, recipe),
+            "sequence",
+            epochs=recipe.sequence_epochs,
+            seed=recipe.seed,
+            checkpoint=checkpoint,
+        )
+    return Fitted(towers=towers, curves=curves, metrics=metrics, kept=kept)
+
+
+def _fit_towers(
+    catalogue: Catalogue,
+    ratings: Ratings,
+    recipe: RetrievalRecipe,
+    phase: str,
+    *,
+    epochs: int,
+    measure: Callable[[TwoTowers], Row] | None = None,
+    stopping: Stopping | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[TwoTowers, list[Row]]:
+    """Fresh towers fitted on all of `ratings`, the same whatever was fitted before them."""
+    make_deterministic(recipe.seed)
     towers = TwoTowers(catalogue, recipe)
-    task = RetrievalTask(towers, catalogue, trial.train if trial else ratings, recipe)
-
-    def measure() -> dict[str, float]:
-        if trial is None:
-            return {}
-        report = rank(towers, trial, catalogue)
-        return {
-            f"validation_{name}": float(report.per_user[name].mean()) for name in ("ndcg@100", "recall@20")
-        }
-
-    curves = train(
+    task = RetrievalTask(towers, catalogue, ratings, recipe)
+    curve = train(
         task,
-        measure=measure,
-        epochs=recipe.epochs,
+        phase,
+        measure=partial(measure, towers) if measure else dict,
+        epochs=epochs,
         seed=recipe.seed,
+        stopping=stopping,
         checkpoint=checkpoint,
     )
     towers.log_scale = task.log_scale
-    train_on = trial.train if trial else ratings
-    if train_on.timestamps is not None and recipe.sequence_epochs and len(later_likes(train_on)):
-        curves += _fit_sequence(towers, train_on, recipe, after=len(curves))
-    metrics: dict[str, Any] = {"protocol": "new-users", "users": 0}
-    if trial is not None:
-        rankers: dict[str, Ranker] = {"towers": towers, "popularity": Popularity(catalogue, trial.train)}
-        metrics |= {
-            "users": len(trial.users),
-            "rankings": {
-                name: _figures(rank(ranker, trial, catalogue), recipe.seed)
-                for name, ranker in rankers.items()
-            },
-        }
-    return Fitted(towers=towers, curves=curves, metrics=metrics)
+    return towers, curve
 
 
-def _fit_sequence(
-    towers: TwoTowers, ratings: Ratings, recipe: RetrievalRecipe, *, after: int
-) -> list[dict[str, float]]:
-    """Run the second phase; its rows count epochs on from `after` and call the loss `next_loss`."""
-    make_deterministic(recipe.seed)  # whether the first phase was run or restored
-    rows = train(
-        SequenceTask(towers, ratings, recipe), measure=dict, epochs=recipe.sequence_epochs, seed=recipe.seed
-    )
-    return [
-        {"epoch": after + row["epoch"], "next_loss": row["loss"], "seconds": row["seconds"]} for row in rows
-    ]
+def _validate(questions: dict[str, Trial], catalogue: Catalogue, towers: TwoTowers) -> Row:
+    """What the validation users say after an epoch: NDCG for each question, and the mean, which decides."""
+    said = {
+        f"{name}_ndcg@100": float(rank(towers, trial, catalogue).per_user["ndcg@100"].mean())
+        for name, trial in questions.items()
+    }
+    return {VALIDATION: sum(said.values()) / len(said)} | said
+
+
+def _questions(trial: Trial, catalogue: Catalogue) -> dict[str, Trial]:
+    """The trial, and its users told by how much they like each genre alone, where there are genres."""
+    if not catalogue.genre_names:
+        return {"history": trial}
+    likes = like_matrix(trial.train, len(catalogue), threshold=LIKE_STARS)
+    base = base_shares(genre_shares(likes, catalogue.genres), likes)
+    shares = genre_shares(liked_histories(trial.users, len(catalogue)), catalogue.genres)
+    nothing = UserBatch.of(len(catalogue.genre_names), [{}] * len(shares), [{}] * len(shares))
+    told = replace(nothing, preferences=preferences_from_lift(genre_lift(shares, base)))
+    return {"history": trial, "genres": replace(trial, users=told)}
+
+
+def _metrics(
+    towers: TwoTowers, trial: Trial, catalogue: Catalogue, recipe: RetrievalRecipe
+) -> dict[str, Any]:
+    """What the manifest says of the ranking, with popularity beside it, and EASE where it is cheap."""
+    rankers: dict[str, Ranker] = {"towers": towers, "popularity": Popularity(catalogue, trial.train)}
+    if len(catalogue) <= EASE_ITEMS:
+        rankers["ease"] = EaseRanker(catalogue, trial.train, recipe.ease_penalty)
+    return {
+        "users": len(trial.users),
+        "rankings": {
+            name: _figures(rank(ranker, trial, catalogue), recipe.seed) for name, ranker in rankers.items()
+        },
+    }
 
 
 def _validation_trial(catalogue: Catalogue, ratings: Ratings, recipe: RetrievalRecipe) -> Trial | None:

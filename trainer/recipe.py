@@ -127,14 +127,20 @@ class RetrievalRecipe(CommonRecipe):
     """Passes of the second phase, which learns from the order of histories; 0 leaves it out."""
 
     validation_share: float = 0.1
-    """Share of the users held out to measure each epoch; 0 trains on everyone."""
+    """Share of the users held out to measure each epoch; 0 trains on everyone, for all the epochs."""
+
+    patience: int = 8
+    """Epochs without a better NDCG of the validation users before training may end; 0 runs them all."""
+
+    refit: bool = True
+    """Whether the towers that were measured are fitted again, on everyone, before they are published."""
 
     def __post_init__(self) -> None:
         """Refuse a setting that no run could use."""
         CommonRecipe.__post_init__(self)
         for setting in ("dropout", "id_dropout", "validation_share"):
             self._check(setting, 0 <= getattr(self, setting) < 1, "at least 0 and below 1")
-        for setting in ("weight_decay", "short_weight", "stated_weight", "sequence_epochs"):
+        for setting in ("weight_decay", "short_weight", "stated_weight", "sequence_epochs", "patience"):
             self._check(setting, getattr(self, setting) >= 0, "at least 0")
         for setting in ("gate", "teacher_temperature", "ease_penalty"):
             self._check(setting, getattr(self, setting) > 0, "positive")

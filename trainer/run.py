@@ -7,7 +7,8 @@ user_tower/, item_tower/   weights for NumPy
 user_tower.keras, item_tower.keras   the Keras models, to start another run from
 popularity.npy    [N] share of the training users who liked each item
 reference.json    distributions of features and scores, and sample users
-curves.csv, curves.png   figures of every epoch
+curves.csv, curves.png   figures of every epoch of every phase
+map.png           the catalogue in two dimensions, as the item vectors see it
 """
 
 import hashlib
@@ -16,7 +17,8 @@ import io
 import json
 import platform
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -28,7 +30,8 @@ from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Dataset, Floats
 from deepmoviematch.data.weights import Weights
 
-from .curves import curves_csv, curves_png
+from .catalogue_map import map_png
+from .curves import Curves, curves_csv, curves_png
 from .peers import popularity
 from .recipe import Recipe
 
@@ -51,6 +54,9 @@ class Towers(Protocol):
     def score(self, users: UserBatch) -> Floats:
         """[B, N] scores of the whole catalogue for each user, higher is better."""
 
+    def item_vectors(self) -> Floats:
+        """[N, D] vectors of the catalogue."""
+
     def export(self) -> tuple[Weights, Weights]:
         """The user tower and the item tower for NumPy."""
 
@@ -63,8 +69,15 @@ class Fitted(Generic[Towers_co]):
     """What training gives back."""
 
     towers: Towers_co
-    curves: list[dict[str, float]]
+
+    curves: Curves
+    """Figures of the epochs of each phase."""
+
     metrics: dict[str, Any]
+    """What held-out users or rows said of the towers."""
+
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """For a phase that measured itself the epoch whose weights it kept."""
 
 
 def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str) -> None:
@@ -115,15 +128,18 @@ def libraries() -> dict[str, str]:
 
 def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset) -> dict[str, bytes]:
     """Name -> contents of every file that is not a Keras model or the manifest."""
+    likers = popularity(dataset.ratings, len(dataset.catalogue))
     buffer = io.BytesIO()
-    np.save(buffer, popularity(dataset.ratings, len(dataset.catalogue)), allow_pickle=False)
+    np.save(buffer, likers, allow_pickle=False)
+    title = f"{recipe.name} on {dataset.name}"
     files = {
         "recipe.toml": _toml(recipe).encode(),
         "catalogue.json": json.dumps(dataset.catalogue.to_json(), ensure_ascii=False).encode(),
         "popularity.npy": buffer.getvalue(),
         "reference.json": _json(_reference(fitted.towers, dataset)).encode(),
         "curves.csv": curves_csv(fitted.curves).encode(),
-        "curves.png": curves_png(fitted.curves, f"{recipe.name} on {dataset.name}"),
+        "curves.png": curves_png(fitted.curves, title, kept=fitted.kept),
+        "map.png": map_png(fitted.towers.item_vectors(), dataset.catalogue, likers, title),
     }
     for name, weights in zip(("user_tower", "item_tower"), fitted.towers.export(), strict=True):
         files |= {f"{name}/{file}": contents for file, contents in weights.to_files().items()}

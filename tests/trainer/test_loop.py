@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deepmoviematch.data.tables import Floats
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.loop import Checkpoint, make_deterministic, train
+from deepmoviematch.trainer.loop import Checkpoint, Stopping, make_deterministic, train
 
 
 class Line:
@@ -39,10 +39,31 @@ class Line:
 
 
 def run(
-    task: Line, epochs: int, path: Path | None = None, *, resume: bool = False, fingerprint: str = "a"
+    task: Line,
+    epochs: int,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    fingerprint: str = "a",
+    values: Sequence[float] = (),
+    patience: int = 0,
 ) -> list[dict[str, float]]:
-    checkpoint = None if path is None else Checkpoint(path, fingerprint, resume)
-    return train(task, measure=lambda: {"x": 1.0}, epochs=epochs, seed=3, checkpoint=checkpoint)
+    """Train for `epochs`, after each of which the next of `values` is measured."""
+    seen: list[float] = []
+
+    def measure() -> dict[str, float]:
+        seen.append(1.0)
+        return {"x": values[len(seen) - 1] if values else 1.0}
+
+    return train(
+        task,
+        "fit",
+        measure=measure,
+        epochs=epochs,
+        seed=3,
+        stopping=Stopping("x", patience) if patience else None,
+        checkpoint=None if folder is None else Checkpoint(folder, fingerprint, resume),
+    )
 
 
 def without_time(rows: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -65,10 +86,9 @@ def test_the_same_seed_gives_the_same_bits() -> None:
 def test_a_run_that_was_broken_off_ends_with_the_bits_of_one_that_was_not(tmp_path: Path) -> None:
     whole, broken, resumed = Line(), Line(break_in_epoch=3), Line()
     rows = run(whole, 6)
-    checkpoint = tmp_path / "checkpoint.npz"
     with pytest.raises(TrainingError):
-        run(broken, 6, checkpoint)
-    assert without_time(run(resumed, 6, checkpoint, resume=True)) == without_time(rows)
+        run(broken, 6, tmp_path)
+    assert without_time(run(resumed, 6, tmp_path, resume=True)) == without_time(rows)
     assert resumed.weights() == whole.weights()
 
 
@@ -78,25 +98,23 @@ def test_a_loss_that_is_no_number_stops_training_and_says_where() -> None:
 
 
 def test_without_resume_a_checkpoint_is_not_read(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoint.npz"
-    checkpoint.write_bytes(b"nonsense")
-    assert len(run(Line(), 2, checkpoint)) == 2
+    (tmp_path / "fit.npz").write_bytes(b"nonsense")
+    assert len(run(Line(), 2, tmp_path)) == 2
 
 
 @pytest.mark.parametrize("keep", [0, 100, -10], ids=["empty", "first bytes", "all but the last bytes"])
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
-    checkpoint = tmp_path / "checkpoint.npz"
-    run(Line(), 1, checkpoint)
-    checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
+    run(Line(), 1, tmp_path)
+    state = (tmp_path / "fit.npz").read_bytes()
+    (tmp_path / "fit.npz").write_bytes(state[:keep])
     with pytest.raises(TrainingError, match="must be whole"):
-        run(Line(), 2, checkpoint, resume=True)
+        run(Line(), 2, tmp_path, resume=True)
 
 
 def test_a_checkpoint_of_another_recipe_or_other_data_is_refused(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoint.npz"
-    run(Line(), 1, checkpoint)
+    run(Line(), 1, tmp_path)
     with pytest.raises(TrainingError, match="another recipe or other data; start without --resume"):
-        run(Line(), 2, checkpoint, resume=True, fingerprint="b")
+        run(Line(), 2, tmp_path, resume=True, fingerprint="b")
 
 
 def test_weights_that_break_in_the_last_update_of_an_epoch_stop_training(
@@ -107,5 +125,48 @@ def test_weights_that_break_in_the_last_update_of_an_epoch_stop_training(
     monkeypatch.setattr(Line, "batches", lambda *_: iter([(np.zeros((1, 4), np.float32),) * 2]))
     monkeypatch.setattr(Line, "loss", lambda *_: sum(tf.reduce_sum(tf.sqrt(0 * w.value)) for w in weights))
     with pytest.raises(TrainingError, match=r"weights must stay finite, got NaN or infinity in .*kernel"):
-        run(task, 2, tmp_path / "checkpoint.npz")
-    assert not (tmp_path / "checkpoint.npz").exists()
+        run(task, 2, tmp_path)
+    assert not (tmp_path / "fit.npz").exists()
+
+
+def test_a_phase_that_stops_early_ends_with_the_weights_of_its_best_epoch() -> None:
+    stopped, short = Line(), Line()
+    rows = run(stopped, 9, values=[1, 3, 2, 2], patience=2)
+    run(short, 2)
+    assert [row["x"] for row in rows] == [1, 3, 2, 2]
+    assert stopped.weights() == short.weights()
+
+
+def test_a_phase_that_was_broken_off_after_its_best_epoch_still_ends_with_its_weights(tmp_path: Path) -> None:
+    whole, broken, resumed = Line(), Line(break_in_epoch=3), Line()
+    values = [1.0, 3.0, 2.0, 2.0]
+    rows = run(whole, 9, values=values, patience=2)
+    with pytest.raises(TrainingError):
+        run(broken, 9, tmp_path, values=values, patience=2)
+    again = run(resumed, 9, tmp_path, resume=True, values=values[3:], patience=2)
+    assert without_time(again) == without_time(rows)
+    assert resumed.weights() == whole.weights()
+
+
+def test_a_phase_that_had_ended_is_taken_up_as_it_was(tmp_path: Path) -> None:
+    ended, again = Line(), Line()
+    rows = run(ended, 9, tmp_path, values=[2.0, 1.0, 1.0], patience=1)
+    assert run(again, 9, tmp_path, resume=True, values=[9.0], patience=1) == rows
+    assert again.weights() == ended.weights()
+
+
+@pytest.mark.parametrize(
+    ("values", "is_due"),
+    [
+        ([1, 2, 3], False),
+        ([3, 2, 2], True),
+        ([3, 2], False),
+        ([3, 1, 2], False),
+        ([9, 1, 2, 3, 4, 5], False),
+        ([9, 1, 2, 3, 4, 3, 1, 0], True),
+        ([2, 2, 2], True),
+    ],
+    ids=["new best", "falls", "has patience", "turns", "climbs back", "climbs no more", "flat"],
+)
+def test_training_goes_on_while_the_figure_climbs(values: list[float], is_due: bool) -> None:
+    assert Stopping("x", 2).is_due([{"x": value} for value in values]) is is_due

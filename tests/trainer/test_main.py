@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deepmoviematch.data.tables import Dataset
-from deepmoviematch.trainer import evaluation, loop, protocols
+from deepmoviematch.trainer import evaluation, fit as fitting, loop, protocols
 from deepmoviematch.trainer.__main__ import PROTOCOLS, main
 
 SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
@@ -20,16 +20,19 @@ SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
 def data(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     catalogue, ratings = dataset.catalogue, dataset.ratings
+    assert ratings.timestamps is not None
     movies = [
         f"{item_id},{catalogue.label(row)},{'|'.join(catalogue.genres_of(row))}"
         for row, item_id in enumerate(catalogue.item_ids)
     ]
     lines = [
-        f"{ratings.user_ids[user]},{catalogue.item_ids[item]},{value}"
-        for user, item, value in zip(ratings.users, ratings.items, ratings.ratings, strict=True)
+        f"{ratings.user_ids[user]},{catalogue.item_ids[item]},{value},{time}"
+        for user, item, value, time in zip(
+            ratings.users, ratings.items, ratings.ratings, ratings.timestamps, strict=True
+        )
     ]
     (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *movies]) + "\n")
-    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating", *lines]) + "\n")
+    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *lines]) + "\n")
     return folder
 
 
@@ -46,7 +49,7 @@ def test_fit_leaves_a_run_and_says_so(
     printed = capsys.readouterr().out
     assert "popularity NDCG@100" in printed
     assert f"run written to {out}" in printed
-    assert not (out / "checkpoint.npz").exists()
+    assert not (out / "checkpoint").exists()
     assert json.loads((out / "manifest.json").read_text())["recipe"]["epochs"] == 1
 
 
@@ -166,31 +169,40 @@ def test_data_that_breaks_a_rule_is_named(
     assert "ratings.csv:2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("recipe", ["seed", "retrieval"])
+@pytest.mark.parametrize(
+    ("recipe", "phase"),
+    [("seed", "fit"), ("retrieval", "measure"), ("retrieval", "refit"), ("retrieval", "sequence")],
+)
 def test_a_fit_that_was_broken_off_is_resumed_to_the_same_bits(
-    recipe: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: str, phase: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit = ["fit", "--data", data, "--recipe", recipe, "--set", "epochs=3", "--set", "hidden=[8]", "--out"]
-    assert run(monkeypatch, *fit, tmp_path / "whole") == 0
+    fit = ["fit", "--data", data, "--recipe", recipe, "--set", "epochs=3", "--set", "hidden=[8]"]
+    if recipe == "retrieval":
+        fit += ["--set", "sequence_epochs=3", "--set", "patience=0"]
+    assert run(monkeypatch, *fit, "--out", tmp_path / "whole") == 0
     with monkeypatch.context() as broken:
-        broken.setattr(loop, "_seed_dropout", _interrupt_in_epoch(2))
-        assert run(broken, *fit, tmp_path / "resumed") == 130
-    assert (tmp_path / "resumed" / "checkpoint.npz").exists()
-    assert run(monkeypatch, *fit, tmp_path / "resumed", "--resume") == 0
-    for file in (tmp_path / "whole").glob("*_tower/*"):
+        broken.setattr(fitting, "train", _interrupted_in(phase))
+        assert run(broken, *fit, "--out", tmp_path / "resumed") == 130
+    assert (tmp_path / "resumed" / "checkpoint" / f"{phase}.npz").exists()
+    assert run(monkeypatch, *fit, "--out", tmp_path / "resumed", "--resume") == 0
+    for file in (*(tmp_path / "whole").glob("*_tower/*"), tmp_path / "whole" / "map.png"):
         again = tmp_path / "resumed" / file.relative_to(tmp_path / "whole")
         assert again.read_bytes() == file.read_bytes()
 
 
-def _interrupt_in_epoch(last: int) -> Callable[..., None]:
-    seed_dropout = loop._seed_dropout
+def _interrupted_in(last: str) -> Callable[..., Any]:
+    """The loop, broken off in the third epoch of a phase."""
 
-    def interrupt(models: Any, seed: int, epoch: int) -> None:
-        if epoch == last:
-            raise KeyboardInterrupt
-        seed_dropout(models, seed, epoch)
+    def train(task: Any, phase: str, **settings: Any) -> Any:
+        def batches(epoch: int) -> Any:
+            if phase == last and epoch == 2:
+                raise KeyboardInterrupt
+            return of_task(epoch)
 
-    return interrupt
+        of_task, task.batches = task.batches, batches
+        return loop.train(task, phase, **settings)
+
+    return train
 
 
 def test_a_folder_of_other_things_is_not_made_a_run(

@@ -21,6 +21,7 @@ RECIPE = RetrievalRecipe(
     batch_size=16,
     ease_penalty=5.0,
     validation_share=0.2,
+    patience=0,
 )
 
 

@@ -59,7 +59,7 @@ def test_the_manifest_says_where_the_run_comes_from(folder: Path, dataset: Datas
     assert manifest["recipe"] == RETRIEVAL.to_dict()
     assert manifest["scale"] == {"low": 1.0, "top": 5.0}
     assert manifest["metrics"]["users"] == 12
-    assert set(manifest["metrics"]["rankings"]) == {"towers", "popularity"}
+    assert set(manifest["metrics"]["rankings"]) == {"towers", "popularity", "ease"}
     assert {"tensorflow", "keras", "numpy"} <= set(manifest["libraries"])
 
 
@@ -84,8 +84,10 @@ def test_the_indexer_takes_the_run(recipe: Recipe, dataset: Dataset, tmp_path: P
 
 def test_curves_have_a_line_for_every_epoch_and_a_picture(folder: Path) -> None:
     lines = (folder / "curves.csv").read_text().splitlines()
-    assert lines[0].startswith("epoch,loss,validation_ndcg@100")
-    assert len(lines) == 1 + 2 + RETRIEVAL.sequence_epochs
+    assert lines[0].startswith("phase,epoch,loss,validation_ndcg@100")
+    phases = [line.partition(",")[0] for line in lines[1:]]
+    kept = json.loads((folder / "manifest.json").read_text())["metrics"]["epochs"]
+    assert phases == ["measure"] * 2 + ["refit"] * kept + ["sequence"]
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 

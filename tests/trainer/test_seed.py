@@ -48,7 +48,7 @@ def test_it_is_the_plain_keras_model_of_those_layers(catalogue: Catalogue, rows:
             by_hand.reset_metrics()
             losses.append(float(by_hand.train_on_batch([users, items], targets)))
         expected.append(np.mean(losses))
-    curves = train(task, measure=task.measure, epochs=RECIPE.epochs, seed=1)
+    curves = train(task, "fit", measure=task.measure, epochs=RECIPE.epochs, seed=1)
     assert [row["loss"] for row in curves] == pytest.approx(expected, abs=1e-5)
 
     scaled = [tf.constant(part) for part in towers.scaled(rows.users[:9], rows.items[:9])]
