@@ -89,7 +89,7 @@ def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
         )
     if metrics.get("refit_on_everyone"):
         print(f"then fitted again on everyone, for {metrics['epochs']} epochs: these towers are published")
-    print(f"run written to {out} (curves.png: learning curves, map.png: the catalogue)")
+    print(f"run written to {out} (read card.md first; curves.png, map.png)")
 
 
 def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:

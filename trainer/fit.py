@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,23 @@ from typing import Any
 import numpy as np
 
 from deepmoviematch.data.errors import DataError
-from deepmoviematch.data.features import LIKE_STARS, UserBatch, preferences_from_lift
+from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.lab import is_lab, read_lab
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.splits import MIN_LIKES
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
-from .ease import like_matrix
 from .errors import TrainingError
 from .loop import Checkpoint, Row, Stopping, make_deterministic, train
 from .metrics import Interval, RankingReport
-from .peers import EaseRanker, Popularity, Ranker, liked_histories
-from .protocols import Trial, new_users
+from .peers import EaseRanker, Popularity, Ranker
+from .protocols import Trial, genres_only, new_users
 from .ranking import rank
 from .recipe import Recipe, RetrievalRecipe, SeedRecipe
 from .retrieval import RetrievalTask, TwoTowers
 from .run import Fitted, Towers, write_run
 from .seed import SeedRows, SeedTask, SeedTowers
 from .sequence import SequenceTask, later_likes
-from .views import base_shares, genre_lift, genre_shares
 
 CHECKPOINT = "checkpoint"
 VALIDATION = "validation_ndcg@100"
@@ -137,7 +135,10 @@ def fit_retrieval(
     epochs = recipe.epochs
     if trial is not None:
         stopping = Stopping(VALIDATION, recipe.patience) if recipe.patience else None
-        measure = partial(_validate, _questions(trial, catalogue), catalogue)
+        questions = {"history": trial}
+        if catalogue.genre_names:  # for those who tell no more than how much they like each genre
+            questions["genres"] = genres_only(catalogue, trial, recipe.seed)
+        measure = partial(_validate, questions, catalogue)
         towers, curves["measure"] = _fit_towers(
             catalogue,
             trial.train,
@@ -205,18 +206,6 @@ def _validate(questions: dict[str, Trial], catalogue: Catalogue, towers: TwoTowe
         for name, trial in questions.items()
     }
     return {VALIDATION: sum(said.values()) / len(said)} | said
-
-
-def _questions(trial: Trial, catalogue: Catalogue) -> dict[str, Trial]:
-    """The trial, and its users told by how much they like each genre alone, where there are genres."""
-    if not catalogue.genre_names:
-        return {"history": trial}
-    likes = like_matrix(trial.train, len(catalogue), threshold=LIKE_STARS)
-    base = base_shares(genre_shares(likes, catalogue.genres), likes)
-    shares = genre_shares(liked_histories(trial.users, len(catalogue)), catalogue.genres)
-    nothing = UserBatch.of(len(catalogue.genre_names), [{}] * len(shares), [{}] * len(shares))
-    told = replace(nothing, preferences=preferences_from_lift(genre_lift(shares, base)))
-    return {"history": trial, "genres": replace(trial, users=told)}
 
 
 def _metrics(

@@ -8,6 +8,7 @@ user_tower.keras, item_tower.keras   the Keras models, to start another run from
 popularity.npy    [N] share of the training users who liked each item
 reference.json    distributions of features and scores, and sample users
 curves.csv, curves.png   figures of every epoch of every phase
+card.md           the model card, for people
 map.png           the catalogue in two dimensions, as the item vectors see it
 """
 
@@ -30,6 +31,7 @@ from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Dataset, Floats
 from deepmoviematch.data.weights import Weights
 
+from .card import card
 from .catalogue_map import map_png
 from .curves import Curves, curves_csv, curves_png
 from .peers import popularity
@@ -95,7 +97,7 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
     for side in ("user_tower", "item_tower"):  # towers of another family have other files
         shutil.rmtree(folder / side, ignore_errors=True)
         (folder / side).mkdir(parents=True)
-    contents = _files(fitted, recipe, dataset)
+    contents = _files(fitted, recipe, dataset, digest)
     for name, part in contents.items():
         (folder / name).write_bytes(part)
     models = {"user_tower.keras": fitted.towers.user, "item_tower.keras": fitted.towers.item}
@@ -126,7 +128,7 @@ def libraries() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
-def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset) -> dict[str, bytes]:
+def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str) -> dict[str, bytes]:
     """Name -> contents of every file that is not a Keras model or the manifest."""
     likers = popularity(dataset.ratings, len(dataset.catalogue))
     buffer = io.BytesIO()
@@ -141,6 +143,16 @@ def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset) -> dict[str
         "curves.png": curves_png(fitted.curves, title, kept=fitted.kept),
         "map.png": map_png(fitted.towers.item_vectors(), dataset.catalogue, likers, title),
     }
+    towers = {"user tower": fitted.towers.user, "item tower": fitted.towers.item}
+    files["card.md"] = card(
+        recipe,
+        dataset,
+        curves=fitted.curves,
+        metrics=fitted.metrics,
+        popularity=likers,
+        parameters={name: tower.count_params() for name, tower in towers.items()},
+        digest=digest,
+    ).encode()
     for name, weights in zip(("user_tower", "item_tower"), fitted.towers.export(), strict=True):
         files |= {f"{name}/{file}": contents for file, contents in weights.to_files().items()}
     return files
@@ -192,7 +204,7 @@ def _toml(recipe: Recipe) -> str:
 
 
 def _json(values: dict[str, Any]) -> str:
-    return json.dumps(values, indent=2, sort_keys=True) + "\n"
+    return json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def _sha256(path: Path) -> str:

@@ -22,6 +22,7 @@ RECIPE = RetrievalRecipe(
     ease_penalty=5.0,
     validation_share=0.2,
     patience=0,
+    refit=False,
 )
 
 
