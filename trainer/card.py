@@ -209,7 +209,8 @@ def _limits(
 def _files() -> Iterator[str]:
     yield (
         "`manifest.json` says where the run comes from, with the SHA-256 of every other file; "
-        "`recipe.toml` is the recipe; `user_tower/` and `item_tower/` are the weights for NumPy, which the indexer takes; the "
+        "`recipe.toml` is the recipe; `user_tower/` and `item_tower/` are the weights for NumPy, "
+        "which the indexer takes; the "
         "`.keras` files are the Keras models; `curves.csv` has the figures of every epoch."
     )
 

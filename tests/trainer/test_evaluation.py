@@ -216,12 +216,15 @@ def test_all_is_what_the_data_allow(dataset: Dataset, capsys: pytest.CaptureFixt
 def test_rating_measures_in_scaled_units_and_in_stars(dataset: Dataset) -> None:
     rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, SEED)
     table = rating(dataset, rows, SEED)
-    assert list(table.rows) == ["global mean", "user mean", "movie mean", "user + movie bias", "seed"]
+    baselines = ["global mean", "user mean", "movie mean", "user + movie bias"]
+    assert list(table.rows) == [*baselines, "user + movie bias + 16 factors", "the same, Bayesian", "seed"]
     held = rows.ratings[rows.test] - rows.ratings[rows.train].mean()
-    assert table.rows["global mean"]["rmse_stars"] == pytest.approx(np.sqrt(np.mean(held**2)), rel=1e-5)
+    rmse = table.rows["global mean"]["rmse_stars"]
+    assert rmse["mean"] == pytest.approx(np.sqrt(np.mean(held**2)), rel=1e-5)
+    assert rmse["low"] < rmse["mean"] < rmse["high"]
     assert table.rows["global mean"]["mse_scaled"] == pytest.approx(np.mean(held**2) / 4, rel=1e-5)
     assert table.about["repeated_share"] == 0
-    assert table.notes == ()
+    assert table.notes == ("intervals: 95 % bootstrap over users, the same ones for every model",)
 
 
 def test_stars_are_stars_whatever_the_scale(dataset: Dataset) -> None:
