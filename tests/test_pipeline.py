@@ -14,6 +14,7 @@ from deepmoviematch.data import canonical
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 from deepmoviematch.indexer.build import build
+from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.current import Current
 from deepmoviematch.server.process import create_server
@@ -31,7 +32,7 @@ from deepmoviematch.trainer.ranking import meter_of, rank  # noqa: E402
 from deepmoviematch.trainer.recipe import RetrievalRecipe  # noqa: E402
 from deepmoviematch.trainer.retrieval import TwoTowers  # noqa: E402
 from deepmoviematch.trainer.run import Fitted, write_run  # noqa: E402
-from deepmoviematch.trainer.wire import Units, ask, evaluate_served, request_of  # noqa: E402
+from deepmoviematch.trainer.wire import Served, Units, ask, evaluate_served, request_of  # noqa: E402
 
 ITEMS, USERS, EACH = 150, 80, 20
 RECIPE = RetrievalRecipe(
@@ -42,6 +43,7 @@ RECIPE = RetrievalRecipe(
     batch_size=16,
     ease_penalty=5.0,
     validation_share=0.2,
+    refit=False,
     sequence_epochs=2,
 )
 
@@ -163,6 +165,16 @@ def test_a_run_is_asked_for_the_users_whom_it_held_out(
     for metric, interval in towers.metrics["rankings"]["towers"].items():
         if metric in measured.ours and isinstance(interval, dict):
             assert measured.ours[metric]["mean"] == pytest.approx(interval["mean"], abs=1e-4)
+
+
+@pytest.mark.parametrize(("refit", "held_out"), [(False, 0.2), (True, 0.0)])
+def test_towers_that_were_fitted_again_on_everyone_have_held_nobody_out(
+    folder: Path, address: str, dataset: Dataset, refit: bool, held_out: float
+) -> None:
+    run = Run.load(folder / "run")
+    run.provenance["metrics"]["refit_on_everyone"] = refit
+    with Client(address) as client:
+        assert Served(client, address, Units(dataset.ratings), run).held_out == held_out
 
 
 def test_without_the_run_the_table_says_that_it_may_flatter(folder: Path, address: str) -> None:

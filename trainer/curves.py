@@ -55,8 +55,7 @@ def curves_png(curves: Curves, title: str, *, kept: Mapping[str, int]) -> bytes:
             best = kept[phase]
             panel.axvline(best, color="tab:orange", linestyle="--", linewidth=1.2)
             panel.plot([best], [values[best - 1]], "o", color="tab:orange", markersize=6)
-            label = f"kept: epoch {best}, {values[best - 1]:.4g}"
-            panel.annotate(label, (0.98, 0.04), xycoords="axes fraction", ha="right", color="tab:orange")
+            panel.set_title(f"{panel.get_title()}, kept epoch {best}: {values[best - 1]:.4g}", fontsize=10)
     for spare in axes[len(panels) :]:
         spare.set_visible(False)
     return png(figure)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from deepmoviematch.data.tables import Floats
 
@@ -41,15 +42,17 @@ def penalised(train: RatingRows, *, seed: int) -> Predictor:
         model = _Model(rows, np.random.default_rng(seed))
         precision = np.diag([penalties[0]] + [penalties[1]] * FACTORS)
         prior = np.zeros(FACTORS + 1), precision
-        for _ in range(SWEEPS):
-            for side in (0, 1):
-                model.sides[side] = model.conditional(side, *prior, noise=1.0)[0]
+        with threadpool_limits(1):  # many small matrices: threads would only wait for each other
+            for _ in range(SWEEPS):
+                for side in (0, 1):
+                    model.sides[side] = model.conditional(side, *prior, noise=1.0)[0]
         return lambda asked: _clipped(model.predict(asked), rows)
 
     grid = [(bias, factor) for bias in BIAS_PENALTIES for factor in FACTOR_PENALTIES]
     return fitted(train, min(grid, key=lambda penalties: error(lambda rows: fitted(rows, penalties))))
 
 
+@threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]
 def bayesian(train: RatingRows, *, seed: int) -> Predictor:
     """The mean prediction over the posterior of biases and factors (Salakhutdinov and Mnih, 2008).
 

@@ -114,7 +114,7 @@ class RetrievalRecipe(CommonRecipe):
     gate: float = 1.3
     """How fast a growing history outweighs stated preferences: their share is (1 + n) ** -gate."""
 
-    distillation: float = 0.5
+    distillation: float = 0.7
     """Share of the loss that follows the teacher, EASE, instead of the held-out likes."""
 
     teacher_temperature: float = 0.1

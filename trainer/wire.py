@@ -117,7 +117,9 @@ class Served:
 
     @property
     def held_out(self) -> float:
-        """The share of the users that the run is known to have held out."""
+        """The share of the users that the served towers are known not to have been fitted on."""
+        if self.run is None or self.run.provenance["metrics"].get("refit_on_everyone"):
+            return 0.0
         return float(self.recipe.get("validation_share", 0.0))
 
     @property
@@ -164,7 +166,7 @@ class Served:
         if not self.held_out:
             return (
                 "the served towers may have been trained on these users and targets, which flatters them; "
-                "--run RUN asks the users whom its run held out"
+                "--run RUN asks the users whom its run held out, where it was fitted with refit=false"
             )
         later = ", while later ratings of others were" if trial.users.asks_next.any() else ""
         return f"the users are those whom the run held out to follow its training: not trained on{later}"

@@ -268,8 +268,8 @@ def test_rating_says_how_many_test_rows_repeat_training_rows(dataset: Dataset) -
     )
     table = rating(dataset, twice, SEED)
     assert table.about["repeated_share"] == 0.5
-    assert table.notes[0].startswith("50.0% of the test rows repeat")
-    assert "computed from test ratings too" in table.notes[1]
+    assert table.notes[1].startswith("50.0% of the test rows repeat")
+    assert "computed from test ratings too" in table.notes[2]
 
 
 def test_a_recipe_without_ratings_is_refused_by_the_rating_protocol(tmp_path: Path) -> None:
