@@ -43,7 +43,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--threads",
         type=_count,
-        default=4,
+        default=2,
         help="requests that one process works on at once (default: %(default)s)",
     )
     command.add_argument(

@@ -12,7 +12,7 @@ import threading
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -120,8 +120,12 @@ class LoadTest:
         self.seconds = 0.0
         """How long the run took."""
 
-    def run(self, due: list[float]) -> Measurements:
+    def run(self, due: Iterable[float], *, over: threading.Event | None = None) -> Measurements:
         """Send a call at each of the times `due`, and wait for all answers.
+
+        Args:
+            due: In seconds from the beginning, ascending.
+            over: Ends the run before its time.
 
         Raises:
             LoadTestError: If the server cannot be reached, or says that it is not healthy.
@@ -142,12 +146,16 @@ class LoadTest:
             for channel in channels
         ]
         self._began = time.perf_counter()
+        sent = 0
         for number, due_s in enumerate(due):
+            if over is not None and over.is_set():
+                break
             while (wait_s := due_s - self._now()) > 0:
                 time.sleep(wait_s)
             question, contents = self._questions[number % len(self._questions)]
             self._send(methods[number % len(methods)][question.call], question, contents, due_s)
-        for _ in due:
+            sent += 1
+        for _ in range(sent):
             self._finished.acquire()
         self.seconds = self._now()
         self._over.set()

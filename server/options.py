@@ -25,7 +25,7 @@ class ServeOptions:
     workers: int = 1
     """Processes that share the port."""
 
-    threads: int = 4
+    threads: int = 2
     """Requests that one process works on at once."""
 
     connection_s: float = 300.0

@@ -21,13 +21,13 @@ from typing import Any, TypeAlias
 
 from .arrival import await_message
 
-PATIENCE_S = 0.025
+PATIENCE_S = 0.015
 """How long a call may wait for a thread while there is no end to the waiting; seconds of processor time."""
 
-BURST_S = 0.1
+BURST_S = 0.05
 """How long it may wait otherwise."""
 
-FEW_WAITING = 8
+FEW_WAITING = 16
 """So many calls may wait however long it takes: slow calls are no sign of too many."""
 
 MOST_WAITING = 1000
@@ -116,7 +116,7 @@ class Pool(Executor):
         while (task := self._tasks.get()) is not None:
             self._busy[place] = True  # before it counts no longer as waiting
             arrival = self._arrivals.popleft()
-            self._here.late = len(self._arrivals) > FEW_WAITING and self._exceeds(arrival)
+            self._here.late = len(self._arrivals) > FEW_WAITING and self._clock() - arrival > BURST_S
             run, arguments = task
             try:
                 run(*arguments)

@@ -78,7 +78,7 @@ def create_server(
     health: Health | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
-    threads: int = 4,
+    threads: int = 2,
     shares_port: bool = False,
     connection_s: float = 300.0,
 ) -> Wiring:

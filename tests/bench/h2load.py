@@ -33,7 +33,15 @@ def require() -> None:
         sys.exit("h2load must be on the PATH, got none; install it: apt-get install nghttp2-client")
 
 
-def drive(server: Running, method: str, request: Message, requests: int, *, reply_bytes: int) -> Load:
+def drive(
+    server: Running,
+    method: str,
+    request: Message,
+    requests: int,
+    *,
+    reply_bytes: int,
+    streams: int = STREAMS,
+) -> Load:
     """Send `request` so many times, from a core of its own, and see that every reply has its size.
 
     Args:
@@ -42,6 +50,7 @@ def drive(server: Running, method: str, request: Message, requests: int, *, repl
         request: Sent each time.
         requests: How many times.
         reply_bytes: Size of the expected reply; a reply of another size ends the program.
+        streams: Calls at once over each of the connections.
     """
     contents = request.SerializeToString()
     with tempfile.NamedTemporaryFile() as body:
@@ -51,7 +60,7 @@ def drive(server: Running, method: str, request: Message, requests: int, *, repl
         done = subprocess.run(
             [
                 *("/usr/bin/taskset", "-c", str(LOAD_CPU)),
-                *("h2load", "-n", str(requests), "-c", str(CONNECTIONS), "-m", str(STREAMS)),
+                *("h2load", "-n", str(requests), "-c", str(CONNECTIONS), "-m", str(streams)),
                 *("-d", body.name, "-H", "content-type: application/grpc", "-H", "te: trailers"),
                 f"http://{server.address}{method}",
             ],
