@@ -49,6 +49,11 @@ def _serve(arguments: Namespace) -> None:
         threads=arguments.threads,
         connection_s=arguments.connection_s,
         grace_s=arguments.grace_s,
+        production=arguments.production,
+        keys=arguments.api_keys,
+        certificate=arguments.tls_cert,
+        certificate_key=arguments.tls_key,
+        client_ca=arguments.tls_client_ca,
     )
     if arguments.workers > 1 and arguments.worker is None:
         from .workers import Supervisor  # noqa: PLC0415
@@ -82,7 +87,13 @@ def _loadtest(arguments: Namespace) -> None:
     loadtest.run(arguments)
 
 
-_COMMANDS = {"serve": _serve, "query": _query, "demo": _demo, "loadtest": _loadtest}
+def _key(arguments: Namespace) -> None:
+    from . import keys  # noqa: PLC0415
+
+    print(keys.add(arguments.api_keys, arguments.name, arguments.calls_per_s))
+
+
+_COMMANDS = {"serve": _serve, "query": _query, "demo": _demo, "loadtest": _loadtest, "key": _key}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The command line: `serve`, `query`, `demo` and `loadtest`.
+"""The command line: `serve`, `query`, `demo`, `loadtest` and `key`.
 
 Nothing heavy is imported here, so that `serve` starts without what only a client needs.
 """
@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     _add_loadtest(
         commands.add_parser("loadtest", help="ask a running server at a steady rate; check answers")
     )
+    _add_key(commands.add_parser("key", help="make an API key for a caller"))
     return top
 
 
@@ -61,11 +62,40 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long calls in flight may take after SIGTERM or SIGINT (default: %(default)g)",
     )
+    command.add_argument(
+        "--production", action="store_true", help="no reflection: callers must know the contract"
+    )
+    command.add_argument(
+        "--api-keys", type=Path, metavar="FILE", help="let in only calls with one of these keys"
+    )
+    command.add_argument("--tls-cert", type=Path, metavar="PEM", help="speak TLS with this certificate")
+    command.add_argument("--tls-key", type=Path, metavar="PEM", help="key of the certificate")
+    command.add_argument(
+        "--tls-client-ca",
+        type=Path,
+        metavar="PEM",
+        help="let in only clients whose certificates these vouch for",
+    )
     levels = ("debug", "info", "warning", "error")
     command.add_argument("--log-level", choices=levels, default="info", help="default: %(default)s")
     command.add_argument(
         "--log-format", choices=("json", "text"), default="json", help="default: %(default)s"
     )
+
+
+def _add_reach(command: argparse.ArgumentParser) -> None:
+    """How the clients reach a server."""
+    command.add_argument(
+        "--at",
+        "--address",
+        default=f"127.0.0.1:{DEFAULT_PORT}",
+        metavar="HOST:PORT",
+        help="the server (default: %(default)s)",
+    )
+    command.add_argument(
+        "--tls-ca", type=Path, metavar="PEM", help="speak TLS with a server that these authorities vouch for"
+    )
+    command.add_argument("--api-key-file", type=Path, metavar="FILE", help="holds the API key to call with")
 
 
 def _add_query(command: argparse.ArgumentParser) -> None:
@@ -75,12 +105,7 @@ def _add_query(command: argparse.ArgumentParser) -> None:
         "-n", "--count", type=_count, default=10, help="how many results (default: %(default)s)"
     )
     common.add_argument("--json", action="store_true", help="print the response as JSON")
-    common.add_argument(
-        "--address",
-        default=f"127.0.0.1:{DEFAULT_PORT}",
-        metavar="HOST:PORT",
-        help="the server (default: %(default)s)",
-    )
+    _add_reach(common)
     exclude = argparse.ArgumentParser(add_help=False)
     exclude.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="never return this")
 
@@ -130,12 +155,7 @@ def _add_loadtest(command: argparse.ArgumentParser) -> None:
         "Ask a running server at a steady rate, whether it keeps up or not, and check every answer. "
         "Ends with status 1 if one was wrong, or if more calls failed or were refused than is allowed."
     )
-    command.add_argument(
-        "--at",
-        default=f"127.0.0.1:{DEFAULT_PORT}",
-        metavar="HOST:PORT",
-        help="the server (default: %(default)s)",
-    )
+    _add_reach(command)
     command.add_argument(
         "--data",
         type=Path,
@@ -168,6 +188,21 @@ def _add_loadtest(command: argparse.ArgumentParser) -> None:
         )
     command.add_argument("--png", type=Path, metavar="PATH", help="draw the latencies (needs matplotlib)")
     command.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def _add_key(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Make an API key for a caller, print it once, and add its hash to a file for serve --api-keys. "
+        "A server reads the file when it starts."
+    )
+    command.add_argument("name", help="who will use it: letters, digits, - and _")
+    command.add_argument("--api-keys", type=Path, required=True, metavar="FILE", help="made if it is missing")
+    command.add_argument(
+        "--calls-per-s",
+        type=_positive,
+        metavar="RATE",
+        help="how often it may call (default: without a limit)",
+    )
 
 
 def _assignment(text: str) -> tuple[str, float]:

@@ -16,7 +16,8 @@ from grpc_status import rpc_status
 
 from deepmoviematch.data.errors import MovieMatchError
 
-from .errors import OverloadedError, StoppingError
+from .errors import OverloadedError, RateError, StoppingError, UnknownCallerError
+from .keys import Keys
 from .logs import log_event
 from .pool import Pool
 from .status import to_status
@@ -32,12 +33,21 @@ log = logging.getLogger(__name__)
 class Door(grpc.GenericRpcHandler):
     """Lets calls in to their handlers, as long as there is room and the server is not stopping."""
 
-    def __init__(self, handlers: Mapping[str, _Handler], pool: Pool) -> None:
-        """Take the handlers by path ("/package.Service/Method") and the pool that runs them."""
+    def __init__(self, handlers: Mapping[str, _Handler], pool: Pool, keys: Keys | None = None) -> None:
+        """Take what lies behind the door.
+
+        Args:
+            handlers: By path ("/package.Service/Method").
+            pool: Runs them.
+            keys: Who may call; None lets everybody in.
+        """
         self._handlers = handlers
         self._pool = pool
-        self._overloaded = _refusing(OverloadedError())
-        self._stopping = _refusing(StoppingError())
+        self._keys = keys
+        errors = (OverloadedError(), StoppingError(), UnknownCallerError(), RateError())
+        self._refusals: dict[type[MovieMatchError], _Handler] = {
+            type(error): _refusing(error) for error in errors
+        }
         self._closed = False
         self._refused = 0
         self._reported_at = 0.0
@@ -47,12 +57,20 @@ class Door(grpc.GenericRpcHandler):
         handler = self._handlers.get(handler_call_details.method)
         if handler is None:
             return None
+        try:
+            self._check(handler_call_details)
+        except MovieMatchError as error:
+            return self._refusals[type(error)]
+        return handler
+
+    def _check(self, handler_call_details: grpc.HandlerCallDetails) -> None:
         if self._closed:
-            return self._stopping
+            raise StoppingError
+        if self._keys is not None:
+            self._keys.check(handler_call_details.invocation_metadata)
         if self._pool.crowded():
             self._count()
-            return self._overloaded
-        return handler
+            raise OverloadedError
 
     def close(self) -> None:
         """Refuse every call from now on, as one to be tried elsewhere."""

@@ -7,6 +7,8 @@
       DeadlinePassedError   nobody waits for the answer any more
       OverloadedError       more calls come than can be answered
       StoppingError         the server is about to end
+      UnknownCallerError    the call has no API key, or an unknown one
+      RateError             the API key has no calls left for now
       ServeError            the server cannot start
       QueryError            the client cannot get or make sense of an answer
       LoadTestError         a load test cannot begin, or found what it looks for
@@ -76,6 +78,22 @@ class StoppingError(MovieMatchError):
 
     def __init__(self) -> None:
         super().__init__("the server is stopping; ask again, of another one or a little later")
+
+
+class UnknownCallerError(MovieMatchError):
+    """The call has no API key, or an unknown one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a call must have a known API key, in the metadata x-api-key or authorization: Bearer"
+        )
+
+
+class RateError(MovieMatchError):
+    """The API key has no calls left for now."""
+
+    def __init__(self) -> None:
+        super().__init__("the API key must not call more often than it may; wait before the next attempt")
 
 
 class ServeError(MovieMatchError):

@@ -24,6 +24,7 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 
 from .errors import LoadTestError
 from .latency import Measurements, outcome_counts, print_summary
+from .reach import Reach
 from .traffic import Question, Traffic, number_of, read_histories
 
 AGREE_S = 2.0
@@ -47,13 +48,16 @@ def run(arguments: Namespace) -> None:
             refused than is allowed.
     """
     histories = read_histories(arguments.data) if arguments.data else None
+    reach = Reach.of(arguments)
     try:
-        with Client(arguments.at, timeout_s=START_S) as client:
+        with Client(
+            reach.address, credentials=reach.credentials, api_key=reach.api_key, timeout_s=START_S
+        ) as client:
             traffic = Traffic(client, histories, seed=arguments.seed)
     except CallError as error:
         raise LoadTestError(f"a healthy server must answer at {arguments.at}, got {error}") from error
     test = LoadTest(
-        arguments.at,
+        reach,
         [traffic.draw() for _ in range(DRAWN)],
         connections=arguments.connections,
         timeout_s=arguments.timeout_s,
@@ -90,7 +94,7 @@ class LoadTest:
 
     def __init__(
         self,
-        address: str,
+        reach: Reach,
         questions: list[Question],
         *,
         connections: int = 1,
@@ -100,14 +104,14 @@ class LoadTest:
         """Prepare a run.
 
         Args:
-            address: "host:port".
+            reach: The server.
             questions: Asked in turn.
             connections: How many to spread the calls over.
             timeout_s: Deadline of a call.
             heed: Called with every answer and what it answers.
         """
         self._heed = heed
-        self._address = address
+        self._reach = reach
         self._questions = [(question, question.request.SerializeToString()) for question in questions]
         self._connections = connections
         self._timeout_s = timeout_s
@@ -131,13 +135,14 @@ class LoadTest:
             LoadTestError: If the server cannot be reached, or says that it is not healthy.
         """
         channels = [
-            open_channel(self._address, None, number, health=True) for number in range(self._connections)
+            open_channel(self._reach.address, self._reach.credentials, number, health=True)
+            for number in range(self._connections)
         ]
         try:
             for channel in channels:
                 grpc.channel_ready_future(channel).result(START_S)
         except grpc.FutureTimeoutError as error:
-            raise LoadTestError(f"a healthy server must answer at {self._address}, got none") from error
+            raise LoadTestError(f"a healthy server must answer at {self._reach.address}, got none") from error
         methods: list[dict[str, Any]] = [
             {
                 name: channel.unary_unary(f"/{SERVICE}/{name}", response_deserializer=response.FromString)
@@ -204,7 +209,8 @@ class LoadTest:
                         self._seen.append((self._now(), newest))
             self._finished.release()
 
-        method.future(contents, timeout=self._timeout_s).add_done_callback(finish)
+        call = method.future(contents, timeout=self._timeout_s, metadata=self._reach.metadata)
+        call.add_done_callback(finish)
 
 
 def _outcome(call: Any, question: Question, oldest: int) -> tuple[str, str | None, str | None]:

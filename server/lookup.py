@@ -11,6 +11,7 @@ from deepmoviematch.client import CallError, Client
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from .errors import QueryError
+from .reach import Reach
 
 TIMEOUT_S = 20.0
 
@@ -76,10 +77,17 @@ class Lookup:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Lookup]:
-    """Titles and answers from the server at `address` ("host:port"), closed at the end."""
-    with Client(address, timeout_s=TIMEOUT_S, wait=False) as client:
-        yield Lookup(client, address)
+def connected(reach: Reach | str) -> Iterator[Lookup]:
+    """Titles and answers from the server at an address ("host:port"), closed at the end."""
+    reach = Reach(reach) if isinstance(reach, str) else reach
+    with Client(
+        reach.address,
+        credentials=reach.credentials,
+        api_key=reach.api_key,
+        timeout_s=TIMEOUT_S,
+        wait=False,
+    ) as client:
+        yield Lookup(client, reach.address)
 
 
 def label(item: pb.Recommendation) -> str:
@@ -93,5 +101,5 @@ def _explained(error: CallError, address: str) -> str:
     if error.reason or error.violations:
         return error.message
     if error.code is grpc.StatusCode.UNAVAILABLE:
-        return f"a server must answer at {address}, got none; start one (make serve) or say --address"
+        return f"a server must answer at {address}, got none; start one (make serve) or say --at"
     return f"the server at {address} answered {error.code.name}: {error.message}"

@@ -34,6 +34,28 @@ class ServeOptions:
     grace_s: float = 10.0
     """How long calls in flight may take once the process is asked to stop."""
 
+    production: bool = False
+    """Whether to keep to oneself what only those who develop need: no reflection."""
+
+    keys: Path | None = None
+    """File of the API keys, one of which every call must have then."""
+
+    certificate: Path | None = None
+    """PEM file for TLS; None speaks in the clear."""
+
+    certificate_key: Path | None = None
+    """PEM file with the key of `certificate`."""
+
+    client_ca: Path | None = None
+    """PEM file of authorities, one of which must vouch for every client then."""
+
+    def __post_init__(self) -> None:
+        """Refuse half of a pair."""
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ServeError("TLS needs both --tls-cert and --tls-key, got one")
+        if self.client_ca is not None and self.certificate is None:
+            raise ServeError("--tls-client-ca needs --tls-cert and --tls-key too, got neither")
+
     def check_store(self) -> None:
         """Refuse a store that is not there.
 

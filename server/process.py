@@ -22,6 +22,7 @@ from .address import announce, authority, taken
 from .current import Current, Follower
 from .door import Door
 from .health import HEALTH_NAME, Health
+from .keys import Keys
 from .options import ServeOptions
 from .pool import Pool
 from .service import NAME, RecommenderService
@@ -81,6 +82,9 @@ def create_server(
     threads: int = 2,
     shares_port: bool = False,
     connection_s: float = 300.0,
+    keys: Keys | None = None,
+    credentials: grpc.ServerCredentials | None = None,
+    reflects: bool = True,
 ) -> Wiring:
     """Wire up a server over `current`; its health is NOT_SERVING until told otherwise.
 
@@ -93,6 +97,9 @@ def create_server(
         shares_port: Whether other processes of this user may listen there too.
         connection_s: How long a connection may last before its client is asked to make
             a new one, which may reach another process.
+        keys: Who may call; None lets everybody in.
+        credentials: For TLS; None speaks in the clear.
+        reflects: Whether to tell callers what the services look like.
 
     Raises:
         ServeError: If the address cannot be had.
@@ -111,15 +118,20 @@ def create_server(
         ],
     )
     service = pb.DESCRIPTOR.services_by_name["RecommenderService"]
-    door = Door(handlers(RecommenderService(current), service, pool.late), pool)
+    door = Door(handlers(RecommenderService(current), service, pool.late), pool, keys)
     server.add_generic_rpc_handlers((door,))
     health = health or Health()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (NAME, HEALTH_NAME, reflection.SERVICE_NAME)
-    enable_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # untyped
-    enable_reflection(_Reflection(names), server)
+    if reflects:
+        names = (NAME, HEALTH_NAME, reflection.SERVICE_NAME)
+        enable_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # untyped
+        enable_reflection(_Reflection(names), server)
+    address = authority(host, port)
     try:
-        bound = server.add_insecure_port(authority(host, port))
+        if credentials is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         pool.shutdown()
         raise taken(host, port) from error
@@ -147,9 +159,15 @@ def serve(options: ServeOptions, *, worker: bool = False) -> None:
             standard input.
 
     Raises:
-        ServeError: If the store is missing or the address cannot be had.
+        ServeError: If the store is missing, the address cannot be had, or keys or certificates are no good.
     """
     options.check_store()
+    keys = None if options.keys is None else Keys(options.keys, workers=options.workers)
+    credentials = None
+    if options.certificate is not None and options.certificate_key is not None:
+        from .tls import server_credentials  # noqa: PLC0415 - takes its time to load
+
+        credentials = server_credentials(options.certificate, options.certificate_key, options.client_ca)
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # for all threads; waited for below
     if worker:
         threading.Thread(target=_stop_with_standard_input, daemon=True).start()
@@ -165,6 +183,9 @@ def serve(options: ServeOptions, *, worker: bool = False) -> None:
         threads=options.threads,
         shares_port=worker,
         connection_s=options.connection_s,
+        keys=keys,
+        credentials=credentials,
+        reflects=not options.production,
     )
     wiring.server.start()
     follower.start()

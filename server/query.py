@@ -12,6 +12,7 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 from . import tables
 from .errors import QueryError
 from .lookup import Lookup, Resolved, connected, label
+from .reach import Reach
 
 _Response: TypeAlias = pb.RecommendResponse | pb.SimilarItemsResponse | pb.FindItemsResponse
 
@@ -22,7 +23,7 @@ def run(arguments: Namespace) -> None:
     Raises:
         QueryError: If there is no answer.
     """
-    with connected(arguments.address) as client:
+    with connected(Reach.of(arguments)) as client:
         response = _QUESTIONS[arguments.question](client, arguments)
     if arguments.json:
         # With the fields that are false or empty: a program should not have to know the defaults.

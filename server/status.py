@@ -26,7 +26,9 @@ from .errors import (
     InvalidRequestError,
     NotReadyError,
     OverloadedError,
+    RateError,
     StoppingError,
+    UnknownCallerError,
     UnknownItemError,
     Violation,
 )
@@ -40,6 +42,7 @@ _RETRIED: dict[type[MovieMatchError], tuple[int, str]] = {
     NotReadyError: (code_pb2.UNAVAILABLE, "NO_GENERATION"),
     StoppingError: (code_pb2.UNAVAILABLE, "STOPPING"),
     OverloadedError: (code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    RateError: (code_pb2.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
 }
 """Code and reason of what passes by itself."""
 
@@ -64,6 +67,8 @@ def to_status(error: MovieMatchError) -> status_pb2.Status:
             return _status(code_pb2.NOT_FOUND, "ITEM_NOT_FOUND", error, item)
         case DeadlinePassedError():
             return _status(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED", error)
+        case UnknownCallerError():
+            return _status(code_pb2.UNAUTHENTICATED, "API_KEY_INVALID", error)
     if type(error) in _RETRIED:
         retry = details_pb2.RetryInfo()
         retry.retry_delay.FromSeconds(RETRY_S)

@@ -29,6 +29,7 @@ from deepmoviematch.client import Client
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.loadtest import LoadTest, arrivals
+from deepmoviematch.server.reach import Reach
 from deepmoviematch.server.traffic import Traffic, read_histories
 
 from . import machine
@@ -67,7 +68,7 @@ def measure(chosen: argparse.Namespace, store: Store) -> dict[str, Any]:
     with serving(store.folder, workers=2) as address:
         with Client(address, timeout_s=30) as client:
             traffic = Traffic(client, read_histories(chosen.data), seed=chosen.seed)
-        test = LoadTest(address, [traffic.draw() for _ in range(2000)], connections=8)
+        test = LoadTest(Reach(address), [traffic.draw() for _ in range(2000)], connections=8)
         due = list(arrivals(chosen.rate, 1.5 * takes_s * chosen.kills + 20, seed=chosen.seed))
         over = threading.Event()
         asked: list[Any] = []

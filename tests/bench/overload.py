@@ -22,6 +22,7 @@ import numpy as np
 from deepmoviematch.client import Client, pb
 from deepmoviematch.server.latency import Measurements
 from deepmoviematch.server.loadtest import LoadTest, arrivals
+from deepmoviematch.server.reach import Reach
 from deepmoviematch.server.service import NAME
 from deepmoviematch.server.traffic import Question
 
@@ -99,7 +100,7 @@ def measure(server: Running, times: float, seconds: float) -> dict[str, Any]:
 
 def ask(server: Running, question: Question, rate: float, seconds: float) -> Measurements:
     """An open loop at `rate`."""
-    test = LoadTest(server.address, [question], connections=8)
+    test = LoadTest(Reach(server.address), [question], connections=8)
     return test.run(list(arrivals(rate, seconds, seed=0)))
 
 

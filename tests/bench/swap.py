@@ -32,6 +32,7 @@ from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.current import Current
 from deepmoviematch.server.loadtest import LoadTest, arrivals
+from deepmoviematch.server.reach import Reach
 from deepmoviematch.server.recommender import Recommender
 from deepmoviematch.server.service import RecommenderService
 from deepmoviematch.server.traffic import Traffic, read_histories
@@ -100,7 +101,7 @@ def measure(chosen: argparse.Namespace, store: Path) -> dict[str, Any]:
                 traffic = Traffic(client, read_histories(chosen.data), seed=chosen.seed)
             questions = [traffic.draw() for _ in range(2000)]
             answers: list[tuple[Any, Any]] = []
-            test = LoadTest(address, questions, connections=8, heed=lambda *each: answers.append(each))
+            test = LoadTest(Reach(address), questions, connections=8, heed=lambda *each: answers.append(each))
             due = list(arrivals(chosen.rate, (chosen.swaps + 1) * EVERY_S, seed=chosen.seed))
             swaps: list[float] = []
             thread = threading.Thread(target=swap, args=(publisher, published, swaps, time.perf_counter()))
