@@ -17,6 +17,9 @@ from .tables import Floats
 
 SETTINGS = "tower.json"
 
+MAPPED_BYTES = 1 << 25
+"""Files of this size are mapped rather than read."""
+
 
 @dataclass(frozen=True, eq=False)
 class Weights:
@@ -64,11 +67,16 @@ class Weights:
 
 
 def read_array(path: Path) -> Floats:
-    """The array in a `.npy` file, in memory: a file that is cut short afterwards harms nobody.
+    """The array in a `.npy` file.
 
-    It is mapped first, so that a header cannot claim more memory than the file has.
+    A large one stays mapped, and is shared with whoever else maps it. Any other is in
+    memory: a file that is cut short in place afterwards harms nobody, while touching
+    what was mapped from it would end the process. (A file that is removed or replaced
+    harms nobody either way.) All are mapped first, so that a header cannot claim more
+    memory than the file has.
 
     Raises:
         OSError, ValueError: If the file cannot be read or is not of the form.
     """
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    mapped: Floats = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped if mapped.nbytes >= MAPPED_BYTES else np.array(mapped)

@@ -13,6 +13,7 @@ from deepmoviematch.data.errors import MovieMatchError
 from . import console
 from .build import build
 from .errors import GenerationError, StoreError
+from .kinds import CHOICES, EXACT_UP_TO
 from .store import Store
 
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(store: Store, options: argparse.Namespace) -> None:
     start = time.monotonic()
     before = _dataset(store)
-    generation = build(options.run, store)
+    generation = build(options.run, store, index=options.index)
     after = generation.manifest["run"]["dataset"]
     if before not in {None, after}:
         print(f"note: the store served {before} until now and serves {after} from now on", file=sys.stderr)
@@ -117,8 +118,14 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         return added
 
-    add("build", _build, "publish a training run as the current generation").add_argument(
-        "--run", type=Path, required=True, help="the run's folder, written by the trainer"
+    building = add("build", _build, "publish a training run as the current generation")
+    building.add_argument("--run", type=Path, required=True, help="the run's folder, written by the trainer")
+    building.add_argument(
+        "--index",
+        choices=CHOICES,
+        default="auto",
+        help=f"how items are searched: by comparing all, by a graph of neighbours, or (auto, the default) "
+        f"by the graph above {EXACT_UP_TO:,} items",
     )
     add("list", _list, "list the generations, oldest first; * marks the current one")
     for name, command, text in (

@@ -18,17 +18,26 @@ from deepmoviematch.data.tables import Floats
 from . import golden
 from .errors import GenerationError
 from .generation import Generation
+from .kinds import index_of
 from .manifest import to_json
 from .run import Run
 from .store import Store
 from .towers import item_tower, user_tower
-from .vectors import FlatIndex, VectorIndex
+from .vectors import VectorIndex
 
 RECALL_AT = 10
 
+SAMPLES = 200
+"""Items whose neighbours are looked up to measure the recall of similar items."""
 
-def build(run: Path, store: Store) -> Generation:
+
+def build(run: Path, store: Store, *, index: str = "auto") -> Generation:
     """Publish the run in the folder `run` as the store's current generation.
+
+    Args:
+        run: The folder.
+        store: Where to publish.
+        index: How to search, one of `kinds.CHOICES`.
 
     Raises:
         GenerationError: If the run or what was made of it fails a check.
@@ -36,33 +45,40 @@ def build(run: Path, store: Store) -> Generation:
     """
     loaded = Run.load(run)
     try:
-        files, description = bundle(loaded)
+        files, description = bundle(loaded, index=index)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise GenerationError(f"{run}: the parts of a run must fit each other, got {error!r}") from error
     return store.publish(files, description)
 
 
-def bundle(run: Run) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Make the files of a generation out of `run`, and the description for its manifest."""
+def bundle(run: Run, *, index: str = "auto") -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Make the files of a generation out of `run`, and the description for its manifest.
+
+    Args:
+        run: What the trainer left.
+        index: How to search, one of `kinds.CHOICES`.
+    """
     users, items = user_tower(run.user_tower), item_tower(run.item_tower)
     if users.dim != items.dim:
         raise GenerationError(f"both towers must be as wide, got {users.dim} and {items.dim}")
     vectors = items.embed(run.catalogue)  # [N, D]
     directions = items.directions(vectors)  # [N, D]
-    index, similar = FlatIndex.of(vectors), FlatIndex.of(directions)
     queries = golden.queries_from(run.reference)
     samples = users.embed(golden.users(queries, run.catalogue))
+    nearest = index_of(vectors, index, lambda made: recall(made, vectors, samples))
+    some = directions[:: max(1, len(directions) // SAMPLES)]
+    similar = index_of(directions, index, lambda made: recall(made, directions, some))
     files = {
         "catalogue.json": to_json(run.catalogue.to_json()),
         **_within("user_tower", run.user_tower.to_files()),
         **_within("item_tower", run.item_tower.to_files()),
         "vectors.npy": _npy(vectors),
-        "index.faiss": index.to_bytes(),
+        "index.faiss": nearest.to_bytes(),
         "directions.npy": _npy(directions),
         "similar.faiss": similar.to_bytes(),
         "popularity.npy": _npy(run.popularity),
         "reference.json": to_json(run.reference),
-        "golden.json": to_json(golden.record(queries, users, index, run.catalogue)),
+        "golden.json": to_json(golden.record(queries, users, nearest, run.catalogue)),
     }
     description = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -73,10 +89,11 @@ def bundle(run: Run) -> tuple[dict[str, bytes], dict[str, Any]]:
             "faiss": faiss.__version__,
         },
         "index": {
-            "kind": index.kind,
-            "dim": index.dim,
-            "items": index.size,
-            f"recall_at_{RECALL_AT}": recall(index, vectors, samples),
+            "kind": nearest.kind,
+            "dim": nearest.dim,
+            "items": nearest.size,
+            f"recall_at_{RECALL_AT}": recall(nearest, vectors, samples),
+            f"similar_recall_at_{RECALL_AT}": recall(similar, directions, some),
         },
     }
     return files, description

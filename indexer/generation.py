@@ -14,12 +14,13 @@ import numpy as np
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, RatingScale, Times
-from deepmoviematch.data.weights import Weights, read_array
+from deepmoviematch.data.weights import MAPPED_BYTES, Weights, read_array
 
 from . import golden, manifest
 from .errors import GenerationError
+from .kinds import restore
 from .towers import UserTower, item_tower, user_tower
-from .vectors import VectorIndex, restore
+from .vectors import Contents, VectorIndex
 
 UNIT_TOLERANCE = 1e-4
 """How far from 1 the length of a vector may be."""
@@ -139,10 +140,17 @@ def _index(
         raise GenerationError(
             f"{vectors_name} must hold vectors of length 1, got {lengths.min():.4f} to {lengths.max():.4f}"
         )
-    index = restore(values["index"]["kind"], (folder / name).read_bytes(), dim=dim, size=size)
+    index = restore(values["index"]["kind"], _contents(folder / name), dim=dim, size=size)
     if not np.array_equal(index.vectors(), vectors):
         raise GenerationError(f"{name} must hold the vectors of {vectors_name}, got others")
     return index, vectors
+
+
+def _contents(path: Path) -> Contents:
+    """The contents of a file: those of a large one are mapped, and shared with whoever else maps it."""
+    if path.stat().st_size < MAPPED_BYTES:
+        return path.read_bytes()
+    return np.memmap(path, dtype=np.uint8, mode="r")
 
 
 def _popularity(folder: Path, size: int) -> Floats:

@@ -4,16 +4,16 @@ Every backend answers alike, held to it by one conformance suite: best first, ti
 by the lower row, never a row that is not allowed, never padding. Symbols: `B`
 queries, `N` vectors, `D` width, `K` results per query.
 
-To add a backend: a class here, its entry in `KINDS`, and its name in the
-conformance suite.
+To add a backend: a class in a module of its own, its entry in `kinds.KINDS`, and its
+name in the conformance suite.
 """
 
 import struct
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from deepmoviematch.data.tables import Flags, Floats, Times
 
@@ -22,6 +22,13 @@ from .errors import GenerationError
 # Never BLAS, which some versions of FAISS use for batches: a query would get other bits in a
 # batch than alone, and equal vectors other scores.
 faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
+
+
+Contents: TypeAlias = bytes | npt.NDArray[np.uint8]
+"""A file's contents: in memory, or mapped."""
+
+_SUBSET = 8
+"""Where fewer rows than one in so many are allowed, they are searched apart from the others."""
 
 
 class Hits(NamedTuple):
@@ -33,13 +40,16 @@ class Hits(NamedTuple):
     rows: Times
     """[B, K] rows of the vectors, 0 to N - 1, distinct within a query."""
 
+    exact: bool = True
+    """Whether every vector was compared with every query."""
+
 
 class VectorIndex(Protocol):
     """N vectors of width D, ready to be searched by any number of threads."""
 
     @property
     def kind(self) -> str:
-        """The backend's name in `KINDS`."""
+        """The backend's name in `kinds.KINDS`."""
 
     @property
     def dim(self) -> int:
@@ -64,7 +74,7 @@ class VectorIndex(Protocol):
             ValueError: If a shape is wrong, `k` is below 1 or a query is not finite.
         """
 
-    def nearest(self, query: Floats, k: int) -> tuple[list[int], list[float]]:
+    def nearest(self, query: Floats, k: int) -> tuple[list[int], list[float], bool]:
         """What `search` finds for one query among all rows, sooner.
 
         Args:
@@ -72,7 +82,7 @@ class VectorIndex(Protocol):
             k: Results wanted, at least 1.
 
         Returns:
-            min(k, N) rows, and their scores.
+            min(k, N) rows, their scores, and whether the search was exact.
 
         Raises:
             ValueError: As `search`.
@@ -82,26 +92,7 @@ class VectorIndex(Protocol):
         """A copy of the [N, D] vectors, row by row."""
 
     def to_bytes(self) -> bytes:
-        """The index as a file's contents, for `restore`."""
-
-
-def restore(kind: str, contents: bytes, *, dim: int, size: int) -> VectorIndex:
-    """Build the index that `VectorIndex.to_bytes` wrote.
-
-    Args:
-        kind: The backend's name.
-        contents: What may be hostile: nothing of it is believed.
-        dim: The width that the vectors must have.
-        size: The number of vectors that there must be.
-
-    Raises:
-        GenerationError: If the kind is unknown or the contents are not such an index.
-    """
-    if kind not in KINDS:
-        raise GenerationError(
-            f"an index must be one of {', '.join(KINDS)}, got {kind!r}; it may come from a newer version"
-        )
-    return KINDS[kind](contents, dim, size)
+        """The index as a file's contents, for `kinds.restore`."""
 
 
 class FlatIndex:
@@ -122,31 +113,30 @@ class FlatIndex:
         return cls(index)
 
     @classmethod
-    def from_bytes(cls, contents: bytes, dim: int, size: int) -> "FlatIndex":
-        """See `restore`."""
+    def from_bytes(cls, contents: Contents, dim: int, size: int) -> "FlatIndex":
+        """See `kinds.restore`."""
         expected = _flat_header(dim, size)
-        if contents[: len(expected)] != expected or len(contents) != len(expected) + 4 * dim * size:
+        if bytes(contents[: len(expected)]) != expected or len(contents) != len(expected) + 4 * dim * size:
             raise GenerationError(
                 f"a flat index of {size} vectors of width {dim} must have their header and length, "
-                f"got {len(contents)} bytes that begin with {contents[:12].hex()}"
+                f"got {len(contents)} bytes that begin with {bytes(contents[:12]).hex()}"
             )
-        index: Any = faiss.deserialize_index(np.frombuffer(contents, dtype=np.uint8))
-        return cls(index)
+        return cls(faiss_index(contents))
 
     def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
         """See `VectorIndex.search`."""
-        _check_search(self, queries, k, allowed)
+        check_search(self, queries, k, allowed)
         count = self.size if allowed is None else int(np.count_nonzero(allowed))
         k = min(k, count)
         if k == 0 or len(queries) == 0:
             shape = (len(queries), k)
             return Hits(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int64))
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        parameters = None
-        if allowed is not None:
-            bitmap = np.packbits(allowed, bitorder="little")
-            selector = faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]  # stub of the C++ one
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        if allowed is not None and _SUBSET * count < self.size:
+            rows = np.flatnonzero(allowed)
+            hits = FlatIndex.of(self._rows(rows)).search(queries, k)
+            return Hits(hits.scores, rows[hits.rows])
+        parameters = faiss.SearchParameters(**selected(allowed)) if allowed is not None else None
         faiss.omp_set_num_threads(1)  # OpenMP keeps this per thread, and any thread may come by
         fetch = min(k + 1, count)
         while True:
@@ -158,7 +148,7 @@ class FlatIndex:
         order = np.lexsort((rows, -scores))[:, :k]
         return Hits(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
 
-    def nearest(self, query: Floats, k: int) -> tuple[list[int], list[float]]:
+    def nearest(self, query: Floats, k: int) -> tuple[list[int], list[float], bool]:
         """See `VectorIndex.nearest`."""
         fetch = min(k + 1, self.size)
         if k >= 1 and query.shape == (self.dim,) and query.dtype == np.float32 and query.flags.c_contiguous:
@@ -168,13 +158,17 @@ class FlatIndex:
             self._index.search_c(1, *pointers)
             found = scores.tolist()
             if len(set(found)) == fetch:
-                return rows.tolist()[:k], found[:k]
+                return rows.tolist()[:k], found[:k], True
         hits = self.search(query[None], k)  # ties, or what it refuses
-        return hits.rows[0].tolist(), hits.scores[0].tolist()
+        return hits.rows[0].tolist(), hits.scores[0].tolist(), True
 
     def vectors(self) -> Floats:
         """See `VectorIndex.vectors`."""
         vectors: Floats = self._index.reconstruct_n(0, self.size)
+        return vectors
+
+    def _rows(self, rows: Times) -> Floats:
+        vectors: Floats = self._index.reconstruct_batch(rows)
         return vectors
 
     def to_bytes(self) -> bytes:
@@ -183,11 +177,31 @@ class FlatIndex:
         return contents
 
 
-KINDS: dict[str, Callable[[bytes, int, int], VectorIndex]] = {FlatIndex.kind: FlatIndex.from_bytes}
-"""How to restore each kind of index from contents, D and N."""
+def faiss_index(contents: Contents) -> Any:
+    """FAISS's index from its file's contents: a mapped file stays where it is.
+
+    Raises:
+        RuntimeError: If FAISS finds fault.
+    """
+    data = np.frombuffer(contents, dtype=np.uint8)
+    if isinstance(contents, bytes):
+        return faiss.deserialize_index(data)
+    reader: Any = faiss.ZeroCopyIOReader  # type: ignore[attr-defined]  # missing in its stubs
+    index: Any = faiss.read_index(reader(faiss.swig_ptr(data), data.nbytes))
+    index.referenced_objects = [contents]  # FAISS's own way to keep what an index points to
+    return index
 
 
-def _check_search(index: VectorIndex, queries: Floats, k: int, allowed: Flags | None) -> None:
+def selected(allowed: Flags | None) -> dict[str, Any]:
+    """Keywords for FAISS's search parameters that let it see none but the rows allowed."""
+    if allowed is None:
+        return {}
+    bitmap = np.packbits(allowed, bitorder="little")
+    return {"sel": faiss.IDSelectorBitmap(bitmap)}  # type: ignore[call-arg, arg-type]  # stub of the C++ one
+
+
+def check_search(index: VectorIndex, queries: Floats, k: int, allowed: Flags | None) -> None:
+    """Refuse what `VectorIndex.search` says it refuses."""
     if queries.ndim != 2 or queries.shape[1] != index.dim:
         raise ValueError(f"queries must have shape (B, {index.dim}), got {queries.shape}")
     if k < 1:

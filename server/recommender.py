@@ -65,6 +65,9 @@ class Answer(NamedTuple):
     exhausted: bool = False
     """Whether every item left in the running is among `rows`."""
 
+    exact: bool = True
+    """Whether every item was compared, if a search took place."""
+
 
 class Recommender:
     """Answers from one generation."""
@@ -123,10 +126,12 @@ class Recommender:
     def similar(self, row: int, limit: int, excluded: AbstractSet[int] = frozenset()) -> Answer:
         """Rank the catalogue by likeness to the item in `row`, which is left out."""
         out = excluded | {row}
-        rows, scores = self.generation.similar.nearest(self.generation.directions[row], limit + len(out))
+        rows, scores, exact = self.generation.similar.nearest(
+            self.generation.directions[row], limit + len(out)
+        )
         rows, scores = _kept(rows, scores, out, limit)
         left = len(self.generation.catalogue) - len(out)
-        return Answer(rows, scores, Origin.RETRIEVAL, len(out) - 1, exhausted=len(rows) == left)
+        return Answer(rows, scores, Origin.RETRIEVAL, len(out) - 1, len(rows) == left, exact)
 
     def find(self, text: str, limit: int) -> Answer:
         """Look items up by title; see `Titles.find`."""
@@ -137,8 +142,8 @@ class Recommender:
 
     def _nearest(self, vector: Floats, taste: Taste) -> Answer:
         # As many more as there are exclusions: whatever is dropped, enough are left.
-        rows, scores = self.generation.index.nearest(vector, taste.limit + len(taste.excluded))
-        return self._answer(rows, scores, taste, Origin.RETRIEVAL)
+        rows, scores, exact = self.generation.index.nearest(vector, taste.limit + len(taste.excluded))
+        return self._answer(rows, scores, taste, Origin.RETRIEVAL, exact=exact)
 
     def _popular(self, taste: Taste) -> Answer:
         rows = self.generation.popular[: taste.limit + len(taste.excluded)]
@@ -146,10 +151,12 @@ class Recommender:
             rows.tolist(), self.generation.popularity[rows].tolist(), taste, Origin.POPULARITY
         )
 
-    def _answer(self, rows: list[int], scores: list[float], taste: Taste, origin: Origin) -> Answer:
+    def _answer(
+        self, rows: list[int], scores: list[float], taste: Taste, origin: Origin, *, exact: bool = True
+    ) -> Answer:
         rows, scores = _kept(rows, scores, taste.excluded, taste.limit)
         left = len(self.generation.catalogue) - len(taste.excluded)
-        return Answer(rows, scores, origin, len(taste.excluded), len(rows) == left)
+        return Answer(rows, scores, origin, len(taste.excluded), len(rows) == left, exact)
 
     @cached_property
     def _genres(self) -> dict[str, tuple[int, ...]]:

@@ -103,7 +103,7 @@ class Replies:
         """
         pieces = [
             *self._results(answer),
-            self._metadata(answer.origin, answer.filtered_out, answer.exhausted),
+            self._metadata(answer.origin, answer.filtered_out, answer.exhausted, answer.exact),
         ]
         if missing:
             pieces.append(pb.RecommendResponse(missing_item_ids=missing).SerializeToString())
@@ -156,11 +156,11 @@ def _card(catalogue: Catalogue, row: int, rest: int) -> bytes:
     return _RESULT + _varint(len(item) + rest) + item
 
 
-def _metadata(generation_id: str, origin: Origin, filtered_out: int, exhausted: bool) -> bytes:
-    searched = origin is Origin.RETRIEVAL
+def _metadata(generation_id: str, origin: Origin, filtered_out: int, exhausted: bool, exact: bool) -> bytes:
+    searched = pb.SEARCH_MODE_EXACT if exact else pb.SEARCH_MODE_ANN
     metadata = pb.ResponseMetadata(
         generation_id=generation_id,
-        search_mode=pb.SEARCH_MODE_EXACT if searched else pb.SEARCH_MODE_UNSPECIFIED,
+        search_mode=searched if origin is Origin.RETRIEVAL else pb.SEARCH_MODE_UNSPECIFIED,
         filtered_out=filtered_out,
         exhausted=exhausted,
         cold_start=origin is Origin.POPULARITY,

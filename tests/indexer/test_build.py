@@ -26,6 +26,7 @@ def test_it_publishes_the_run_with_all_its_provenance(run: Path, store: Store) -
         "dim": generation.index.dim,
         "items": 14,
         "recall_at_10": 1.0,
+        "similar_recall_at_10": 1.0,
     }
     assert generation.manifest["libraries"].keys() == {"python", "numpy", "faiss"}
     assert generation.catalogue.to_json() == loaded.catalogue.to_json()

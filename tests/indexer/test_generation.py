@@ -81,6 +81,24 @@ def test_a_loaded_generation_outlives_files_that_are_emptied_in_place(folder: Pa
     assert generation.similar.search(generation.directions[:1], 1).rows.tolist() == [[0]]
 
 
+def test_a_mapped_generation_answers_alike_and_outlives_its_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are removed or replaced, as `gc` does, leave what was mapped from them alone."""
+    users = UserBatch.of(3, [{0: 5.0}], [{1: 4.0}])
+    in_memory = load(folder)
+    expected = in_memory.index.search(in_memory.user_tower.embed(users), 5)
+    monkeypatch.setattr("deepmoviematch.data.weights.MAPPED_BYTES", 1)
+    monkeypatch.setattr("deepmoviematch.indexer.generation.MAPPED_BYTES", 1)
+    generation = load(folder)
+    assert isinstance(generation.directions, np.memmap)
+    shutil.rmtree(folder)
+    again = generation.index.search(generation.user_tower.embed(users), 5)
+    assert (again.rows == expected.rows).all()
+    assert (again.scores == expected.scores).all()
+    assert generation.similar.nearest(generation.directions[0], 1)[0] == [0]
+
+
 @pytest.mark.parametrize("folder", GOLDEN, ids=lambda path: str(path.name))
 def test_todays_code_loads_the_golden_bundle(folder: Path) -> None:
     generation = load(folder)  # which replays the golden queries
@@ -219,7 +237,7 @@ def more_items(values: dict[str, Any]) -> None:
 
 
 def other_index(values: dict[str, Any]) -> None:
-    values["index"]["kind"] = "hnsw"
+    values["index"]["kind"] = "ivf"
 
 
 def no_scale(values: dict[str, Any]) -> None:
@@ -239,7 +257,7 @@ def no_scale(values: dict[str, Any]) -> None:
         (huge_file, "golden.json must have 1152921504606846976 bytes"),
         (wider, "towers and index must come from one run, got an index of width 7 and a tower of width 6"),
         (more_items, "the index must hold 14 items, got 15"),
-        (other_index, "an index must be one of flat, got 'hnsw'; it may come from a newer version"),
+        (other_index, "an index must be one of flat, hnsw, got 'ivf'; it may come from a newer version"),
         (no_scale, "a generation must be readable, got KeyError\\('scale'\\)"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

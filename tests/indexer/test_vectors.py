@@ -12,11 +12,13 @@ from hypothesis.extra import numpy as arrays
 
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.errors import GenerationError
-from deepmoviematch.indexer.vectors import KINDS, FlatIndex, Hits, VectorIndex, restore
+from deepmoviematch.indexer.hnsw import HnswIndex
+from deepmoviematch.indexer.kinds import KINDS, restore
+from deepmoviematch.indexer.vectors import FlatIndex, Hits, VectorIndex
 
 Backend: TypeAlias = Callable[[Floats], VectorIndex]
 
-BACKENDS: dict[str, Backend] = {"flat": FlatIndex.of}
+BACKENDS: dict[str, Backend] = {"flat": FlatIndex.of, "hnsw": HnswIndex.of}
 
 WHOLE = st.integers(-3, 3).map(float)  # sums of products of these are exact, so ties are too
 
@@ -55,7 +57,8 @@ def test_one_query_alone_is_answered_like_brute_force(name: str, data: st.DataOb
     vectors = data.draw(arrays.arrays(np.float32, (size, dim), elements=WHOLE))
     query = data.draw(arrays.arrays(np.float32, dim, elements=WHOLE))
     k = data.draw(st.integers(1, size + 3))
-    rows, scores = BACKENDS[name](vectors).nearest(query, k)
+    rows, scores, exact = BACKENDS[name](vectors).nearest(query, k)
+    assert exact
     assert [rows] == brute_force(vectors, query[None], k)
     assert scores == [float(vectors[row] @ query) for row in rows]
 
@@ -238,8 +241,8 @@ def test_a_flat_index_refuses_an_index_of_another_type(other: faiss.Index) -> No
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(GenerationError, match="one of flat, got 'hnsw'"):
-        restore("hnsw", b"", dim=3, size=3)
+    with pytest.raises(GenerationError, match="one of flat, hnsw, got 'ivf'"):
+        restore("ivf", b"", dim=3, size=3)
 
 
 def unit(rng: np.random.Generator, size: int, dim: int) -> Floats:
