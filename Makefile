@@ -62,7 +62,7 @@ $(STORE)/CURRENT: $(RUN)/manifest.json $(wildcard indexer/*.py) | setup
 	@$(PY) -m deepmoviematch.indexer build --run $(RUN) --store $(STORE)
 
 ##@ Develop
-.PHONY: setup check lock clean
+.PHONY: setup check bench lock clean
 setup: .venv/.installed  ## Make .venv from the lock and generate the gRPC stubs.
 
 check: setup  ## Lint, format, types, import directions, spelling.
@@ -71,6 +71,11 @@ check: setup  ## Lint, format, types, import directions, spelling.
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/typos
+
+bench: $(STORE)/CURRENT  ## Measure speed, start, memory and growth (minutes; needs h2load); writes runs/bench.
+	@$(PY) -m tests.bench.floor --store $(STORE) --json runs/bench/floor.json
+	@$(PY) -m tests.bench.start --store $(STORE) --json runs/bench/start.json
+	@$(PY) -m tests.bench.scale --sizes 1700 10000 100000 --json runs/bench/scale.json
 
 .venv/.locked: requirements.lock
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11, 3.12 or 3.13 on the PATH; or say make PYTHON=..."; exit 1; }

@@ -157,10 +157,10 @@ def _card(catalogue: Catalogue, row: int, rest: int) -> bytes:
 
 
 def _metadata(generation_id: str, origin: Origin, filtered_out: int, exhausted: bool, exact: bool) -> bytes:
-    searched = pb.SEARCH_MODE_EXACT if exact else pb.SEARCH_MODE_ANN
+    mode = pb.SEARCH_MODE_EXACT if exact else pb.SEARCH_MODE_ANN
     metadata = pb.ResponseMetadata(
         generation_id=generation_id,
-        search_mode=searched if origin is Origin.RETRIEVAL else pb.SEARCH_MODE_UNSPECIFIED,
+        search_mode=mode if origin is Origin.RETRIEVAL else pb.SEARCH_MODE_UNSPECIFIED,
         filtered_out=filtered_out,
         exhausted=exhausted,
         cold_start=origin is Origin.POPULARITY,

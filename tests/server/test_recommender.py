@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Floats
 from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.hnsw import HnswIndex
 from deepmoviematch.server.recommender import Origin, Recommender, Taste
 
 ITEMS, GENRES = 25, 5
@@ -103,3 +104,25 @@ def test_recommend_serves_a_catalogue_without_genres(
     assert answer.origin is Origin.RETRIEVAL
     assert len(answer.rows) == 4
     assert np.all(np.diff(answer.scores) <= 0)
+
+
+def test_answers_say_whether_every_item_was_compared(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepmoviematch.indexer.hnsw.EXACT_UP_TO", 1)
+    monkeypatch.setattr("deepmoviematch.indexer.hnsw.COMPARED", 0)
+    generation = recommender.generation
+    approximate = Recommender(
+        replace(
+            generation,
+            index=HnswIndex.of(generation.index.vectors()),
+            similar=HnswIndex.of(generation.directions),
+        )
+    )
+    taste = Taste(limit=3, history={2: 5.0}, excluded=frozenset({2}))
+    for exactly, about in (
+        (recommender.recommend(taste), approximate.recommend(taste)),
+        (recommender.similar(2, 3), approximate.similar(2, 3)),
+    ):
+        assert (exactly.exact, about.exact) == (True, False)
+        assert about.rows == exactly.rows  # so small a graph misses nothing

@@ -24,7 +24,7 @@ SOURCES = {
 def plainly(generation: Generation, answer: Answer, missing: Sequence[str]) -> pb.RecommendResponse:
     """The oracle: the response built field by field."""
     catalogue = generation.catalogue
-    searched = answer.origin is Origin.RETRIEVAL
+    mode = pb.SEARCH_MODE_EXACT if answer.exact else pb.SEARCH_MODE_ANN
     return pb.RecommendResponse(
         results=[
             pb.Recommendation(
@@ -41,7 +41,7 @@ def plainly(generation: Generation, answer: Answer, missing: Sequence[str]) -> p
         missing_item_ids=missing,
         metadata=pb.ResponseMetadata(
             generation_id=generation.id,
-            search_mode=pb.SEARCH_MODE_EXACT if searched else pb.SEARCH_MODE_UNSPECIFIED,
+            search_mode=mode if answer.origin is Origin.RETRIEVAL else pb.SEARCH_MODE_UNSPECIFIED,
             filtered_out=answer.filtered_out,
             exhausted=answer.exhausted,
             cold_start=answer.origin is Origin.POPULARITY,
@@ -65,6 +65,7 @@ def answers(draw: st.DrawFn) -> Answer:
         origin=draw(st.sampled_from(Origin)),
         filtered_out=draw(st.integers(0, 10_000)),
         exhausted=draw(st.booleans()),
+        exact=draw(st.booleans()),
     )
 
 
