@@ -76,6 +76,7 @@ bench: $(STORE)/CURRENT  ## Measure speed, start, memory and growth (minutes; ne
 	@$(PY) -m tests.bench.floor --store $(STORE) --json runs/bench/floor.json
 	@$(PY) -m tests.bench.start --store $(STORE) --json runs/bench/start.json
 	@$(PY) -m tests.bench.scale --sizes 1700 10000 100000 --json runs/bench/scale.json
+	@$(PY) -m tests.bench.alternatives --store $(STORE) --json runs/bench/alternatives.json
 
 .venv/.locked: requirements.lock
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11, 3.12 or 3.13 on the PATH; or say make PYTHON=..."; exit 1; }

@@ -4,7 +4,7 @@
 
 The floor is a server that answers the same calls with constant bytes of the same
 size: once as grpcio gives it to whoever asks for nothing in particular ("stock"), once
-on the product's own threads and options ("own"). Each server has the same core to
+on the product's own threads ("own"). Each server has the same core to
 itself in turn, and the load comes from another (h2load). What counts is requests per
 second of the server's CPU time, which others on the machine disturb little; rounds
 alternate between the servers, and each has another request.

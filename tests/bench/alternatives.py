@@ -1,0 +1,199 @@
+"""The server beside what one might put in its place, as a table and as JSON.
+
+    python -m tests.bench.alternatives --store STORE [--json PATH]
+
+Every alternative answers the same `Recommend` calls (five rated items, ten results) with
+the same number of results, behind a plain gRPC server on the same core, asked by the
+same client on another. The towers are Keras models of the exercise's shape (genre
+averages in, 256, 128 and 32 wide); their weights are random, for only time counts here:
+
+    pairs       the exercise's own way: the user repeated for every item, and
+                `predict` on the pairs, both towers
+    predict     `predict` on the user tower, then every item compared in NumPy
+    function    the user tower as a compiled `tf.function`, then the same
+"""
+
+import argparse
+import json
+import random
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from deepmoviematch.data.features import UserBatch, genre_means
+from deepmoviematch.data.tables import Floats
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.store import Store
+from deepmoviematch.server.service import NAME
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+from . import machine
+from .servers import Running, serving, started, stub
+
+WAYS = ("pairs", "predict", "function")
+K, HISTORY, WIDTHS = 10, 5, (256, 128, 32)
+AT_ONCE = 8
+
+
+def main() -> None:
+    """Measure, print, write; or serve one of the alternatives."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--store", type=Path, required=True, help="a store with a real generation")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each (default: %(default)g)")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    generation = Store(chosen.store).load()
+    if chosen.serve:
+        _serve(_WAYS[chosen.serve](generation), generation)
+        return
+    requests = [_request(generation, random.Random(chosen.seed + number)) for number in range(100)]
+    results = []
+    print(f"{'':<10} {'alone: p50 ms':>13} {'p99 ms':>8} {'8 at once: requests/s':>22} {'per CPU-s':>10}")
+    for name in ("server", *WAYS):
+        with _started(name, chosen.store) as running:
+            result = {"name": name, **_measure(running, requests, chosen.seconds)}
+        results.append(result)
+        print(
+            f"{name:<10} {result['p50_ms']:>13.2f} {result['p99_ms']:>8.2f} "
+            f"{result['requests_per_second']:>22.0f} {result['requests_per_cpu_second']:>10.0f}",
+            flush=True,
+        )
+    if chosen.json:
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        report = machine.facts() | {"seed": chosen.seed, "results": results}
+        chosen.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _started(name: str, store: Path) -> AbstractContextManager[Running]:
+    if name == "server":
+        return serving(store)
+    return started(["-m", "tests.bench.alternatives", "--store", str(store), "--serve", name])
+
+
+def _measure(running: Running, requests: list[pb.RecommendRequest], seconds: float) -> dict[str, float]:
+    with stub(running) as stubs:
+        for request in requests[:3]:
+            answer = stubs.Recommend(request, wait_for_ready=True)
+            if len(answer.results) != K:
+                sys.exit(f"every way must give {K} results, got {len(answer.results)}")
+        alone: list[float] = []
+        until = time.perf_counter() + seconds / 2
+        while time.perf_counter() < until or len(alone) < 10:
+            start = time.perf_counter()
+            stubs.Recommend(requests[len(alone) % len(requests)])
+            alone.append(1e3 * (time.perf_counter() - start))
+        used, start, done = running.cpu_seconds, time.perf_counter(), 0
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            while time.perf_counter() - start < seconds / 2:
+                done += sum(1 for _ in pool.map(stubs.Recommend, requests[: 4 * AT_ONCE]))
+        wall, used = time.perf_counter() - start, running.cpu_seconds - used
+    return {
+        "p50_ms": statistics.median(alone),
+        "p99_ms": float(np.percentile(alone, 99)),
+        "requests_per_second": done / wall,
+        "requests_per_cpu_second": done / used,
+    }
+
+
+def _request(generation: Generation, chance: random.Random) -> pb.RecommendRequest:
+    rows = chance.sample(range(len(generation.catalogue)), HISTORY)
+    history = [pb.Interaction(item_id=generation.catalogue.item_ids[row], rating=4) for row in rows]
+    return pb.RecommendRequest(user=pb.UserFeatures(history=history), page_size=K)
+
+
+def _tower(inputs: int, name: str) -> Any:
+    import keras  # noqa: PLC0415 - only the alternatives need it
+
+    layers = [keras.layers.Dense(width, activation="relu") for width in WIDTHS[:-1]]
+    return keras.Sequential([keras.Input((inputs,)), *layers, keras.layers.Dense(WIDTHS[-1])], name=name)
+
+
+def _features(generation: Generation, request: pb.RecommendRequest) -> tuple[Floats, list[int]]:
+    """[1, G] the user's average rating of each genre, and the rows that were rated."""
+    catalogue = generation.catalogue
+    rated = {catalogue.row_of[each.item_id]: each.rating for each in request.user.history}
+    users = UserBatch.of(len(catalogue.genre_names), [{}], [rated])
+    return np.nan_to_num(genre_means(users, catalogue.genres)), list(rated)
+
+
+_Score = Callable[[Floats], Floats]
+
+
+def _by_pairs(generation: Generation) -> _Score:
+    import keras  # noqa: PLC0415
+
+    items = generation.catalogue.genres.astype(np.float32)
+    user, item = (_tower(items.shape[1], name) for name in ("user", "item"))
+    inputs = [keras.Input((items.shape[1],)), keras.Input((items.shape[1],))]
+    unit = keras.layers.UnitNormalization()
+    both = keras.Model(inputs, keras.layers.Dot(1)([unit(user(inputs[0])), unit(item(inputs[1]))]))
+    return lambda features: both.predict([np.repeat(features, len(items), 0), items], verbose=0)[:, 0]
+
+
+def _by_predict(generation: Generation) -> _Score:
+    user = _tower(generation.catalogue.genres.shape[1], "user")
+    vectors = np.random.default_rng(0).normal(size=(len(generation.catalogue), WIDTHS[-1]))
+    return lambda features: vectors @ user.predict(features, verbose=0)[0]
+
+
+def _by_function(generation: Generation) -> _Score:
+    import tensorflow as tf  # noqa: PLC0415
+
+    genres = generation.catalogue.genres.shape[1]
+    user = _tower(genres, "user")
+    embed = tf.function(user).get_concrete_function(tf.TensorSpec([1, genres], tf.float32))
+    vectors = np.random.default_rng(0).normal(size=(len(generation.catalogue), WIDTHS[-1]))
+    return lambda features: vectors @ embed(tf.constant(features))[0].numpy()
+
+
+_WAYS = {"pairs": _by_pairs, "predict": _by_predict, "function": _by_function}
+
+
+def _serve(score: _Score, generation: Generation) -> None:
+    catalogue = generation.catalogue
+
+    def recommend(request: pb.RecommendRequest, context: grpc.ServicerContext) -> pb.RecommendResponse:
+        features, rated = _features(generation, request)
+        scores = score(features)
+        scores[rated] = -np.inf
+        best = np.argsort(-scores)[:K]
+        return pb.RecommendResponse(
+            results=[
+                pb.Recommendation(
+                    item_id=catalogue.item_ids[row],
+                    score=float(scores[row]),
+                    rank=rank,
+                    title=catalogue.titles[row],
+                    year=int(catalogue.years[row]),
+                    genres=catalogue.genres_of(row),
+                )
+                for rank, row in enumerate(best.tolist(), start=1)
+            ]
+        )
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        recommend,
+        request_deserializer=pb.RecommendRequest.FromString,
+        response_serializer=pb.RecommendResponse.SerializeToString,
+    )
+    server = grpc.server(ThreadPoolExecutor(8))
+    server.add_registered_method_handlers(NAME, {"Recommend": handler})
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(json.dumps({"event": "listening", "port": port}), flush=True)
+    signal.sigwait([signal.SIGTERM])
+
+
+if __name__ == "__main__":
+    main()
