@@ -54,6 +54,7 @@ def _serve(arguments: Namespace) -> None:
         certificate=arguments.tls_cert,
         certificate_key=arguments.tls_key,
         client_ca=arguments.tls_client_ca,
+        metrics_port=arguments.metrics_port,
     )
     if arguments.workers > 1 and arguments.worker is None:
         from .workers import Supervisor  # noqa: PLC0415
@@ -62,7 +63,7 @@ def _serve(arguments: Namespace) -> None:
         return
     from . import process  # noqa: PLC0415
 
-    process.serve(options, worker=arguments.worker is not None)
+    process.serve(options, worker=arguments.worker)
     # With no goodbye from gRPC, which would end what has just arrived as CANCELLED.
     logging.shutdown()
     sys.stdout.flush()

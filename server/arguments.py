@@ -76,6 +76,12 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         metavar="PEM",
         help="let in only clients whose certificates these vouch for",
     )
+    command.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="tell Prometheus how it goes, at /metrics; each further worker takes the next port",
+    )
     levels = ("debug", "info", "warning", "error")
     command.add_argument("--log-level", choices=levels, default="info", help="default: %(default)s")
     command.add_argument(

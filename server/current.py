@@ -78,6 +78,10 @@ class Follower:
         self._seen: _Signature = None
         self._retry_at = math.inf
         self._refused: tuple[str | None, str] | None = None
+        self.loads = 0
+        """Generations that began to serve."""
+        self.refusals = 0
+        """Generations that failed a check; the same one for the same reason counts once."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
@@ -120,6 +124,7 @@ class Follower:
             recommender = Recommender(self._store.load(wanted))
         replaced = self._current.generation_id
         self._current.set(recommender)
+        self.loads += 1
         self._on_ready()
         facts = {
             "generation": wanted,
@@ -151,6 +156,7 @@ class Follower:
         if self._refused == (wanted, reason):
             return
         self._refused = (wanted, reason)
+        self.refusals += 1
         facts = {"generation": wanted, "reason": reason, "serving": self._current.generation_id}
         log_event(log, logging.ERROR, "generation refused", facts, exc_info=exc_info)
 

@@ -20,7 +20,7 @@ from .errors import OverloadedError, RateError, StoppingError, UnknownCallerErro
 from .keys import Keys
 from .logs import log_event
 from .pool import Pool
-from .status import to_status
+from .status import REASONS, to_status
 
 REPORT_S = 1.0
 """How often the log says how many calls were refused."""
@@ -49,17 +49,22 @@ class Door(grpc.GenericRpcHandler):
             type(error): _refusing(error) for error in errors
         }
         self._closed = False
-        self._refused = 0
         self._reported_at = 0.0
+        self.started = dict.fromkeys(handlers, 0)
+        """Path -> calls that came, whatever became of them."""
+        self.refused = dict.fromkeys((REASONS[type(error)] for error in errors), 0)
+        """Why -> calls that were not let in."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """See `grpc.GenericRpcHandler`; gRPC asks on its own thread, once for each call."""
         handler = self._handlers.get(handler_call_details.method)
         if handler is None:
             return None
+        self.started[handler_call_details.method] += 1
         try:
             self._check(handler_call_details)
         except MovieMatchError as error:
+            self.refused[REASONS[type(error)]] += 1
             return self._refusals[type(error)]
         return handler
 
@@ -69,19 +74,18 @@ class Door(grpc.GenericRpcHandler):
         if self._keys is not None:
             self._keys.check(handler_call_details.invocation_metadata)
         if self._pool.crowded():
-            self._count()
+            self._report()
             raise OverloadedError
 
     def close(self) -> None:
         """Refuse every call from now on, as one to be tried elsewhere."""
         self._closed = True
 
-    def _count(self) -> None:
-        self._refused += 1
+    def _report(self) -> None:
         now = time.monotonic()
         if now - self._reported_at >= REPORT_S:
-            log_event(log, logging.WARNING, "overloaded", {"refused": self._refused})
-            self._refused, self._reported_at = 0, now
+            self._reported_at = now
+            log_event(log, logging.WARNING, "overloaded", {"refused_in_all": self.refused["OVERLOADED"]})
 
 
 class _Here(ThreadPoolExecutor):

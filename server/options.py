@@ -49,6 +49,9 @@ class ServeOptions:
     client_ca: Path | None = None
     """PEM file of authorities, one of which must vouch for every client then."""
 
+    metrics_port: int | None = None
+    """Where to tell Prometheus how it goes; each worker takes the next port. None tells nobody."""
+
     def __post_init__(self) -> None:
         """Refuse half of a pair."""
         if (self.certificate is None) != (self.certificate_key is None):

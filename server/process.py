@@ -10,7 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -21,16 +21,23 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 from .address import announce, authority, taken
 from .current import Current, Follower
 from .door import Door
+from .errors import ServeError
 from .health import HEALTH_NAME, Health
 from .keys import Keys
 from .options import ServeOptions
 from .pool import Pool
 from .service import NAME, RecommenderService
-from .status import handlers
+from .status import Observer, handlers
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 MAX_REQUEST_BYTES = 4 << 20
 MAX_STREAMS = 1000
 """Calls at once over one connection."""
+
+CONNECTION_GRACE_S = 30.0
+"""How long the calls of an old connection get to end."""
 
 LEAVE_S = 0.5
 """How long after the news of the end calls are answered still: callers who heed health leave meanwhile."""
@@ -85,6 +92,7 @@ def create_server(
     keys: Keys | None = None,
     credentials: grpc.ServerCredentials | None = None,
     reflects: bool = True,
+    observe: Observer | None = None,
 ) -> Wiring:
     """Wire up a server over `current`; its health is NOT_SERVING until told otherwise.
 
@@ -100,6 +108,7 @@ def create_server(
         keys: Who may call; None lets everybody in.
         credentials: For TLS; None speaks in the clear.
         reflects: Whether to tell callers what the services look like.
+        observe: Told of every call; see `handlers`.
 
     Raises:
         ServeError: If the address cannot be had.
@@ -113,12 +122,13 @@ def create_server(
             # Unshared, else a second server on the port would quietly take half of the calls.
             ("grpc.so_reuseport", int(shares_port)),
             ("grpc.max_connection_age_ms", round(1e3 * connection_s)),
+            ("grpc.max_connection_age_grace_ms", round(1e3 * CONNECTION_GRACE_S)),
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
     service = pb.DESCRIPTOR.services_by_name["RecommenderService"]
-    door = Door(handlers(RecommenderService(current), service, pool.late), pool, keys)
+    door = Door(handlers(RecommenderService(current), service, pool.late, observe), pool, keys)
     server.add_generic_rpc_handlers((door,))
     health = health or Health()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -148,15 +158,15 @@ class _Reflection(reflection.ReflectionServicer):
     ServerReflectionInfo.experimental_thread_pool = ThreadPoolExecutor(2)  # type: ignore[attr-defined]
 
 
-def serve(options: ServeOptions, *, worker: bool = False) -> None:
+def serve(options: ServeOptions, *, worker: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain: health first, calls in flight after.
 
     The caller ends the process next, at once.
 
     Args:
         options: How to serve.
-        worker: Whether this process shares its port with others, and ends with its
-            standard input.
+        worker: Which this is of several processes, which share a port; it ends with its
+            standard input then. None is the only one.
 
     Raises:
         ServeError: If the store is missing, the address cannot be had, or keys or certificates are no good.
@@ -169,8 +179,9 @@ def serve(options: ServeOptions, *, worker: bool = False) -> None:
 
         credentials = server_credentials(options.certificate, options.certificate_key, options.client_ca)
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # for all threads; waited for below
-    if worker:
+    if worker is not None:
         threading.Thread(target=_stop_with_standard_input, daemon=True).start()
+    metrics = None if options.metrics_port is None else _metrics()
     current, health = Current(), Health()
     follower = Follower(options.store, current, on_ready=health.serve)
     # Before there is a port, so that the first call finds an answer.
@@ -181,20 +192,34 @@ def serve(options: ServeOptions, *, worker: bool = False) -> None:
         host=options.host,
         port=options.port,
         threads=options.threads,
-        shares_port=worker,
+        shares_port=worker is not None,
         connection_s=options.connection_s,
         keys=keys,
         credentials=credentials,
         reflects=not options.production,
+        observe=None if metrics is None else metrics.observe,
     )
+    if metrics is not None and options.metrics_port is not None:
+        port = options.metrics_port + (worker or 0)
+        metrics.tell(options.host, port, current=current, follower=follower, door=wiring.door)
     wiring.server.start()
     follower.start()
-    announce(options.host, wiring.port, None if worker else options.port_file)
+    announce(options.host, wiring.port, options.port_file if worker is None else None)
     signal.sigwait(_STOPS)
     for number in _STOPS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a second one kills at once
     wiring.drain(options.grace_s)
+
+
+def _metrics() -> "Metrics":
+    try:
+        from .metrics import Metrics  # noqa: PLC0415 - not everybody wants them
+    except ModuleNotFoundError as error:
+        raise ServeError(
+            f"--metrics-port needs {error.name}, which is missing; install deepmoviematch[metrics]"
+        ) from error
+    return Metrics()
 
 
 def _stop_with_standard_input() -> None:

@@ -46,11 +46,17 @@ _RETRIED: dict[type[MovieMatchError], tuple[int, str]] = {
 }
 """Code and reason of what passes by itself."""
 
+REASONS = {error: reason for error, (_, reason) in _RETRIED.items()} | {UnknownCallerError: "API_KEY_INVALID"}
+"""Why a call is refused unread, as a word for programs."""
+
 _MESSAGE_CHARACTERS = 200
 _DETAIL_BYTES = 3000
 """Status travels in HTTP/2 trailers, of which many clients take 8 KiB."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Observer: TypeAlias = Callable[[str, str, float, Any], None]
+"""Takes method, status code, seconds and reply of a call."""
+
 _Behaviour: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
 
 log = logging.getLogger(__name__)
@@ -68,7 +74,7 @@ def to_status(error: MovieMatchError) -> status_pb2.Status:
         case DeadlinePassedError():
             return _status(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED", error)
         case UnknownCallerError():
-            return _status(code_pb2.UNAUTHENTICATED, "API_KEY_INVALID", error)
+            return _status(code_pb2.UNAUTHENTICATED, REASONS[UnknownCallerError], error)
     if type(error) in _RETRIED:
         retry = details_pb2.RetryInfo()
         retry.retry_delay.FromSeconds(RETRY_S)
@@ -77,26 +83,44 @@ def to_status(error: MovieMatchError) -> status_pb2.Status:
     return _internal()
 
 
-def handlers(servicer: object, service: ServiceDescriptor, late: Callable[[], bool]) -> dict[str, _Handler]:
+def handlers(
+    servicer: object,
+    service: ServiceDescriptor,
+    late: Callable[[], bool],
+    observe: Observer | None = None,
+) -> dict[str, _Handler]:
     """How to run each unary call of a service: maps its errors, hides its bugs, logs one line.
 
     Args:
         servicer: Has a method of each name, which returns the serialised reply as `contents`.
         service: Names the methods and their messages.
         late: Whether the call that this thread is at has waited too long.
+        observe: Told of every call's method, code, seconds and reply, besides the log.
 
     Returns:
         Path ("/package.Service/Method") -> handler.
     """
     return {
         f"/{service.full_name}/{method.name}": _handler(
-            f"/{service.full_name}/{method.name}", getattr(servicer, method.name), method, late
+            f"/{service.full_name}/{method.name}", getattr(servicer, method.name), method, late, observe
         )
         for method in service.methods
     }
 
 
-def _handler(path: str, behave: _Behaviour, method: MethodDescriptor, late: Callable[[], bool]) -> _Handler:
+def _handler(
+    path: str,
+    behave: _Behaviour,
+    method: MethodDescriptor,
+    late: Callable[[], bool],
+    observe: Observer | None,
+) -> _Handler:
+    def take_down(code: str, started: float, reply: Any) -> None:
+        seconds = time.perf_counter() - started
+        log_answer(path, code, seconds, reply)
+        if observe is not None:
+            observe(path, code, seconds, reply)
+
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         started = time.perf_counter()
         try:
@@ -110,9 +134,9 @@ def _handler(path: str, behave: _Behaviour, method: MethodDescriptor, late: Call
             reply = behave(request, context)
         except Exception as error:
             status = _status_of(error)
-            log_answer(path, code_pb2.Code.Name(status.code), time.perf_counter() - started, None)
+            take_down(code_pb2.Code.Name(status.code), started, None)
         else:
-            log_answer(path, "OK", time.perf_counter() - started, reply)
+            take_down("OK", started, reply)
             return reply
         return context.abort_with_status(rpc_status.to_status(status))
 
