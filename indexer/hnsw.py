@@ -13,7 +13,7 @@ import numpy as np
 from deepmoviematch.data.tables import Flags, Floats
 
 from .errors import GenerationError
-from .vectors import Contents, FlatIndex, Hits, check_search, faiss_index, selected
+from .vectors import Contents, FlatIndex, Hits, check_search, faiss_index, selected, stay_on_one_thread
 
 LINKS = 32
 """Neighbours of a vector, M in the paper; twice as many on the lowest level."""
@@ -50,7 +50,7 @@ class HnswIndex:
         """The index over `vectors` [N, D]; on one thread, so that equal vectors make equal graphs."""
         index = faiss.IndexHNSWFlat(vectors.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction, index.hnsw.efSearch = BUILD_BREADTH, SEARCH_BREADTH
-        faiss.omp_set_num_threads(1)
+        stay_on_one_thread()
         index.add(np.ascontiguousarray(vectors, dtype=np.float32))
         return cls(index)
 
@@ -93,7 +93,7 @@ class HnswIndex:
             return self._exact.search(queries, k, allowed=allowed)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         parameters = _parameters(efSearch=breadth, **selected(allowed))
-        faiss.omp_set_num_threads(1)
+        stay_on_one_thread()
         scores, rows = self._index.search(queries, k + 1, params=parameters)
         unsure = (rows < 0).any(axis=1) | (scores[:, 1:] == scores[:, :-1]).any(axis=1)
         scores, rows = scores[:, :k], rows[:, :k]

@@ -9,6 +9,7 @@ name in the conformance suite.
 """
 
 import struct
+import threading
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import faiss
@@ -26,6 +27,8 @@ faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
 
 Contents: TypeAlias = bytes | npt.NDArray[np.uint8]
 """A file's contents: in memory, or mapped."""
+
+_here = threading.local()
 
 _SUBSET = 8
 """Where fewer rows than one in so many are allowed, they are searched apart from the others."""
@@ -137,7 +140,7 @@ class FlatIndex:
             hits = FlatIndex.of(self._rows(rows)).search(queries, k)
             return Hits(hits.scores, rows[hits.rows])
         parameters = faiss.SearchParameters(**selected(allowed)) if allowed is not None else None
-        faiss.omp_set_num_threads(1)  # OpenMP keeps this per thread, and any thread may come by
+        stay_on_one_thread()
         fetch = min(k + 1, count)
         while True:
             scores, rows = self._index.search(queries, fetch, params=parameters)
@@ -153,6 +156,7 @@ class FlatIndex:
         fetch = min(k + 1, self.size)
         if k >= 1 and query.shape == (self.dim,) and query.dtype == np.float32 and query.flags.c_contiguous:
             scores, rows = np.empty(fetch, dtype=np.float32), np.empty(fetch, dtype=np.int64)
+            stay_on_one_thread()
             # Past FAISS's own wrapper of `search`, which takes as long as a small search.
             pointers = faiss.swig_ptr(query), fetch, faiss.swig_ptr(scores), faiss.swig_ptr(rows)
             self._index.search_c(1, *pointers)
@@ -175,6 +179,16 @@ class FlatIndex:
         """See `VectorIndex.to_bytes`."""
         contents: bytes = faiss.serialize_index(self._index).tobytes()
         return contents
+
+
+def stay_on_one_thread() -> None:
+    """Keep FAISS from starting threads of its own: requests have theirs.
+
+    OpenMP remembers this for each thread, and any thread may come by.
+    """
+    if not getattr(_here, "stays", False):
+        faiss.omp_set_num_threads(1)
+        _here.stays = True
 
 
 def faiss_index(contents: Contents) -> Any:

@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 
 from .servers import LOAD_CPU, Running
 
-CONNECTIONS, STREAMS = 8, 4
+CONNECTIONS, STREAMS = 8, 2
+"""Calls in flight are their product: enough to keep a core busy, too few to be refused as too many."""
 
 
 @dataclass(frozen=True)

@@ -183,11 +183,16 @@ def test_one_query_may_be_any_slice_of_an_array(backend: Backend) -> None:
     assert index.nearest(query, 3)[0] == [0, 2, 1]
 
 
-def test_it_searches_on_one_thread_whichever_asks(backend: Backend) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_it_searches_on_one_thread_whichever_asks(backend: Backend, alone: bool) -> None:
     index, threads = backend(np.eye(3, dtype=np.float32)), []
+    query = np.array([3, 2, 1], dtype=np.float32)
 
     def ask() -> None:
-        index.search(np.ones((1, 3), dtype=np.float32), 1)
+        if alone:
+            index.nearest(query, 1)
+        else:
+            index.search(query[None], 1)
         threads.append(faiss.omp_get_max_threads())
 
     thread = threading.Thread(target=ask)
