@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, TextIO
@@ -44,14 +45,18 @@ class AccessHandler(logging.StreamHandler[TextIO]):
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits; the logging system calls this when the process ends, too."""
+        """Write what waits; the logging system calls this when the process ends, too.
+
+        Where nobody reads the stream any more, the lines are lost and the requests are not.
+        """
         with self.lock or threading.Lock():
             lines = []
             while self._waiting:
                 lines.append(self._line(*self._waiting.popleft()))
-            if lines:
-                self.stream.write("".join(lines))
-            super().flush()
+            with suppress(OSError, ValueError):  # a broken pipe, a closed file
+                if lines:
+                    self.stream.write("".join(lines))
+                super().flush()
 
     def _line(self, at: float, method: str, seconds: float, reply: "Reply") -> str:
         requests = "" if reply.requests is None else f', "requests": {reply.requests}'

@@ -80,3 +80,12 @@ def test_what_waits_is_written_when_the_process_ends() -> None:
     handler.answered(METHOD, 0.001, REPLIES[0])
     logging.shutdown([lambda: handler])  # called as weak references are
     assert len(lines(stream)) == 1
+
+
+def test_a_log_that_nobody_reads_any_more_fails_no_request() -> None:
+    stream = io.StringIO()
+    handler = AccessHandler(stream)
+    stream.close()
+    handler.answered(METHOD, 0.001, REPLIES[0])
+    handler.flush()
+    assert not handler._waiting
