@@ -29,7 +29,7 @@ KEPT_RESULTS = 20
 """Replies about similar items that are kept at hand, if they have so few results: some 10 MB."""
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     """`number` as protobuf writes lengths: seven bits a byte, the lowest first."""
     contents = bytearray()
     while number > 0x7F:
@@ -41,7 +41,7 @@ def _varint(number: int) -> bytes:
 
 def _tag(field: Any) -> bytes:
     """How protobuf announces a message or a float."""
-    return _varint(
+    return varint(
         field.number << 3 | {FieldDescriptor.TYPE_MESSAGE: 2, FieldDescriptor.TYPE_FLOAT: 5}[field.type]
     )
 
@@ -132,7 +132,7 @@ class Replies:
     def batch(self, replies: Sequence[Reply]) -> Reply:
         """The reply to a batch, given those to its requests."""
         pieces = chain.from_iterable(
-            (_RESPONSE, _varint(len(each.contents)), each.contents) for each in replies
+            (_RESPONSE, varint(len(each.contents)), each.contents) for each in replies
         )
         return Reply(
             b"".join(pieces), self._generation_id, sum(each.results for each in replies), len(replies)
@@ -153,7 +153,7 @@ def _card(catalogue: Catalogue, row: int, rest: int) -> bytes:
         year=int(catalogue.years[row]),
         genres=catalogue.genres_of(row),
     ).SerializeToString()
-    return _RESULT + _varint(len(item) + rest) + item
+    return _RESULT + varint(len(item) + rest) + item
 
 
 def _metadata(generation_id: str, origin: Origin, filtered_out: int, exhausted: bool, exact: bool) -> bytes:

@@ -33,6 +33,7 @@ from .sequence import SequenceTask, later_likes
 CHECKPOINT = "checkpoint"
 VALIDATION = "validation_ndcg@100"
 """The figure that decides when to stop: good for those who tell a history, and those who tell genres."""
+
 EASE_ITEMS = 4_000
 """Largest catalogue for which EASE is solved once more, just to stand beside the towers."""
 

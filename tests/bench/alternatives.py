@@ -14,9 +14,7 @@ averages in, 256, 128 and 32 wide); their weights are random, for only time coun
 """
 
 import argparse
-import json
 import random
-import signal
 import statistics
 import sys
 import time
@@ -37,7 +35,7 @@ from deepmoviematch.server.service import NAME
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from . import machine
-from .servers import Running, serving, started, stub
+from .servers import Running, listen, serving, started, stub
 
 WAYS = ("pairs", "predict", "function")
 K, HISTORY, WIDTHS = 10, 5, (256, 128, 32)
@@ -69,10 +67,7 @@ def main() -> None:
             f"{result['requests_per_second']:>22.0f} {result['requests_per_cpu_second']:>10.0f}",
             flush=True,
         )
-    if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        report = machine.facts() | {"seed": chosen.seed, "results": results}
-        chosen.json.write_text(json.dumps(report, indent=1) + "\n")
+    machine.report({"seed": chosen.seed, "results": results}, chosen.json)
 
 
 def _started(name: str, store: Path) -> AbstractContextManager[Running]:
@@ -189,10 +184,7 @@ def _serve(score: _Score, generation: Generation) -> None:
     )
     server = grpc.server(ThreadPoolExecutor(8))
     server.add_registered_method_handlers(NAME, {"Recommend": handler})
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print(json.dumps({"event": "listening", "port": port}), flush=True)
-    signal.sigwait([signal.SIGTERM])
+    listen(server)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ grpcio gives whoever asks for nothing in particular.
 """
 
 import argparse
-import json
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ import grpc
 
 from deepmoviematch.server.pool import Pool
 from deepmoviematch.server.service import NAME
+
+from .servers import listen
 
 THREADS = 4
 """As many as `serve` has by default."""
@@ -36,10 +36,7 @@ def main() -> None:
     server = grpc.server(pool)
     handler: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: reply)
     server.add_registered_method_handlers(NAME, dict.fromkeys(METHODS, handler))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print(json.dumps({"event": "listening", "port": port}), flush=True)
-    signal.sigwait([signal.SIGTERM])
+    listen(server)
 
 
 if __name__ == "__main__":

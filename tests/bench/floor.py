@@ -11,7 +11,6 @@ alternate between the servers, and each has another request.
 """
 
 import argparse
-import json
 import random
 import statistics
 import tempfile
@@ -66,10 +65,7 @@ def main() -> None:
         Store(made).publish(*bundle(synthetic.run(SYNTHETIC_ITEMS, seed=chosen.seed)))
         for store in (chosen.store, made):
             results += measure(store, Amount(chosen.rounds, chosen.requests), chosen.seed)
-    if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        report = machine.facts() | {"seed": chosen.seed, "results": results}
-        chosen.json.write_text(json.dumps(report, indent=1) + "\n")
+    machine.report({"seed": chosen.seed, "results": results}, chosen.json)
 
 
 def measure(store: Path, amount: Amount, seed: int) -> list[dict[str, Any]]:

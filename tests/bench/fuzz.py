@@ -12,7 +12,6 @@ the first tenth.
 """
 
 import argparse
-import json
 import random
 import struct
 import sys
@@ -28,6 +27,7 @@ import grpc
 from deepmoviematch.client import Client, pb
 from deepmoviematch.server.service import NAME
 from deepmoviematch.server.traffic import Traffic
+from deepmoviematch.server.wire import varint
 
 from . import machine
 from .servers import Running, serving
@@ -67,10 +67,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with serving(chosen.store, "--log-level", "error") as server:
         report = fuzz(server, chosen.inputs, random.Random(chosen.seed))
-    text = json.dumps(machine.facts() | {"seed": chosen.seed} | report, indent=1)
-    print(text)
-    if chosen.json:
-        chosen.json.write_text(text + "\n")
+    machine.report({"seed": chosen.seed} | report, chosen.json, shown=True)
     grown = report["resident_mib"]["last"] - report["resident_mib"]["after_a_tenth"]
     sys.exit(bool(report["findings"]) or grown > GROWTH_MIB)
 
@@ -189,9 +186,9 @@ def _field(chance: random.Random, depth: int) -> bytes:
     """One field, its number mostly one that the contract has."""
     number = chance.choice((1, 1, 1, 2, 2, 3, 4, 5, 6, 7, 9, chance.randrange(1, 2**29)))
     kind = chance.choice((0, 2, 2, 2, 5, 1, chance.randrange(8)))
-    tag = _varint(number << 3 | kind)
+    tag = varint(number << 3 | kind)
     if kind == 0:
-        return tag + _varint(chance.choice(_INTEGERS))
+        return tag + varint(chance.choice(_INTEGERS))
     if kind == 5:
         return tag + struct.pack("<f", chance.choice(_FLOATS))
     if kind == 1:
@@ -199,17 +196,8 @@ def _field(chance: random.Random, depth: int) -> bytes:
     if kind == 2:
         nested = depth < 5 and chance.random() < 0.6
         contents = _message(chance, depth + 1) if nested else chance.choice(_TEXTS)
-        return tag + _varint(len(contents)) + contents
+        return tag + varint(len(contents)) + contents
     return tag
-
-
-def _varint(number: int) -> bytes:
-    contents = bytearray()
-    while number > 0x7F:
-        contents.append(number & 0x7F | 0x80)
-        number >>= 7
-    contents.append(number)
-    return bytes(contents)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ wrong or the store was not whole.
 """
 
 import argparse
-import json
 import os
 import random
 import resource
@@ -33,7 +32,7 @@ from deepmoviematch.server.reach import Reach
 from deepmoviematch.server.traffic import Traffic, read_histories
 
 from . import machine
-from .swap import serving
+from .servers import unpinned
 
 FULL_BYTES = 100_000
 """The largest file that fits on the full disk."""
@@ -51,10 +50,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = measure(chosen, Store(Path(folder) / "store"))
-    text = json.dumps(machine.facts() | report, indent=1)
-    print(text)
-    if chosen.json:
-        chosen.json.write_text(text + "\n")
+    machine.report(report, chosen.json, shown=True)
     sys.exit(not report["passed"])
 
 
@@ -65,10 +61,10 @@ def measure(chosen: argparse.Namespace, store: Store) -> dict[str, Any]:
     build(chosen.run, store).wait()
     takes_s = time.monotonic() - began
     damaged, before = 0, store.list()
-    with serving(store.folder, workers=2) as address:
-        with Client(address, timeout_s=30) as client:
+    with unpinned(store.folder, workers=2) as server:
+        with Client(server.address, timeout_s=30) as client:
             traffic = Traffic(client, read_histories(chosen.data), seed=chosen.seed)
-        test = LoadTest(Reach(address), [traffic.draw() for _ in range(2000)], connections=8)
+        test = LoadTest(Reach(server.address), [traffic.draw() for _ in range(2000)], connections=8)
         due = list(arrivals(chosen.rate, 1.5 * takes_s * chosen.kills + 20, seed=chosen.seed))
         over = threading.Event()
         asked: list[Any] = []
@@ -82,7 +78,7 @@ def measure(chosen: argparse.Namespace, store: Store) -> dict[str, Any]:
             indexer.wait()
             damaged += not whole(store)
             if number % 10 == 9:
-                os.kill(chance.choice(workers_of(address)), signal.SIGKILL)
+                os.kill(chance.choice(workers_of(server.port)), signal.SIGKILL)
                 workers += 1
         published = len(store.list()) - len(before)
         current = store.current()
@@ -142,9 +138,8 @@ def whole(store: Store) -> bool:
     return store.current() in store.list()
 
 
-def workers_of(address: str) -> list[int]:
-    """Processes of the server at `address`, without their supervisor."""
-    port = address.rpartition(":")[2]
+def workers_of(port: int) -> list[int]:
+    """Processes of the server that listens on `port`, without their supervisor."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
@@ -152,7 +147,7 @@ def workers_of(address: str) -> list[int]:
                 words = (folder / "cmdline").read_bytes().decode().split("\0")
             except OSError:
                 continue
-            if "--worker" in words and port in words:
+            if "--worker" in words and str(port) in words:
                 found.append(int(folder.name))
     return found
 

@@ -1,8 +1,10 @@
-"""What a measurement was made on, for its JSON."""
+"""What a measurement was made on, and where its figures go."""
 
+import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +21,22 @@ def facts() -> dict[str, object]:
         **{name: version(name) for name in LIBRARIES},
         "command": " ".join(["python", "-m", *_module(), *sys.argv[1:]]),
     }
+
+
+def report(figures: Mapping[str, object], path: Path | None, *, shown: bool = False) -> None:
+    """Write the figures as JSON with what they were measured on.
+
+    Args:
+        figures: What was found.
+        path: Where to, if anywhere; its folder is made.
+        shown: Whether to print them too.
+    """
+    text = json.dumps(facts() | dict(figures), indent=1)
+    if shown:
+        print(text)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
 
 
 def _module() -> list[str]:

@@ -9,7 +9,6 @@ Server and tester have a core each.
 """
 
 import argparse
-import json
 import os
 import threading
 import time
@@ -46,10 +45,7 @@ def main() -> None:
     os.sched_setaffinity(0, {LOAD_CPU})
     with serving(chosen.store, "--log-level", "error", "--threads", str(chosen.threads)) as server:
         report = measure(server, chosen.times, chosen.seconds)
-    text = json.dumps(machine.facts() | report, indent=1)
-    print(text)
-    if chosen.json:
-        chosen.json.write_text(text + "\n")
+    machine.report(report, chosen.json, shown=True)
 
 
 def measure(server: Running, times: float, seconds: float) -> dict[str, Any]:

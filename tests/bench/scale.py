@@ -10,7 +10,6 @@ take is marked with an asterisk.
 """
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -53,10 +52,7 @@ def main() -> None:
         queries = _near(random, vectors)
         for choice in ("exact", "hnsw"):
             results += _measure(choice, vectors, queries, random)
-    if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        report = machine.facts() | {"seed": chosen.seed, "results": results}
-        chosen.json.write_text(json.dumps(report, indent=1) + "\n")
+    machine.report({"seed": chosen.seed, "results": results}, chosen.json)
 
 
 def _near(random: np.random.Generator, vectors: Floats) -> Floats:

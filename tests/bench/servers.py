@@ -45,13 +45,19 @@ class Running:
 
 
 @contextmanager
-def started(words: Sequence[str]) -> Iterator[Running]:
-    """Run `python WORDS`, which must say its port as the product's server does, until the context ends."""
+def started(
+    words: Sequence[str], *, cpu: int | None = SERVER_CPU, stderr: int | None = subprocess.DEVNULL
+) -> Iterator[Running]:
+    """Run `python WORDS`, which must say its port as the product's server does, until the context ends.
+
+    Args:
+        words: What to run.
+        cpu: The core that it is held to; None leaves it all of them.
+        stderr: Where its log goes, as `subprocess.Popen` takes it.
+    """
+    held = [] if cpu is None else ["/usr/bin/taskset", "-c", str(cpu)]
     with subprocess.Popen(
-        ["/usr/bin/taskset", "-c", str(SERVER_CPU), sys.executable, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+        [*held, sys.executable, *words], stdout=subprocess.PIPE, stderr=stderr, text=True
     ) as process:
         try:
             assert process.stdout is not None
@@ -63,6 +69,20 @@ def started(words: Sequence[str]) -> Iterator[Running]:
 def serving(store: Path, *words: str) -> AbstractContextManager[Running]:
     """The product's own server over `store`, as a context."""
     return started(["-m", "deepmoviematch.server", "serve", "--store", str(store), "--port", "0", *words])
+
+
+def unpinned(store: Path, workers: int) -> AbstractContextManager[Running]:
+    """The same with so many workers, on whatever core is free; its warnings are seen."""
+    words = ["--store", str(store), "--port", "0", "--workers", str(workers), "--log-level", "warning"]
+    return started(["-m", "deepmoviematch.server", "serve", *words], cpu=None, stderr=None)
+
+
+def listen(server: grpc.Server) -> None:
+    """Start `server`, say its port as the product's server does, and answer until SIGTERM."""
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(json.dumps({"event": "listening", "port": port}), flush=True)
+    signal.sigwait([signal.SIGTERM])
 
 
 @contextmanager

@@ -10,7 +10,6 @@ answer was wrong, or one of the three has grown by more than `GROWTH`.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -30,7 +29,7 @@ from deepmoviematch.server.traffic import Traffic, read_histories
 
 from . import machine
 from .kill import build, workers_of
-from .swap import serving
+from .servers import unpinned
 
 GROWTH = {"resident_mib": 5.0, "descriptors": 2, "threads": 2}
 """How much more of each is no growth."""
@@ -53,21 +52,18 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = soak(chosen, Store(Path(folder) / "store"))
-    text = json.dumps(machine.facts() | report, indent=1)
-    print(text)
-    if chosen.json:
-        chosen.json.write_text(text + "\n")
+    machine.report(report, chosen.json, shown=True)
     sys.exit(not report["passed"])
 
 
 def soak(chosen: argparse.Namespace, store: Store) -> dict[str, Any]:
     """The whole time."""
     build(chosen.run, store).wait()
-    with serving(store.folder, workers=2) as address:
-        workers = workers_of(address)
-        with Client(address, timeout_s=30) as client:
+    with unpinned(store.folder, workers=2) as server:
+        workers = workers_of(server.port)
+        with Client(server.address, timeout_s=30) as client:
             traffic = Traffic(client, read_histories(chosen.data), seed=chosen.seed)
-        test = LoadTest(Reach(address), [traffic.draw() for _ in range(2000)], connections=8)
+        test = LoadTest(Reach(server.address), [traffic.draw() for _ in range(2000)], connections=8)
         over = threading.Event()
         samples: dict[int, list[dict[str, float]]] = {worker: [] for worker in workers}
         helpers = [
@@ -80,7 +76,7 @@ def soak(chosen: argparse.Namespace, store: Store) -> dict[str, Any]:
         over.set()
         for helper in helpers:
             helper.join()
-        alive = workers_of(address) == workers
+        alive = workers_of(server.port) == workers
     figures = {
         name: [quarters([sample[name] for sample in each]) for each in samples.values()] for name in GROWTH
     }

@@ -8,7 +8,6 @@ has in RAM, `private` what no other process has too.
 """
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -46,10 +45,7 @@ def main() -> None:
             f"the largest has {result['rss_mib']:.0f} MiB, of which {result['private_mib']:.0f} MiB private",
             flush=True,
         )
-    if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        report = machine.facts() | {"targets": TARGETS, "results": results}
-        chosen.json.write_text(json.dumps(report, indent=1) + "\n")
+    machine.report({"targets": TARGETS, "results": results}, chosen.json)
 
 
 def _start(store: Path, workers: int) -> dict[str, float]:

@@ -10,15 +10,12 @@ others of the same run, for both have the same neighbours on the machine.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +35,7 @@ from deepmoviematch.server.service import RecommenderService
 from deepmoviematch.server.traffic import Traffic, read_histories
 
 from . import machine
+from .servers import unpinned
 
 EVERY_S = 4.0
 SWAP_S = 2.0
@@ -64,10 +62,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         report = measure(chosen, Path(folder) / "store")
-    text = json.dumps(machine.facts() | report, indent=1)
-    print(text)
-    if chosen.json:
-        chosen.json.write_text(text + "\n")
+    machine.report(report, chosen.json, shown=True)
     sys.exit(bool(report["mixed"] or report["not_answered"]))
 
 
@@ -96,12 +91,13 @@ def measure(chosen: argparse.Namespace, store: Path) -> dict[str, Any]:
     with subprocess.Popen(me, stdin=pipe, stdout=pipe, text=True, bufsize=1) as publisher:
         assert publisher.stdout is not None
         published = [publisher.stdout.readline().strip()]
-        with serving(store, chosen.workers) as address:
-            with Client(address, timeout_s=30) as client:
+        with unpinned(store, chosen.workers) as server:
+            with Client(server.address, timeout_s=30) as client:
                 traffic = Traffic(client, read_histories(chosen.data), seed=chosen.seed)
             questions = [traffic.draw() for _ in range(2000)]
             answers: list[tuple[Any, Any]] = []
-            test = LoadTest(Reach(address), questions, connections=8, heed=lambda *each: answers.append(each))
+            reach = Reach(server.address)
+            test = LoadTest(reach, questions, connections=8, heed=lambda *each: answers.append(each))
             due = list(arrivals(chosen.rate, (chosen.swaps + 1) * EVERY_S, seed=chosen.seed))
             swaps: list[float] = []
             thread = threading.Thread(target=swap, args=(publisher, published, swaps, time.perf_counter()))
@@ -167,30 +163,6 @@ class Judge:
             self._services[name] = RecommenderService(current)
         reply: Any = getattr(self._services[name], question.call)(question.request, None)
         return bool(type(response).FromString(reply.contents) != response)
-
-
-@contextmanager
-def serving(store: Path, workers: int) -> Iterator[str]:
-    """The product's own server, on whatever core is free; yields its address."""
-    words = [
-        "serve",
-        "--store",
-        str(store),
-        "--port",
-        "0",
-        "--workers",
-        str(workers),
-        "--log-level",
-        "warning",
-    ]
-    command = [sys.executable, "-m", "deepmoviematch.server", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield f"127.0.0.1:{json.loads(server.stdout.readline())['port']}"
-        finally:
-            server.terminate()
-            server.wait()
 
 
 if __name__ == "__main__":
