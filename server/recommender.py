@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import TOP_STARS, Floats
+from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
 from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.vectors import VectorIndex
 
 from .titles import Titles
 
@@ -46,6 +47,9 @@ class Taste(NamedTuple):
 
     asks_next: bool = False
     """Whether the order of `history`, the oldest first, counts."""
+
+    allowed: Flags | None = None
+    """[N] which items may be returned at all; None for every one."""
 
 
 class Answer(NamedTuple):
@@ -123,15 +127,22 @@ class Recommender:
             for vector, taste, known in zip(vectors, tastes, users.has_features, strict=True)
         ]
 
-    def similar(self, row: int, limit: int, excluded: AbstractSet[int] = frozenset()) -> Answer:
-        """Rank the catalogue by likeness to the item in `row`, which is left out."""
-        out = excluded | {row}
-        rows, scores, exact = self.generation.similar.nearest(
-            self.generation.directions[row], limit + len(out)
+    def similar(
+        self, row: int, limit: int, excluded: AbstractSet[int] = frozenset(), allowed: Flags | None = None
+    ) -> Answer:
+        """Rank the catalogue by likeness to the item in `row`, which is left out.
+
+        Args:
+            row: The item.
+            limit: How many results, at least 1.
+            excluded: Rows never to return.
+            allowed: [N] which items may be returned at all; None for every one.
+        """
+        generation = self.generation
+        answer = self._search(
+            generation.similar, generation.directions[row], limit, excluded | {row}, allowed
         )
-        rows, scores = _kept(rows, scores, out, limit)
-        left = len(self.generation.catalogue) - len(out)
-        return Answer(rows, scores, Origin.RETRIEVAL, len(out) - 1, len(rows) == left, exact)
+        return answer._replace(filtered_out=answer.filtered_out - 1)  # nobody asked for the item itself
 
     def find(self, text: str, limit: int) -> Answer:
         """Look items up by title; see `Titles.find`."""
@@ -141,22 +152,43 @@ class Recommender:
         return Answer(rows, scores, Origin.LOOKUP, exhausted=len(found) <= limit)
 
     def _nearest(self, vector: Floats, taste: Taste) -> Answer:
-        # As many more as there are exclusions: whatever is dropped, enough are left.
-        rows, scores, exact = self.generation.index.nearest(vector, taste.limit + len(taste.excluded))
-        return self._answer(rows, scores, taste, Origin.RETRIEVAL, exact=exact)
+        return self._search(self.generation.index, vector, taste.limit, taste.excluded, taste.allowed)
+
+    def _search(
+        self,
+        index: VectorIndex,
+        vector: Floats,
+        limit: int,
+        excluded: AbstractSet[int],
+        allowed: Flags | None,
+    ) -> Answer:
+        """The items nearest to `vector` [D] among those allowed and not excluded."""
+        size = len(self.generation.catalogue)
+        if allowed is None:
+            # As many more as there are exclusions: whatever is dropped, enough are left.
+            rows, scores, exact = index.nearest(vector, limit + len(excluded))
+            rows, scores = _kept(rows, scores, excluded, limit)
+            left = size - len(excluded)
+        else:
+            running = _without(allowed, excluded)
+            hits = index.search(vector[None], limit, allowed=running)
+            rows, scores, exact = hits.rows[0].tolist(), hits.scores[0].tolist(), hits.exact
+            left = int(np.count_nonzero(running))
+        return Answer(rows, scores, Origin.RETRIEVAL, size - left, len(rows) == left, exact)
 
     def _popular(self, taste: Taste) -> Answer:
-        rows = self.generation.popular[: taste.limit + len(taste.excluded)]
-        return self._answer(
-            rows.tolist(), self.generation.popularity[rows].tolist(), taste, Origin.POPULARITY
-        )
-
-    def _answer(
-        self, rows: list[int], scores: list[float], taste: Taste, origin: Origin, *, exact: bool = True
-    ) -> Answer:
-        rows, scores = _kept(rows, scores, taste.excluded, taste.limit)
-        left = len(self.generation.catalogue) - len(taste.excluded)
-        return Answer(rows, scores, origin, len(taste.excluded), len(rows) == left, exact)
+        generation = self.generation
+        size, rows = len(generation.catalogue), generation.popular
+        if taste.allowed is None:
+            rows = rows[: taste.limit + len(taste.excluded)]
+            found = [row for row in rows.tolist() if row not in taste.excluded]
+            left = size - len(taste.excluded)
+        else:
+            found = rows[_without(taste.allowed, taste.excluded)[rows]].tolist()
+            left = len(found)
+        found = found[: taste.limit]
+        scores = generation.popularity[found].tolist()
+        return Answer(found, scores, Origin.POPULARITY, size - left, len(found) == left)
 
     @cached_property
     def _genres(self) -> dict[str, tuple[int, ...]]:
@@ -185,3 +217,10 @@ def _kept(
         places = [place for place, row in enumerate(rows) if row not in excluded]
         rows, scores = [rows[place] for place in places], [scores[place] for place in places]
     return rows[:limit], scores[:limit]
+
+
+def _without(allowed: Flags, excluded: AbstractSet[int]) -> Flags:
+    """[N] what is allowed and not excluded."""
+    running = allowed.copy()
+    running[list(excluded)] = False
+    return running

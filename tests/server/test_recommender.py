@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from hypothesis.extra import numpy as arrays
 
 from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.hnsw import HnswIndex
 from deepmoviematch.server.recommender import Origin, Recommender, Taste
@@ -17,6 +18,7 @@ ITEMS, GENRES = 25, 5
 
 rows = st.integers(0, ITEMS - 1)
 stars = st.floats(0.5, 5, width=32)
+allowances = st.none() | arrays.arrays(np.bool_, ITEMS)
 tastes = st.builds(
     Taste,
     limit=st.integers(1, ITEMS + 5),
@@ -24,7 +26,32 @@ tastes = st.builds(
     history=st.dictionaries(rows, stars, max_size=8),
     excluded=st.frozensets(rows, max_size=ITEMS),
     asks_next=st.booleans(),
+    allowed=allowances,
 )
+
+
+def running(excluded: Set[int], allowed: Flags | None) -> list[int]:
+    return [row for row in range(ITEMS) if row not in excluded and (allowed is None or allowed[row])]
+
+
+@pytest.fixture(scope="module")
+def approximate(recommender: Recommender) -> Recommender:
+    """The same vectors, with graphs to search them by."""
+    generation = recommender.generation
+    return Recommender(
+        replace(
+            generation,
+            index=HnswIndex.of(generation.index.vectors()),
+            similar=HnswIndex.of(generation.directions),
+        )
+    )
+
+
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has graphs followed even in a tiny catalogue."""
+    monkeypatch.setattr("deepmoviematch.indexer.hnsw.EXACT_UP_TO", 1)
+    monkeypatch.setattr("deepmoviematch.indexer.hnsw.COMPARED", 0)
 
 
 def true_scores(generation: Generation, taste: Taste) -> Floats:
@@ -36,16 +63,18 @@ def true_scores(generation: Generation, taste: Taste) -> Floats:
 
 
 @given(taste=tastes)
-def test_recommend_returns_the_best_of_what_is_not_excluded(recommender: Recommender, taste: Taste) -> None:
+def test_recommend_returns_the_best_of_what_is_allowed_and_not_excluded(
+    recommender: Recommender, taste: Taste
+) -> None:
     answer = recommender.recommend(taste)
     scores = true_scores(recommender.generation, taste)
-    left = [row for row in range(ITEMS) if row not in taste.excluded]
+    left = running(taste.excluded, taste.allowed)
     best = sorted(scores[left], reverse=True)[: taste.limit]
     assert len(set(answer.rows)) == len(answer.rows)
-    assert not taste.excluded & set(answer.rows)
+    assert set(answer.rows) <= set(left)
     assert answer.scores == pytest.approx(best, abs=1e-5)
     assert scores[list(answer.rows)] == pytest.approx(answer.scores, abs=1e-5)
-    assert answer.filtered_out == len(taste.excluded)
+    assert answer.filtered_out == ITEMS - len(left)
     assert answer.exhausted == (len(answer.rows) == len(left))
 
 
@@ -69,16 +98,21 @@ def test_recommend_falls_back_to_popular_items(recommender: Recommender) -> None
     assert answer.scores == recommender.generation.popularity[answer.rows].tolist()
 
 
-@given(row=rows, limit=st.integers(1, ITEMS + 5), excluded=st.frozensets(rows, max_size=ITEMS))
+@given(
+    row=rows,
+    limit=st.integers(1, ITEMS + 5),
+    excluded=st.frozensets(rows, max_size=ITEMS),
+    allowed=allowances,
+)
 def test_similar_ranks_by_the_cosine_of_directions_and_leaves_the_item_out(
-    recommender: Recommender, row: int, limit: int, excluded: frozenset[int]
+    recommender: Recommender, row: int, limit: int, excluded: frozenset[int], allowed: Flags | None
 ) -> None:
-    answer = recommender.similar(row, limit, excluded)
+    answer = recommender.similar(row, limit, excluded, allowed)
     cosines = recommender.generation.directions @ recommender.generation.directions[row]
-    left = [other for other in range(ITEMS) if other not in excluded | {row}]
+    left = running(excluded | {row}, allowed)
     assert answer.scores == pytest.approx(sorted(cosines[left], reverse=True)[:limit], abs=1e-5)
     assert set(answer.rows) <= set(left)
-    assert answer.filtered_out == len(excluded - {row})
+    assert answer.filtered_out == ITEMS - 1 - len(left)
     assert answer.exhausted == (len(answer.rows) == len(left))
 
 
@@ -106,19 +140,10 @@ def test_recommend_serves_a_catalogue_without_genres(
     assert np.all(np.diff(answer.scores) <= 0)
 
 
+@pytest.mark.usefixtures("trusting")
 def test_answers_say_whether_every_item_was_compared(
-    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+    recommender: Recommender, approximate: Recommender
 ) -> None:
-    monkeypatch.setattr("deepmoviematch.indexer.hnsw.EXACT_UP_TO", 1)
-    monkeypatch.setattr("deepmoviematch.indexer.hnsw.COMPARED", 0)
-    generation = recommender.generation
-    approximate = Recommender(
-        replace(
-            generation,
-            index=HnswIndex.of(generation.index.vectors()),
-            similar=HnswIndex.of(generation.directions),
-        )
-    )
     taste = Taste(limit=3, history={2: 5.0}, excluded=frozenset({2}))
     for exactly, about in (
         (recommender.recommend(taste), approximate.recommend(taste)),
@@ -126,3 +151,14 @@ def test_answers_say_whether_every_item_was_compared(
     ):
         assert (exactly.exact, about.exact) == (True, False)
         assert about.rows == exactly.rows  # so small a graph misses nothing
+
+
+@pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_graph_answers_like_comparison_whatever_is_allowed(
+    recommender: Recommender, approximate: Recommender, share: float
+) -> None:
+    allowed = np.random.default_rng(5).random(ITEMS) < share
+    taste = Taste(limit=4, history={2: 5.0, 7: 1.0}, excluded=frozenset({2, 7}), allowed=allowed)
+    assert approximate.recommend(taste).rows == recommender.recommend(taste).rows
+    assert approximate.similar(3, 4, allowed=allowed).rows == recommender.similar(3, 4, allowed=allowed).rows
