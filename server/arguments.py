@@ -150,8 +150,16 @@ def _add_query(command: argparse.ArgumentParser) -> None:
         "--next", action="store_true", help="ask what to take next: what is named later was taken later"
     )
 
-    similar = questions.add_parser("similar", parents=[common, exclude], help="the items nearest to an item")
-    similar.add_argument("item", metavar="ITEM", help="an id or a title")
+    similar = questions.add_parser(
+        "similar",
+        parents=[common, exclude],
+        help="the items nearest to one or more items",
+        description="The items nearest to one or more items. An ITEM is an id or a title.",
+    )
+    similar.add_argument("item", nargs="+", metavar="ITEM", help="be near to this")
+    similar.add_argument(
+        "--unlike", action="append", default=[], metavar="ITEM", help="be far from this; may be repeated"
+    )
     find = questions.add_parser("find", parents=[common], help="items by title")
     find.add_argument("title", metavar="TITLE", help="a title, words of it, or an id")
 

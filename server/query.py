@@ -60,10 +60,12 @@ def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
 
 
 def _similar(client: Lookup, arguments: Namespace) -> pb.SimilarItemsResponse:
-    [item] = _ids(client, [arguments.item])
     return client.similar(
         pb.SimilarItemsRequest(
-            item_id=item, page_size=arguments.count, exclude_item_ids=_ids(client, arguments.exclude)
+            positive_item_ids=_ids(client, arguments.item),
+            negative_item_ids=_ids(client, arguments.unlike),
+            page_size=arguments.count,
+            exclude_item_ids=_ids(client, arguments.exclude),
         )
     )
 

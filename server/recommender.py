@@ -17,9 +17,13 @@ import numpy as np
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
 from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.towers import unit
 from deepmoviematch.indexer.vectors import VectorIndex
 
 from .titles import Titles
+
+NEGATIVE_SHARE = 0.5
+"""How much the items to be far from count, where those to be near to count 1."""
 
 
 class Origin(Enum):
@@ -50,6 +54,16 @@ class Taste(NamedTuple):
 
     allowed: Flags | None = None
     """[N] which items may be returned at all; None for every one."""
+
+
+class Seeds(NamedTuple):
+    """Items to find others like; rows of one generation."""
+
+    positive: Sequence[int]
+    """To be near to: at least one, each once."""
+
+    negative: Sequence[int] = ()
+    """To be far from: each once, none of them positive."""
 
 
 class Answer(NamedTuple):
@@ -128,21 +142,36 @@ class Recommender:
         ]
 
     def similar(
-        self, row: int, limit: int, excluded: AbstractSet[int] = frozenset(), allowed: Flags | None = None
+        self,
+        seeds: Seeds,
+        limit: int,
+        excluded: AbstractSet[int] = frozenset(),
+        allowed: Flags | None = None,
     ) -> Answer:
-        """Rank the catalogue by likeness to the item in `row`, which is left out.
+        """Rank the catalogue by likeness to `seeds`, which are left out.
 
         Args:
-            row: The item.
+            seeds: The items.
             limit: How many results, at least 1.
             excluded: Rows never to return.
             allowed: [N] which items may be returned at all; None for every one.
         """
-        generation = self.generation
-        answer = self._search(
-            generation.similar, generation.directions[row], limit, excluded | {row}, allowed
-        )
-        return answer._replace(filtered_out=answer.filtered_out - 1)  # nobody asked for the item itself
+        named = {*seeds.positive, *seeds.negative}
+        direction = self._direction(seeds)
+        answer = self._search(self.generation.similar, direction, limit, excluded | named, allowed)
+        return answer._replace(filtered_out=answer.filtered_out - len(named))  # nobody asked for these
+
+    def _direction(self, seeds: Seeds) -> Floats:
+        """[D] what is near to the positive seeds and far from the negative ones (Rocchio, 1971)."""
+        directions = self.generation.directions
+        if len(seeds.positive) == 1 and not seeds.negative:
+            direction: Floats = directions[seeds.positive[0]]
+            return direction
+        wanted: Floats = directions[list(seeds.positive)].mean(axis=0)
+        if seeds.negative:
+            wanted = wanted - NEGATIVE_SHARE * directions[list(seeds.negative)].mean(axis=0)
+        [direction] = unit(wanted[None])
+        return direction
 
     def find(self, text: str, limit: int) -> Answer:
         """Look items up by title; see `Titles.find`."""

@@ -14,7 +14,7 @@ from deepmoviematch.data.tables import TOP_STARS
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from .errors import InvalidRequestError, UnknownItemError, Violation
-from .recommender import Recommender, Taste
+from .recommender import Recommender, Seeds, Taste
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1000
@@ -23,6 +23,7 @@ MAX_TITLE_BYTES = 1000
 MAX_GENRES = 1000
 MAX_HISTORY = 10_000
 MAX_EXCLUDED = 10_000
+MAX_SEEDS = 1000
 MAX_BATCH = 256
 MAX_BATCH_RESULTS = 20_000
 MAX_BATCH_ITEMS = 100_000
@@ -51,7 +52,7 @@ class RecommendQuery(NamedTuple):
 class SimilarQuery(NamedTuple):
     """A SimilarItemsRequest that keeps the contract."""
 
-    row: int
+    seeds: Seeds
     limit: int
     excluded: AbstractSet[int]
     missing: Sequence[str]
@@ -87,19 +88,27 @@ def read_similar(request: pb.SimilarItemsRequest, recommender: Recommender) -> S
 
     Raises:
         InvalidRequestError: If a field breaks the contract.
-        UnknownItemError: If the item asked about is not in the catalogue.
+        UnknownItemError: If an item asked about is not in the catalogue.
     """
     fields = _Fields()
     missing: list[str] = []
     limit = fields.page_size(request.page_size)
     item_id = request.item_id
-    fields.text("item_id", item_id)
+    if item_id or not request.positive_item_ids:
+        fields.text("item_id", item_id)
+    positive, negative = ([item_id] if item_id else []), list[str]()
+    if request.positive_item_ids or request.negative_item_ids:
+        positive += _ids("positive_item_ids", request.positive_item_ids, MAX_SEEDS, fields)
+        negative += _ids("negative_item_ids", request.negative_item_ids, MAX_SEEDS, fields)
+        near = {*positive}
+        for place, each in enumerate(negative):
+            if each in near:
+                rule = f"must not be positive as well, got {shown(each)}; keep one of the two"
+                fields.refuse(f"negative_item_ids[{place}]", rule)
     excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, fields, missing)
     fields.check()
-    row = recommender.generation.catalogue.row_of.get(item_id)
-    if row is None:
-        raise UnknownItemError(item_id)
-    return SimilarQuery(row, limit, excluded, [*dict.fromkeys(missing)])
+    seeds = Seeds(_known(positive, recommender), _known(negative, recommender))
+    return SimilarQuery(seeds, limit, excluded, [*dict.fromkeys(missing)])
 
 
 def read_find(request: pb.FindItemsRequest) -> tuple[str, int]:
@@ -268,15 +277,36 @@ def _is_time(seconds: int, nanos: int) -> bool:
     return -62_135_596_800 <= seconds < 253_402_300_800 and 0 <= nanos < 1_000_000_000
 
 
+def _ids(field: str, ids: Collection[str], most: int, fields: _Fields) -> Collection[str]:
+    """The ids, none of them too long; none at all if they are too many."""
+    if not fields.count(field, len(ids), most):
+        return ()
+    for place, item_id in enumerate(ids):
+        fields.text(f"{field}[{place}]", item_id)
+    return ids
+
+
+def _known(ids: Iterable[str], recommender: Recommender) -> list[int]:
+    """The rows of the items, each once and in one order, whatever the order of the ids.
+
+    Raises:
+        UnknownItemError: If one is not in the catalogue.
+    """
+    row_of = recommender.generation.catalogue.row_of
+    try:
+        return sorted({row_of[item_id] for item_id in ids})
+    except KeyError as error:
+        raise UnknownItemError(error.args[0]) from None
+
+
 def _rows(
     field: str, ids: Collection[str], recommender: Recommender, fields: _Fields, missing: list[str]
 ) -> AbstractSet[int]:
     """The rows of the items; unknown ids go to `missing`."""
-    if not ids or not fields.count(field, len(ids), MAX_EXCLUDED):
+    if not ids:
         return frozenset()
     row_of, rows = recommender.generation.catalogue.row_of, set()
-    for place, item_id in enumerate(ids):
-        fields.text(f"{field}[{place}]", item_id)
+    for item_id in _ids(field, ids, MAX_EXCLUDED, fields):
         row = row_of.get(item_id)
         if row is None:
             missing.append(item_id)

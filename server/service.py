@@ -61,10 +61,10 @@ class RecommenderService(rpc.RecommenderServiceServicer):
     ) -> Reply:
         """See recommender.proto."""
         replies = self._replies()
-        row, limit, excluded, missing = read_similar(request, replies.recommender)
-        if not (excluded or missing):
-            return replies.similar(row, limit)
-        return replies.reply(replies.recommender.similar(row, limit, excluded), missing)
+        seeds, limit, excluded, missing = read_similar(request, replies.recommender)
+        if not (excluded or missing or seeds.negative) and len(seeds.positive) == 1:
+            return replies.similar(seeds.positive[0], limit)
+        return replies.reply(replies.recommender.similar(seeds, limit, excluded), missing)
 
     def FindItems(  # type: ignore[override]  # noqa: N802
         self, request: pb.FindItemsRequest, context: grpc.ServicerContext

@@ -164,6 +164,12 @@ class Traffic:
         request = pb.SimilarItemsRequest(item_id=item, page_size=size, exclude_item_ids=excluded)
         return Question("SimilarItems", request, size, frozenset([item, *excluded]))
 
+    def _seeds(self, size: int) -> Question:
+        items = [item for item, _ in self._history()]
+        near, far = items[:2], items[2:3]
+        request = pb.SimilarItemsRequest(positive_item_ids=near, negative_item_ids=far, page_size=size)
+        return Question("SimilarItems", request, size, frozenset([*near, *far]))
+
     def _made_up(self, ids: Sequence[str]) -> Histories:
         """Users with a dozen items each, the popular ones more often."""
         weights = 1 / np.arange(1, len(ids) + 1)
@@ -177,6 +183,7 @@ _KINDS: Mapping[Callable[[Traffic, int], Question], float] = {
     Traffic._recommend: 0.6,
     Traffic._next: 0.05,
     Traffic._taste: 0.1,
-    Traffic._similar: 0.25,
+    Traffic._similar: 0.2,
+    Traffic._seeds: 0.05,
 }
 """How often each kind of question is asked."""

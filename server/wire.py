@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.v1 import recommender_pb2 as pb
 
-from .recommender import Answer, Origin, Recommender
+from .recommender import Answer, Origin, Recommender, Seeds
 from .requests import MAX_PAGE_SIZE
 
 CARDS = 100_000
@@ -115,7 +115,7 @@ class Replies:
         """The reply with the items most like the one in `row`; the second time it is at hand."""
         reply = self._kept.get((row, limit))
         if reply is None:
-            reply = self.reply(self.recommender.similar(row, limit))
+            reply = self.reply(self.recommender.similar(Seeds([row]), limit))
             if limit <= KEPT_RESULTS:
                 if len(self._kept) >= KEPT:
                     self._kept.clear()

@@ -70,6 +70,13 @@ def test_similar_takes_a_title(ask: Ask) -> None:
     assert ids(found(ask, "similar", "The Matrix (1999)")) == ids(found(ask, "similar", "2571"))
 
 
+def test_similar_takes_several_titles_and_what_to_be_far_from(ask: Ask) -> None:
+    near = ids(found(ask, "similar", "the matrix", "alien", "-n", "1000"))
+    away = ids(found(ask, "similar", "2571", "183", "--unlike", "blade runner", "-n", "1000"))
+    assert set(away) == set(near) - {"89"}
+    assert away != [item for item in near if item != "89"]
+
+
 def test_an_id_is_taken_before_a_title(ask: Ask) -> None:
     assert "300" not in ids(found(ask, "similar", "300", "-n", "1000"))
     assert "301" not in ids(found(ask, "similar", "300 (2007)", "-n", "1000"))

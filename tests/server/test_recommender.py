@@ -12,7 +12,7 @@ from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.hnsw import HnswIndex
-from deepmoviematch.server.recommender import Origin, Recommender, Taste
+from deepmoviematch.server.recommender import NEGATIVE_SHARE, Origin, Recommender, Seeds, Taste
 
 ITEMS, GENRES = 25, 5
 
@@ -98,21 +98,34 @@ def test_recommend_falls_back_to_popular_items(recommender: Recommender) -> None
     assert answer.scores == recommender.generation.popularity[answer.rows].tolist()
 
 
+@st.composite
+def seeds(draw: st.DrawFn) -> Seeds:
+    named = draw(st.lists(rows, min_size=1, max_size=7, unique=True))
+    positive = draw(st.integers(1, len(named)))
+    return Seeds(named[:positive], named[positive:])
+
+
 @given(
-    row=rows,
+    seeds=seeds(),
     limit=st.integers(1, ITEMS + 5),
     excluded=st.frozensets(rows, max_size=ITEMS),
     allowed=allowances,
 )
-def test_similar_ranks_by_the_cosine_of_directions_and_leaves_the_item_out(
-    recommender: Recommender, row: int, limit: int, excluded: frozenset[int], allowed: Flags | None
+def test_similar_ranks_by_the_cosine_to_the_seeds_and_leaves_them_out(
+    recommender: Recommender, seeds: Seeds, limit: int, excluded: frozenset[int], allowed: Flags | None
 ) -> None:
-    answer = recommender.similar(row, limit, excluded, allowed)
-    cosines = recommender.generation.directions @ recommender.generation.directions[row]
-    left = running(excluded | {row}, allowed)
+    answer = recommender.similar(seeds, limit, excluded, allowed)
+    directions = recommender.generation.directions.astype(np.float64)
+    wanted = np.mean([directions[row] for row in seeds.positive], axis=0)
+    for row in seeds.negative:
+        wanted -= NEGATIVE_SHARE * directions[row] / len(seeds.negative)
+    cosines = directions @ wanted / np.linalg.norm(wanted)
+    named = {*seeds.positive, *seeds.negative}
+    left = running(excluded | named, allowed)
     assert answer.scores == pytest.approx(sorted(cosines[left], reverse=True)[:limit], abs=1e-5)
+    assert cosines[list(answer.rows)] == pytest.approx(answer.scores, abs=1e-5)
     assert set(answer.rows) <= set(left)
-    assert answer.filtered_out == ITEMS - 1 - len(left)
+    assert answer.filtered_out == ITEMS - len(named) - len(left)
     assert answer.exhausted == (len(answer.rows) == len(left))
 
 
@@ -147,7 +160,7 @@ def test_answers_say_whether_every_item_was_compared(
     taste = Taste(limit=3, history={2: 5.0}, excluded=frozenset({2}))
     for exactly, about in (
         (recommender.recommend(taste), approximate.recommend(taste)),
-        (recommender.similar(2, 3), approximate.similar(2, 3)),
+        (recommender.similar(Seeds([2]), 3), approximate.similar(Seeds([2]), 3)),
     ):
         assert (exactly.exact, about.exact) == (True, False)
         assert about.rows == exactly.rows  # so small a graph misses nothing
@@ -161,4 +174,7 @@ def test_a_graph_answers_like_comparison_whatever_is_allowed(
     allowed = np.random.default_rng(5).random(ITEMS) < share
     taste = Taste(limit=4, history={2: 5.0, 7: 1.0}, excluded=frozenset({2, 7}), allowed=allowed)
     assert approximate.recommend(taste).rows == recommender.recommend(taste).rows
-    assert approximate.similar(3, 4, allowed=allowed).rows == recommender.similar(3, 4, allowed=allowed).rows
+    assert (
+        approximate.similar(Seeds([3]), 4, allowed=allowed).rows
+        == recommender.similar(Seeds([3]), 4, allowed=allowed).rows
+    )

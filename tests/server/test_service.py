@@ -122,6 +122,15 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
     "heavy batch": (pb.BatchRecommendRequest(requests=[seen(*["6"] * 10_000)] * 11), ["requests"]),
     "similar to nothing": (pb.SimilarItemsRequest(), ["item_id"]),
     "similar to a long id": (pb.SimilarItemsRequest(item_id=LONG, page_size=-1), ["page_size", "item_id"]),
+    "only unlike": (pb.SimilarItemsRequest(negative_item_ids=["6"]), ["item_id"]),
+    "like and unlike": (
+        pb.SimilarItemsRequest(item_id="6", positive_item_ids=["7"], negative_item_ids=["1", "7", "6", ""]),
+        ["negative_item_ids[3]", "negative_item_ids[1]", "negative_item_ids[2]"],
+    ),
+    "too many seeds": (
+        pb.SimilarItemsRequest(positive_item_ids=["6"] * 1001, negative_item_ids=["7"] * 1001),
+        ["positive_item_ids", "negative_item_ids"],
+    ),
     "similar, empty exclusion": (
         pb.SimilarItemsRequest(item_id="6", exclude_item_ids=["7", ""]),
         ["exclude_item_ids[1]"],
@@ -160,11 +169,28 @@ def test_thousands_of_violations_fit_into_the_trailers(running: SimpleNamespace,
     assert request.field_violations[-1].description == f"and {2000 - shown} more; cure these to see them"
 
 
-def test_an_unknown_item_is_not_found(running: SimpleNamespace, outcome: Outcome) -> None:
-    ended = outcome(running.stub.SimilarItems, pb.SimilarItemsRequest(item_id="none such"))
+@pytest.mark.parametrize("fields", [{}, {"positive_item_ids": ["6"]}, {"negative_item_ids": ["6"]}])
+@pytest.mark.parametrize("field", ["item_id", "positive_item_ids", "negative_item_ids"])
+def test_an_unknown_item_is_not_found_wherever_it_is_named(
+    running: SimpleNamespace, outcome: Outcome, field: str, fields: dict[str, Any]
+) -> None:
+    named = {"item_id": "7", **fields, field: "none such" if field == "item_id" else ["none such"]}
+    ended = outcome(running.stub.SimilarItems, pb.SimilarItemsRequest(**named))
     assert ended.code == "NOT_FOUND"
     assert details(ended.status, error_details_pb2.ErrorInfo).reason == "ITEM_NOT_FOUND"
     assert details(ended.status, error_details_pb2.ResourceInfo).resource_name == "none such"
+
+
+def test_similar_takes_one_item_in_either_field_and_many_in_any_order(running: SimpleNamespace) -> None:
+    def asked(**named: Any) -> Any:
+        return running.stub.SimilarItems(pb.SimilarItemsRequest(**named))
+
+    assert asked(item_id="6") == asked(positive_item_ids=["6", "6"])
+    one = asked(item_id="6", positive_item_ids=["7", "1"], negative_item_ids=["183", "183"], page_size=1000)
+    assert one == asked(positive_item_ids=["7", "1", "6", "7"], negative_item_ids=["183"], page_size=1000)
+    assert not {"6", "7", "1", "183"} & set(ids(one))
+    assert one.metadata.filtered_out == 0
+    assert one.metadata.exhausted
 
 
 def test_results_carry_what_the_catalogue_knows(running: SimpleNamespace) -> None:

@@ -8,7 +8,7 @@ from google.rpc import status_pb2
 from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
-from deepmoviematch.server.recommender import Answer, Origin, Recommender
+from deepmoviematch.server.recommender import Answer, Origin, Recommender, Seeds
 from deepmoviematch.server.wire import KEPT_RESULTS, Replies, Reply
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -116,7 +116,7 @@ def test_a_batch_is_its_replies_one_after_the_other(
 def test_similar_items_are_the_same_the_second_time(recommender: Recommender, limit: int) -> None:
     replies = Replies(recommender)
     for row in range(ITEMS):
-        expected = plainly(recommender.generation, recommender.similar(row, limit), [])
+        expected = plainly(recommender.generation, recommender.similar(Seeds([row]), limit), [])
         assert [parsed(replies.similar(row, limit)) for _ in range(2)] == [expected] * 2
 
 
