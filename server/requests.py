@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set as Abst
 from operator import itemgetter
 from typing import NamedTuple
 
+import numpy as np
+
 from deepmoviematch.data.features import LOWEST_STARS
-from deepmoviematch.data.tables import TOP_STARS
+from deepmoviematch.data.tables import TOP_STARS, Flags
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from .errors import InvalidRequestError, UnknownItemError, Violation
@@ -22,12 +24,14 @@ MAX_ID_BYTES = 256
 MAX_TITLE_BYTES = 1000
 MAX_GENRES = 1000
 MAX_HISTORY = 10_000
-MAX_EXCLUDED = 10_000
 MAX_SEEDS = 1000
+MAX_LISTED = 10_000
+"""Excluded ids of a request; candidates too."""
+
 MAX_BATCH = 256
 MAX_BATCH_RESULTS = 20_000
 MAX_BATCH_ITEMS = 100_000
-"""Interactions and excluded ids of a whole batch."""
+"""Interactions, excluded ids and candidates of a whole batch."""
 
 _UTF8_BYTES = 4
 """A character takes no more."""
@@ -55,6 +59,7 @@ class SimilarQuery(NamedTuple):
     seeds: Seeds
     limit: int
     excluded: AbstractSet[int]
+    allowed: Flags | None
     missing: Sequence[str]
 
 
@@ -72,6 +77,7 @@ def read_recommend(request: pb.RecommendRequest, recommender: Recommender) -> Re
     fields.text("user.user_id", user.user_id, lowest=0)
     history = _history(user.history, recommender, fields, missing)
     excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, fields, missing)
+    allowed = _allowed(request, recommender, fields, missing)
     intent = request.intent
     if intent not in _INTENTS:
         fields.refuse("intent", f"must be one of {', '.join(pb.Intent.keys())}, got {intent}")
@@ -79,7 +85,8 @@ def read_recommend(request: pb.RecommendRequest, recommender: Recommender) -> Re
     if not request.include_history:
         excluded |= history.keys()
     return RecommendQuery(
-        Taste(limit, preferences, history, excluded, intent == pb.INTENT_NEXT), [*dict.fromkeys(missing)]
+        Taste(limit, preferences, history, excluded, intent == pb.INTENT_NEXT, allowed),
+        [*dict.fromkeys(missing)],
     )
 
 
@@ -106,9 +113,10 @@ def read_similar(request: pb.SimilarItemsRequest, recommender: Recommender) -> S
                 rule = f"must not be positive as well, got {shown(each)}; keep one of the two"
                 fields.refuse(f"negative_item_ids[{place}]", rule)
     excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, fields, missing)
+    allowed = _allowed(request, recommender, fields, missing)
     fields.check()
     seeds = Seeds(_known(positive, recommender), _known(negative, recommender))
-    return SimilarQuery(seeds, limit, excluded, [*dict.fromkeys(missing)])
+    return SimilarQuery(seeds, limit, excluded, allowed, [*dict.fromkeys(missing)])
 
 
 def read_find(request: pb.FindItemsRequest) -> tuple[str, int]:
@@ -140,12 +148,15 @@ def check_batch(request: pb.BatchRecommendRequest) -> None:
             "requests",
             f"must ask for at most {MAX_BATCH_RESULTS} results in all, got {results}; send several batches",
         )
-    items = sum(len(each.user.history) + len(each.exclude_item_ids) for each in request.requests)
+    items = sum(
+        len(each.user.history) + len(each.exclude_item_ids) + len(each.candidate_item_ids)
+        for each in request.requests
+    )
     if items > MAX_BATCH_ITEMS:
         fields.refuse(
             "requests",
-            f"must have at most {MAX_BATCH_ITEMS} interactions and excluded ids in all, got {items}; "
-            "send several batches",
+            f"must have at most {MAX_BATCH_ITEMS} interactions, excluded ids and candidates in all, "
+            f"got {items}; send several batches",
         )
     fields.check()
 
@@ -306,10 +317,26 @@ def _rows(
     if not ids:
         return frozenset()
     row_of, rows = recommender.generation.catalogue.row_of, set()
-    for item_id in _ids(field, ids, MAX_EXCLUDED, fields):
+    for item_id in _ids(field, ids, MAX_LISTED, fields):
         row = row_of.get(item_id)
         if row is None:
             missing.append(item_id)
         else:
             rows.add(row)
     return rows
+
+
+def _allowed(
+    request: pb.RecommendRequest | pb.SimilarItemsRequest,
+    recommender: Recommender,
+    fields: _Fields,
+    missing: list[str],
+) -> Flags | None:
+    """[N] what the request lets be returned; None where it does not say. Unknown ids go to `missing`."""
+    if not request.candidate_item_ids:
+        return None
+    allowed = np.zeros(len(recommender.generation.catalogue), dtype=np.bool_)
+    allowed[list(_rows("candidate_item_ids", request.candidate_item_ids, recommender, fields, missing))] = (
+        True
+    )
+    return allowed

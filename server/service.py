@@ -61,10 +61,11 @@ class RecommenderService(rpc.RecommenderServiceServicer):
     ) -> Reply:
         """See recommender.proto."""
         replies = self._replies()
-        seeds, limit, excluded, missing = read_similar(request, replies.recommender)
-        if not (excluded or missing or seeds.negative) and len(seeds.positive) == 1:
+        seeds, limit, excluded, allowed, missing = read_similar(request, replies.recommender)
+        usual = len(seeds.positive) == 1 and allowed is None
+        if usual and not (excluded or missing or seeds.negative):
             return replies.similar(seeds.positive[0], limit)
-        return replies.reply(replies.recommender.similar(seeds, limit, excluded), missing)
+        return replies.reply(replies.recommender.similar(seeds, limit, excluded, allowed), missing)
 
     def FindItems(  # type: ignore[override]  # noqa: N802
         self, request: pb.FindItemsRequest, context: grpc.ServicerContext

@@ -90,6 +90,12 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
     "long user id": (user(user_id=LONG), ["user.user_id"]),
     "empty exclusion": (pb.RecommendRequest(exclude_item_ids=[""]), ["exclude_item_ids[0]"]),
     "too many exclusions": (pb.RecommendRequest(exclude_item_ids=["6"] * 10_001), ["exclude_item_ids"]),
+    "empty candidate": (pb.RecommendRequest(candidate_item_ids=["6", ""]), ["candidate_item_ids[1]"]),
+    "too many candidates": (pb.RecommendRequest(candidate_item_ids=["6"] * 10_001), ["candidate_item_ids"]),
+    "similar, empty candidate": (
+        pb.SimilarItemsRequest(item_id="6", candidate_item_ids=[""]),
+        ["candidate_item_ids[0]"],
+    ),
     "everything at once": (
         pb.RecommendRequest(
             user=pb.UserFeatures(
@@ -120,6 +126,10 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
     "empty batch": (pb.BatchRecommendRequest(), ["requests"]),
     "large batch": (pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 257), ["requests"]),
     "heavy batch": (pb.BatchRecommendRequest(requests=[seen(*["6"] * 10_000)] * 11), ["requests"]),
+    "batch of many candidates": (
+        pb.BatchRecommendRequest(requests=[pb.RecommendRequest(candidate_item_ids=["6"] * 10_000)] * 11),
+        ["requests"],
+    ),
     "similar to nothing": (pb.SimilarItemsRequest(), ["item_id"]),
     "similar to a long id": (pb.SimilarItemsRequest(item_id=LONG, page_size=-1), ["page_size", "item_id"]),
     "only unlike": (pb.SimilarItemsRequest(negative_item_ids=["6"]), ["item_id"]),
@@ -301,6 +311,39 @@ def test_similar_items_leave_the_item_and_the_exclusions_out(running: SimpleName
     assert response.metadata.exhausted
 
 
+def test_only_candidates_are_ranked(running: SimpleNamespace) -> None:
+    everything = ids(running.stub.Recommend(seen("6", page_size=1000)))
+    candidates = ["301", "6", "m3", "nope", "183", "m3"]
+    response = running.stub.Recommend(seen("6", candidate_item_ids=candidates, exclude_item_ids=["301"]))
+    assert ids(response) == [item for item in everything if item in {"m3", "183"}]
+    assert response.missing_item_ids == ["nope"]
+    assert (response.metadata.filtered_out, response.metadata.exhausted) == (23, True)
+    [best] = running.stub.Recommend(seen("6", candidate_item_ids=["m3", "183"], page_size=1)).results
+    assert best.item_id == ids(response)[0]
+
+
+def test_popular_and_similar_items_are_chosen_among_candidates_too(running: SimpleNamespace) -> None:
+    candidates = ["6", "m3", "183"]
+    popular = running.stub.Recommend(pb.RecommendRequest(candidate_item_ids=candidates))
+    assert popular.metadata.cold_start
+    assert sorted(ids(popular)) == sorted(candidates)
+    similar = running.stub.SimilarItems(pb.SimilarItemsRequest(item_id="6", candidate_item_ids=candidates))
+    assert sorted(ids(similar)) == ["183", "m3"]
+    assert (similar.metadata.filtered_out, similar.metadata.exhausted) == (22, True)
+
+
+def test_unknown_candidates_leave_nothing_to_rank(running: SimpleNamespace) -> None:
+    for request in (
+        seen("6", candidate_item_ids=["nope"]),
+        pb.RecommendRequest(candidate_item_ids=["nope"]),
+        pb.SimilarItemsRequest(item_id="6", candidate_item_ids=["nope"]),
+    ):
+        response = method_for(running, request)(request)
+        assert not response.results
+        assert response.metadata.exhausted
+        assert response.missing_item_ids == ["nope"]
+
+
 def asked(
     items: list[str], *, times: list[int] | None = None, intent: pb.Intent.ValueType = pb.INTENT_NEXT
 ) -> Any:
@@ -368,6 +411,7 @@ requests = st.builds(
     page_size=st.sampled_from([-1, 0, 1, 3, 30, 2**31 - 1]),
     exclude_item_ids=st.lists(item_ids, max_size=4),
     include_history=st.booleans(),
+    candidate_item_ids=st.just([]) | st.lists(item_ids, max_size=6),
 )
 
 
@@ -385,6 +429,7 @@ def test_any_request_is_answered_within_the_contract_or_refused(
     assert len(set(found)) == len(found) <= (request.page_size or 10)
     assert not set(request.exclude_item_ids) & set(found)
     assert request.include_history or not history & set(found)
+    assert not request.candidate_item_ids or set(found) <= set(request.candidate_item_ids)
     assert [item.rank for item in response.results] == list(range(1, len(found) + 1))
     assert len(found) == (request.page_size or 10) or response.metadata.exhausted
     scores = [item.score for item in response.results]
