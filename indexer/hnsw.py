@@ -41,7 +41,7 @@ class HnswIndex:
 
     def __init__(self, index: Any) -> None:
         self._index = index
-        self._exact = FlatIndex(faiss.downcast_index(index.storage))
+        self.exact = FlatIndex(faiss.downcast_index(index.storage))
         self.dim = int(index.d)
         self.size = int(index.ntotal)
 
@@ -90,7 +90,7 @@ class HnswIndex:
         # The fewer rows are allowed, the more have to be visited to find as many of them.
         breadth = max(self.breadth, 2 * k) * self.size // max(count, 1)
         if count <= max(EXACT_UP_TO, COMPARED * breadth):
-            return self._exact.search(queries, k, allowed=allowed)
+            return self.exact.search(queries, k, allowed=allowed)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         parameters = _parameters(efSearch=breadth, **selected(allowed))
         stay_on_one_thread()
@@ -98,7 +98,7 @@ class HnswIndex:
         unsure = (rows < 0).any(axis=1) | (scores[:, 1:] == scores[:, :-1]).any(axis=1)
         scores, rows = scores[:, :k], rows[:, :k]
         if unsure.any():  # too few were found, or some tie and others may tie with them
-            exact = self._exact.search(queries[unsure], k, allowed=allowed)
+            exact = self.exact.search(queries[unsure], k, allowed=allowed)
             scores[unsure], rows[unsure] = exact.scores, exact.rows
         return Hits(scores, rows, exact=bool(unsure.all()))
 
@@ -109,7 +109,7 @@ class HnswIndex:
 
     def vectors(self) -> Floats:
         """See `VectorIndex.vectors`."""
-        return self._exact.vectors()
+        return self.exact.vectors()
 
     def to_bytes(self) -> bytes:
         """See `VectorIndex.to_bytes`."""

@@ -10,6 +10,7 @@ name in the conformance suite.
 
 import struct
 import threading
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import faiss
@@ -91,6 +92,10 @@ class VectorIndex(Protocol):
             ValueError: As `search`.
         """
 
+    @property
+    def exact(self) -> "FlatIndex":
+        """Exact search over the same vectors: the index itself where it is exact."""
+
     def vectors(self) -> Floats:
         """A copy of the [N, D] vectors, row by row."""
 
@@ -166,10 +171,43 @@ class FlatIndex:
         hits = self.search(query[None], k)  # ties, or what it refuses
         return hits.rows[0].tolist(), hits.scores[0].tolist(), True
 
+    @property
+    def exact(self) -> "FlatIndex":
+        """See `VectorIndex.exact`."""
+        return self
+
     def vectors(self) -> Floats:
         """See `VectorIndex.vectors`."""
         vectors: Floats = self._index.reconstruct_n(0, self.size)
         return vectors
+
+    @property
+    def view(self) -> Floats:
+        """The [N, D] vectors themselves, not to be changed nor kept longer than the index."""
+        floats: Floats = faiss.rev_swig_ptr(self._index.get_xb(), self.size * self.dim)
+        return floats.reshape(self.size, self.dim)
+
+    @cached_property
+    def longest(self) -> float:
+        """The length of the longest vector."""
+        return float(np.linalg.norm(self.view, axis=1).max())
+
+    def scores(self, queries: Floats, rows: Times) -> Floats:
+        """The scores that `search` gives to chosen vectors, to the bit.
+
+        Args:
+            queries: [B, D] float32, C-contiguous.
+            rows: [B, C] int64, C-contiguous: rows of the vectors, or -1 for none.
+
+        Returns:
+            [B, C] float32, minus infinity where there is none.
+        """
+        scores = np.empty(rows.shape, dtype=np.float32)
+        pointers = faiss.swig_ptr(queries), rows.shape[1], faiss.swig_ptr(scores), faiss.swig_ptr(rows)
+        stay_on_one_thread()
+        self._index.compute_distance_subset(len(queries), *pointers)
+        scores[rows < 0] = -np.inf
+        return scores
 
     def _rows(self, rows: Times) -> Floats:
         vectors: Floats = self._index.reconstruct_batch(rows)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence, Set as AbstractSet
 from enum import Enum, auto
 from functools import cached_property
+from itertools import compress
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,23 +17,19 @@ import numpy as np
 
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
+from deepmoviematch.indexer.batch import Excluded, search_many
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.towers import unit
 from deepmoviematch.indexer.vectors import VectorIndex
 
-from .affinity import genre_directions
 from .titles import Titles
 
-NEGATIVE_SHARE = 0.4
-"""How much the items to be far from count, where those to be near to count 1.
-
-The largest that cost nobody NDCG on held-out users of ml-100k, told by a few likes and
-dislikes; it parts their other likes from their other dislikes by most of what more would.
-"""
+NEGATIVE_SHARE = 0.5
+"""How much the items to be far from count, where those to be near to count 1."""
 
 
-NEAREST_GENRES = 50
-"""Genres that a user's place is told by."""
+TOGETHER = 8
+"""So many users and more are sooner ranked together than one by one."""
 
 
 class Origin(Enum):
@@ -73,19 +70,6 @@ class Seeds(NamedTuple):
 
     negative: Sequence[int] = ()
     """To be far from: each once, none of them positive."""
-
-
-class Place(NamedTuple):
-    """Where a user is in the embedding space."""
-
-    vector: Floats
-    """[D] of length 1."""
-
-    genres: Sequence[tuple[str, float]]
-    """The genres nearest to the user's taste, and the cosine to each, the nearest first."""
-
-    known: bool
-    """Whether anything is known of the user."""
 
 
 class Answer(NamedTuple):
@@ -136,44 +120,58 @@ class Recommender:
 
     def recommend(self, taste: Taste) -> Answer:
         """Rank the catalogue for one user; one of whom nothing is known gets the popular items."""
-        if taste.asks_next:
-            return self.recommend_batch([taste])[0]
         if not (taste.history or taste.preferences):
             return self._popular(taste)
-        return self._nearest(self.generation.user_tower.embed_one(taste.preferences, taste.history), taste)
+        return self._nearest(self._embed(taste), taste)
 
     def recommend_batch(self, tastes: Sequence[Taste]) -> list[Answer]:
-        """Rank the catalogue for B users, with one pass through the user tower.
+        """Rank the catalogue for B users, with one matrix product for most of them.
 
         Returns:
-            B answers, in the order of `tastes`.
+            B answers, in the order of `tastes`: those of `recommend`, bit for bit.
         """
-        if not tastes:
-            return []
-        generation = self.generation
-        users = UserBatch.of(
-            len(generation.catalogue.genre_names),
-            [taste.preferences for taste in tastes],
-            [taste.history for taste in tastes],
-            [taste.asks_next for taste in tastes],
-        )
-        vectors = generation.user_tower.embed(users)  # [B, D]
+        together = [self._is_plain(taste) for taste in tastes]
+        if sum(together) < TOGETHER:
+            return [self.recommend(taste) for taste in tastes]
+        found = iter(self._nearest_many([*compress(tastes, together)]))
         return [
-            self._nearest(vector, taste) if known else self._popular(taste)
-            for vector, taste, known in zip(vectors, tastes, users.has_features, strict=True)
+            next(found) if plain else self.recommend(taste)
+            for taste, plain in zip(tastes, together, strict=True)
         ]
 
-    def embed(self, taste: Taste) -> Place:
-        """Where a user is; one of whom nothing is known is where everyone starts from."""
-        tower, names = self.generation.user_tower, self.generation.catalogue.genre_names
-        vector = likings = tower.embed_one(taste.preferences, taste.history)
-        if taste.asks_next:
-            [vector] = tower.embed(UserBatch.of(len(names), [taste.preferences], [taste.history], [True]))
-        lying = np.flatnonzero(self._genre_directions.any(axis=1))
-        cosines = self._genre_directions[lying] @ likings
-        nearest = np.argsort(-cosines, kind="stable")[:NEAREST_GENRES]
-        genres = [(names[lying[place]], float(cosines[place])) for place in nearest]
-        return Place(vector, genres, bool(taste.preferences or taste.history))
+    def _is_plain(self, taste: Taste) -> bool:
+        """Whether the best items by one exact search are the answer."""
+        index = self.generation.index
+        return (
+            index.exact is index
+            and taste.allowed is None
+            and not taste.asks_next
+            and bool(taste.history or taste.preferences)
+        )
+
+    def _nearest_many(self, tastes: Sequence[Taste]) -> list[Answer]:
+        size = len(self.generation.catalogue)
+        vectors = np.stack([self._embed(taste) for taste in tastes])
+        limits = np.array([taste.limit for taste in tastes])
+        excluded = Excluded.of([taste.excluded for taste in tastes])
+        hits = search_many(self.generation.index.exact, vectors, limits, excluded)
+        answers = []
+        for taste, rows, scores in zip(tastes, hits.rows.tolist(), hits.scores.tolist(), strict=True):
+            left = size - len(taste.excluded)
+            count = min(taste.limit, left)
+            answers.append(
+                Answer(rows[:count], scores[:count], Origin.RETRIEVAL, size - left, exhausted=count == left)
+            )
+        return answers
+
+    def _embed(self, taste: Taste) -> Floats:
+        """[D] where the user is."""
+        tower = self.generation.user_tower
+        if not taste.asks_next:
+            return tower.embed_one(taste.preferences, taste.history)
+        genres = len(self.generation.catalogue.genre_names)
+        vector: Floats = tower.embed(UserBatch.of(genres, [taste.preferences], [taste.history], [True]))[0]
+        return vector
 
     def similar(
         self,
@@ -260,12 +258,6 @@ class Recommender:
         for column, name in enumerate(self.generation.catalogue.genre_names):
             columns[name.casefold()] = (*columns.get(name.casefold(), ()), column)
         return columns
-
-    @cached_property
-    def _genre_directions(self) -> Floats:
-        """[G, D] see `genre_directions`."""
-        generation = self.generation
-        return genre_directions(generation.directions, generation.catalogue.genres, generation.popularity)
 
     @property
     def _titles(self) -> Titles:

@@ -74,7 +74,7 @@ def measure(store: Path, amount: Amount, seed: int) -> list[dict[str, Any]]:
     chance = random.Random(seed)
     results = []
     with serving(store) as server:
-        for method, ask in (("Recommend", _recommend), ("SimilarItems", _similar)):
+        for method, ask in (("Recommend", rated_five), ("SimilarItems", _similar)):
             questions = [ask(generation, chance) for _ in range(PROBES)]
             results.append(_measure(server, generation, method, questions, amount))
     return results
@@ -129,7 +129,7 @@ def _ratio(speeds: dict[str, list[float]], floor: str) -> float:
     )
 
 
-def _recommend(generation: Generation, chance: random.Random) -> pb.RecommendRequest:
+def rated_five(generation: Generation, chance: random.Random) -> pb.RecommendRequest:
     """A user who rated five items that are not rare."""
     rows = chance.sample(generation.popular[: len(generation.popular) // 2].tolist(), HISTORY)
     scale = generation.scale

@@ -17,6 +17,7 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 NAN, INF = float("nan"), float("inf")
 
 LONG = "x" * 257
+TWENTY = ["1", "50", "6", "7", *(f"m{row}" for row in range(12)), "47", "300", "301", "tt-12"]
 
 Outcome: TypeAlias = Callable[..., SimpleNamespace]
 
@@ -44,7 +45,6 @@ def method_for(running: SimpleNamespace, request: Message) -> Any:
         pb.BatchRecommendRequest: running.stub.BatchRecommend,
         pb.SimilarItemsRequest: running.stub.SimilarItems,
         pb.FindItemsRequest: running.stub.FindItems,
-        pb.EmbedUserRequest: running.stub.EmbedUser,
     }
     return methods[type(request)]
 
@@ -146,20 +146,6 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
         pb.SimilarItemsRequest(item_id="6", exclude_item_ids=["7", ""]),
         ["exclude_item_ids[1]"],
     ),
-    "embedding nonsense": (
-        pb.EmbedUserRequest(
-            user=pb.UserFeatures(
-                genre_preferences={"Noir": NAN}, history=[pb.Interaction(item_id="6", rating=9)]
-            ),
-            intent=7,  # type: ignore[arg-type]
-        ),
-        [
-            'user.genre_preferences["Noir"]',
-            'user.genre_preferences["Noir"]',
-            "user.history[0].rating",
-            "intent",
-        ],
-    ),
     "no title": (pb.FindItemsRequest(), ["title"]),
     "long title": (pb.FindItemsRequest(title="x" * 1001, page_size=-1), ["page_size", "title"]),
 }
@@ -255,28 +241,6 @@ def test_a_user_without_features_gets_popular_items(
 def test_one_genre_or_one_dislike_is_no_cold_start(running: SimpleNamespace) -> None:
     for request in (user(genre_preferences={"comedy": 5}), rated(0.5)):
         assert not running.stub.Recommend(request).metadata.cold_start
-
-
-def test_a_user_is_embedded_as_recommend_does(running: SimpleNamespace, recommender: Recommender) -> None:
-    items = recommender.generation.catalogue.item_ids
-    for intent in pb.Intent.values():
-        request = seen("6", "nope", "183", page_size=1000, include_history=True, intent=intent)
-        place = running.stub.EmbedUser(pb.EmbedUserRequest(user=request.user, intent=request.intent))
-        scores = dict(zip(items, recommender.generation.index.vectors() @ place.vector, strict=True))
-        ranked = {item.item_id: item.score for item in running.stub.Recommend(request).results}
-        assert ranked == pytest.approx(scores, abs=1e-5)
-        assert place.dimension == len(place.vector)
-        assert place.missing_item_ids == ["nope"]
-        assert place.metadata == pb.ResponseMetadata(generation_id=recommender.generation.id)
-        assert {each.genre for each in place.nearest_genres} == set(
-            recommender.generation.catalogue.genre_names
-        )
-
-
-def test_a_user_without_features_is_embedded_but_marked(running: SimpleNamespace) -> None:
-    place = running.stub.EmbedUser(pb.EmbedUserRequest(user=pb.UserFeatures(user_id="somebody")))
-    assert place.metadata.cold_start
-    assert sum(each**2 for each in place.vector) == pytest.approx(1, abs=1e-5)
 
 
 def test_genres_are_matched_without_regard_to_case(running: SimpleNamespace) -> None:
@@ -408,13 +372,17 @@ def test_times_put_a_history_in_order_if_every_entry_has_one(running: SimpleName
 
 
 def test_a_batch_answers_each_request_like_a_single_call(running: SimpleNamespace) -> None:
-    requests = [seen("6", page_size=4), pb.RecommendRequest(), user(genre_preferences={"comedy": 5})]
+    requests = [
+        seen("6", page_size=4),
+        pb.RecommendRequest(),
+        user(genre_preferences={"comedy": 5}),
+        seen("6", "7", intent=pb.INTENT_NEXT),
+        *(seen(item, page_size=size, exclude_item_ids=["50"]) for size, item in enumerate(TWENTY, start=1)),
+        seen("nope"),
+        seen("1", "nope", page_size=1000, include_history=True),
+    ]
     together = running.stub.BatchRecommend(pb.BatchRecommendRequest(requests=requests))
-    for request, response in zip(requests, together.responses, strict=True):
-        alone = running.stub.Recommend(request)
-        assert ids(response) == ids(alone)
-        assert response.metadata == alone.metadata
-        assert not response.HasField("status")
+    assert list(together.responses) == [running.stub.Recommend(request) for request in requests]
 
 
 def test_a_bad_request_in_a_batch_fails_alone(running: SimpleNamespace) -> None:
@@ -473,18 +441,15 @@ def test_any_request_is_answered_within_the_contract_or_refused(
     assert scores == sorted(scores, reverse=True)
 
 
-@given(batch=st.lists(requests, min_size=1, max_size=4))
+@given(batch=st.lists(requests, min_size=1, max_size=4), times=st.sampled_from([1, 9]))
 def test_a_batch_of_anything_agrees_with_single_calls(
-    running: SimpleNamespace, outcome: Outcome, batch: list[pb.RecommendRequest]
+    running: SimpleNamespace, outcome: Outcome, batch: list[pb.RecommendRequest], times: int
 ) -> None:
-    responses = running.stub.BatchRecommend(pb.BatchRecommendRequest(requests=batch)).responses
-    for request, response in zip(batch, responses, strict=True):
-        alone = outcome(running.stub.Recommend, request)
-        if alone.code != "OK":
+    together = pb.BatchRecommendRequest(requests=batch * times)  # the plain among many are ranked together
+    responses = running.stub.BatchRecommend(together).responses
+    ends = [outcome(running.stub.Recommend, request) for request in batch]
+    for response, alone in zip(responses, ends * times, strict=True):
+        if alone.code == "OK":
+            assert response == alone.response
+        else:
             assert response.status == alone.status
-            continue
-        assert not response.HasField("status")
-        assert response.metadata == alone.response.metadata
-        assert [item.score for item in response.results] == pytest.approx(
-            [item.score for item in alone.response.results], abs=1e-5
-        )
