@@ -115,21 +115,16 @@ def _add_query(command: argparse.ArgumentParser) -> None:
     exclude = argparse.ArgumentParser(add_help=False)
     exclude.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="never return this")
 
-    recommend = questions.add_parser(
-        "recommend",
-        parents=[common, exclude],
-        help="the best items for a user",
-        description="The best items for a user. An ITEM is an id or a title; options may be repeated.",
-    )
-    recommend.add_argument("--like", action="append", default=[], metavar="ITEM", help="the user likes this")
-    recommend.add_argument(
+    user = argparse.ArgumentParser(add_help=False)
+    user.add_argument("--like", action="append", default=[], metavar="ITEM", help="the user likes this")
+    user.add_argument(
         "--dislike",
         action="append",
         default=[],
         metavar="ITEM",
         help="the same as the lowest rating there is",
     )
-    recommend.add_argument(
+    user.add_argument(
         "--rate",
         type=_assignment,
         action="append",
@@ -137,7 +132,7 @@ def _add_query(command: argparse.ArgumentParser) -> None:
         metavar="ITEM=RATING",
         help="the user rated this, in the units of the data set",
     )
-    recommend.add_argument(
+    user.add_argument(
         "--genre",
         type=_assignment,
         action="append",
@@ -145,10 +140,17 @@ def _add_query(command: argparse.ArgumentParser) -> None:
         metavar="GENRE=STARS",
         help="what the user thinks of a genre, 0.5 to 5",
     )
-    recommend.add_argument("--include-history", action="store_true", help="return liked and rated items too")
-    recommend.add_argument(
+    user.add_argument(
         "--next", action="store_true", help="ask what to take next: what is named later was taken later"
     )
+
+    recommend = questions.add_parser(
+        "recommend",
+        parents=[common, user, exclude],
+        help="the best items for a user",
+        description="The best items for a user. An ITEM is an id or a title; options may be repeated.",
+    )
+    recommend.add_argument("--include-history", action="store_true", help="return liked and rated items too")
 
     similar = questions.add_parser(
         "similar",
@@ -159,6 +161,13 @@ def _add_query(command: argparse.ArgumentParser) -> None:
     similar.add_argument("item", nargs="+", metavar="ITEM", help="be near to this")
     similar.add_argument(
         "--unlike", action="append", default=[], metavar="ITEM", help="be far from this; may be repeated"
+    )
+    questions.add_parser(
+        "taste",
+        parents=[common, user],
+        help="the genres nearest to a user; with --json the vector too",
+        description="The genres nearest to a user, and with --json the user's vector. "
+        "An ITEM is an id or a title; options may be repeated.",
     )
     find = questions.add_parser("find", parents=[common], help="items by title")
     find.add_argument("title", metavar="TITLE", help="a title, words of it, or an id")

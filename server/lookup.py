@@ -47,6 +47,10 @@ class Lookup:
         """Ask for the items nearest to an item."""
         return self._call(self._client.similar_items, request)
 
+    def embed(self, request: pb.EmbedUserRequest) -> pb.EmbedUserResponse:
+        """Ask where a user is."""
+        return self._call(self._client.embed_user, request)
+
     def find(self, text: str, page_size: int = 0) -> pb.FindItemsResponse:
         """Look items up by id or title."""
         return self._call(self._client.find_items, pb.FindItemsRequest(title=text, page_size=page_size))

@@ -14,7 +14,9 @@ from .errors import QueryError
 from .lookup import Lookup, Resolved, connected, label
 from .reach import Reach
 
-_Response: TypeAlias = pb.RecommendResponse | pb.SimilarItemsResponse | pb.FindItemsResponse
+_Response: TypeAlias = (
+    pb.RecommendResponse | pb.SimilarItemsResponse | pb.FindItemsResponse | pb.EmbedUserResponse
+)
 
 
 def run(arguments: Namespace) -> None:
@@ -33,12 +35,30 @@ def run(arguments: Namespace) -> None:
             always_print_fields_with_no_presence=True,
         )
         print(text)
+    elif isinstance(response, pb.EmbedUserResponse):
+        tables.print_genres(tables.console(), response, arguments.count)
     else:
         missing = () if isinstance(response, pb.FindItemsResponse) else response.missing_item_ids
         tables.print_results(tables.console(), response.results, response.metadata, tuple(missing))
 
 
 def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
+    return client.recommend(
+        pb.RecommendRequest(
+            user=_user(client, arguments),
+            page_size=arguments.count,
+            exclude_item_ids=_ids(client, arguments.exclude),
+            include_history=arguments.include_history,
+            intent=_intent(arguments),
+        )
+    )
+
+
+def _taste(client: Lookup, arguments: Namespace) -> pb.EmbedUserResponse:
+    return client.embed(pb.EmbedUserRequest(user=_user(client, arguments), intent=_intent(arguments)))
+
+
+def _user(client: Lookup, arguments: Namespace) -> pb.UserFeatures:
     likes = [pb.Interaction(item_id=item) for item in _ids(client, arguments.like)]
     dislikes = [_dislike(found) for found in _resolved(client, arguments.dislike)]
     ratings = [rating for _, rating in arguments.rate]
@@ -46,17 +66,11 @@ def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
         pb.Interaction(item_id=item, rating=rating)
         for item, rating in zip(_ids(client, (name for name, _ in arguments.rate)), ratings, strict=True)
     ]
-    return client.recommend(
-        pb.RecommendRequest(
-            user=pb.UserFeatures(
-                genre_preferences=dict(arguments.genre), history=[*likes, *dislikes, *rated]
-            ),
-            page_size=arguments.count,
-            exclude_item_ids=_ids(client, arguments.exclude),
-            include_history=arguments.include_history,
-            intent=pb.INTENT_NEXT if arguments.next else pb.INTENT_TASTE,
-        )
-    )
+    return pb.UserFeatures(genre_preferences=dict(arguments.genre), history=[*likes, *dislikes, *rated])
+
+
+def _intent(arguments: Namespace) -> "pb.Intent.ValueType":
+    return pb.INTENT_NEXT if arguments.next else pb.INTENT_TASTE
 
 
 def _similar(client: Lookup, arguments: Namespace) -> pb.SimilarItemsResponse:
@@ -77,6 +91,7 @@ def _find(client: Lookup, arguments: Namespace) -> pb.FindItemsResponse:
 _QUESTIONS: dict[str, Callable[[Lookup, Namespace], _Response]] = {
     "recommend": _recommend,
     "similar": _similar,
+    "taste": _taste,
     "find": _find,
 }
 

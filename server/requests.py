@@ -119,6 +119,17 @@ def read_similar(request: pb.SimilarItemsRequest, recommender: Recommender) -> S
     return SimilarQuery(seeds, limit, excluded, allowed, [*dict.fromkeys(missing)])
 
 
+def read_embed(request: pb.EmbedUserRequest, recommender: Recommender) -> RecommendQuery:
+    """The user that `request` asks about; how many results, and which, means nothing here.
+
+    Raises:
+        InvalidRequestError: If a field breaks the contract.
+    """
+    return read_recommend(
+        pb.RecommendRequest(user=request.user, intent=request.intent, page_size=1), recommender
+    )
+
+
 def read_find(request: pb.FindItemsRequest) -> tuple[str, int]:
     """The text to look up and how many items to return.
 

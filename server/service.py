@@ -12,7 +12,7 @@ from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 from .current import Current
 from .errors import InvalidRequestError
 from .recommender import Recommender
-from .requests import RecommendQuery, check_batch, read_find, read_recommend, read_similar
+from .requests import RecommendQuery, check_batch, read_embed, read_find, read_recommend, read_similar
 from .status import to_status
 from .wire import Replies, Reply
 
@@ -76,6 +76,14 @@ class RecommenderService(rpc.RecommenderServiceServicer):
         scale = replies.recommender.generation.scale
         rest = pb.FindItemsResponse(rating_scale=pb.RatingScale(low=scale.floor, top=scale.top))
         return replies.reply(answer, rest=rest)
+
+    def EmbedUser(  # type: ignore[override]  # noqa: N802
+        self, request: pb.EmbedUserRequest, context: grpc.ServicerContext
+    ) -> Reply:
+        """See recommender.proto."""
+        replies = self._replies()
+        taste, missing = read_embed(request, replies.recommender)
+        return replies.place(replies.recommender.embed(taste), missing)
 
     def _replies(self) -> Replies:
         """Those of the current generation, for the whole of a request."""

@@ -38,6 +38,30 @@ def print_results(
     out.print(table if table.row_count else "nothing found\n")
 
 
+def print_genres(out: Console, place: pb.EmbedUserResponse, count: int) -> None:
+    """Print what the vector comes from, then the `count` nearest genres, each with a bar."""
+    parts = [f"generation {place.metadata.generation_id}", f"a vector of {place.dimension} numbers"]
+    if place.metadata.cold_start:
+        parts.append("nothing is known of this user: this is where everyone starts from")
+    if place.missing_item_ids:
+        parts.append(f"unknown ids: {', '.join(place.missing_item_ids)}")
+    out.print("; ".join(parts), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("genre", overflow="fold")
+    table.add_column("cosine", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for genre in place.nearest_genres[:count]:
+        table.add_row(genre.genre, f"{genre.cosine:+.3f}", bar(genre.cosine, 1))
+    out.print(table if table.row_count else "no genre has a direction\n")
+
+
+def bar(value: float, largest: float, width: int = 24) -> str:
+    """A bar for `value`, of half the width for `largest`; it goes to the left where `value` is negative."""
+    length = round(width / 2 * min(1, abs(value) / largest)) if largest else 0
+    left, right = (length, 0) if value < 0 else (0, length)
+    return f"{'█' * left:>{width // 2}}│{'█' * right}"
+
+
 def _headline(metadata: pb.ResponseMetadata, missing: Sequence[str]) -> str:
     parts = [f"generation {metadata.generation_id}"]
     if metadata.cold_start:

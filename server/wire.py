@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.v1 import recommender_pb2 as pb
 
-from .recommender import Answer, Origin, Recommender, Seeds
+from .recommender import Answer, Origin, Place, Recommender, Seeds
 from .requests import MAX_PAGE_SIZE
 
 CARDS = 100_000
@@ -110,6 +110,17 @@ class Replies:
         if rest is not None:
             pieces.append(rest.SerializeToString())
         return Reply(b"".join(pieces), self._generation_id, len(answer.rows))
+
+    def place(self, place: Place, missing: Sequence[str] = ()) -> Reply:
+        """The reply with where a user is."""
+        response = pb.EmbedUserResponse(
+            vector=place.vector,
+            dimension=len(place.vector),
+            missing_item_ids=missing,
+            metadata=pb.ResponseMetadata(generation_id=self._generation_id, cold_start=not place.known),
+            nearest_genres=[pb.GenreAffinity(genre=genre, cosine=cosine) for genre, cosine in place.genres],
+        )
+        return Reply(response.SerializeToString(), self._generation_id, 0)
 
     def similar(self, row: int, limit: int) -> Reply:
         """The reply with the items most like the one in `row`; the second time it is at hand."""

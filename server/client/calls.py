@@ -104,6 +104,10 @@ class Client:
         """Look items up by title."""
         return self._call(self._stub.FindItems, request)
 
+    def embed_user(self, request: pb.EmbedUserRequest) -> pb.EmbedUserResponse:
+        """Ask where a user is in the embedding space."""
+        return self._call(self._stub.EmbedUser, request)
+
     def close(self) -> None:
         """Close the connections; calls under way end."""
         self._channel.close()

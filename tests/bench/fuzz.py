@@ -32,7 +32,7 @@ from deepmoviematch.server.wire import varint
 from . import machine
 from .servers import Running, serving
 
-METHODS = ("Recommend", "BatchRecommend", "SimilarItems", "FindItems")
+METHODS = ("Recommend", "BatchRecommend", "SimilarItems", "FindItems", "EmbedUser")
 HARMLESS = {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}
 AT_ONCE = 16
 """Calls in flight: as many as the server never refuses, for a refusal reads no input."""

@@ -40,6 +40,8 @@ def test_every_call_is_answered(running: SimpleNamespace) -> None:
         [batched] = client.batch_recommend(pb.BatchRecommendRequest(requests=[request])).responses
         assert [item.item_id for item in batched.results] == [item.item_id for item in answer.results]
         assert len(client.similar_items(pb.SimilarItemsRequest(item_id="6")).results) == 10
+        place = client.embed_user(pb.EmbedUserRequest(user=request.user))
+        assert len(place.vector) == place.dimension > 0
         assert client.find_items(pb.FindItemsRequest(title="heat")).results[0].title == "Heat"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from deepmoviematch.server import tables
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.current import Current
 from deepmoviematch.server.recommender import Recommender
@@ -75,6 +76,26 @@ def test_similar_takes_several_titles_and_what_to_be_far_from(ask: Ask) -> None:
     away = ids(found(ask, "similar", "2571", "183", "--unlike", "blade runner", "-n", "1000"))
     assert set(away) == set(near) - {"89"}
     assert away != [item for item in near if item != "89"]
+
+
+def test_taste_shows_genres_with_bars_and_the_vector_to_programs(ask: Ask) -> None:
+    place = found(ask, "taste", "--like", "alien", "--genre", "comedy=1", "--next")
+    assert len(place["vector"]) == place["dimension"]
+    nearest = place["nearest_genres"]
+    status, out, _ = ask("taste", "--like", "alien", "--genre", "comedy=1", "-n", "2")
+    assert status == 0
+    rows = [line.split() for line in out.splitlines() if "│" in line]
+    assert [row[:2] for row in rows] == [[each["genre"], f"{each['cosine']:+.3f}"] for each in nearest[:2]]
+
+
+def test_bars_go_to_the_side_of_their_sign() -> None:
+    assert [tables.bar(value, 2, width=8) for value in (2, 1, 0, -2, 9)] == [
+        "    │████",
+        "    │██",
+        "    │",
+        "████│",
+        "    │████",
+    ]
 
 
 def test_an_id_is_taken_before_a_title(ask: Ask) -> None:

@@ -93,6 +93,34 @@ def test_recommend_falls_back_to_popular_items(recommender: Recommender) -> None
     assert answer.scores == recommender.generation.popularity[answer.rows].tolist()
 
 
+@given(taste=tastes)
+def test_a_user_is_placed_where_recommend_searches_from(recommender: Recommender, taste: Taste) -> None:
+    place = recommender.embed(taste)
+    assert place.known == bool(taste.preferences or taste.history)
+    assert np.linalg.norm(place.vector) == pytest.approx(1, abs=1e-5)
+    if place.known:
+        scores = recommender.generation.index.vectors() @ place.vector
+        assert scores == pytest.approx(true_scores(recommender.generation, taste), abs=1e-5)
+
+
+@given(taste=tastes)
+def test_the_nearest_genres_are_those_of_the_taste_whatever_is_asked(
+    recommender: Recommender, taste: Taste
+) -> None:
+    generation = recommender.generation
+    vector = generation.user_tower.embed_one(taste.preferences, taste.history).astype(np.float64)
+    weights, directions = generation.popularity.astype(np.float64), generation.directions
+    everywhere = np.average(directions, axis=0, weights=weights)
+    cosines = {}
+    for column, name in enumerate(generation.catalogue.genre_names):
+        has = generation.catalogue.genres[:, column]
+        towards = np.average(directions[has], axis=0, weights=weights[has]) - everywhere
+        cosines[name] = vector @ towards / np.linalg.norm(towards)
+    found = recommender.embed(taste).genres
+    assert dict(found) == pytest.approx(cosines, abs=1e-4)
+    assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
+
+
 @st.composite
 def seeds(draw: st.DrawFn) -> Seeds:
     named = draw(st.lists(rows, min_size=1, max_size=7, unique=True))

@@ -45,6 +45,7 @@ def method_for(running: SimpleNamespace, request: Message) -> Any:
         pb.BatchRecommendRequest: running.stub.BatchRecommend,
         pb.SimilarItemsRequest: running.stub.SimilarItems,
         pb.FindItemsRequest: running.stub.FindItems,
+        pb.EmbedUserRequest: running.stub.EmbedUser,
     }
     return methods[type(request)]
 
@@ -146,6 +147,20 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
         pb.SimilarItemsRequest(item_id="6", exclude_item_ids=["7", ""]),
         ["exclude_item_ids[1]"],
     ),
+    "embedding nonsense": (
+        pb.EmbedUserRequest(
+            user=pb.UserFeatures(
+                genre_preferences={"Noir": NAN}, history=[pb.Interaction(item_id="6", rating=9)]
+            ),
+            intent=7,  # type: ignore[arg-type]
+        ),
+        [
+            'user.genre_preferences["Noir"]',
+            'user.genre_preferences["Noir"]',
+            "user.history[0].rating",
+            "intent",
+        ],
+    ),
     "no title": (pb.FindItemsRequest(), ["title"]),
     "long title": (pb.FindItemsRequest(title="x" * 1001, page_size=-1), ["page_size", "title"]),
 }
@@ -241,6 +256,28 @@ def test_a_user_without_features_gets_popular_items(
 def test_one_genre_or_one_dislike_is_no_cold_start(running: SimpleNamespace) -> None:
     for request in (user(genre_preferences={"comedy": 5}), rated(0.5)):
         assert not running.stub.Recommend(request).metadata.cold_start
+
+
+def test_a_user_is_embedded_as_recommend_does(running: SimpleNamespace, recommender: Recommender) -> None:
+    items = recommender.generation.catalogue.item_ids
+    for intent in pb.Intent.values():
+        request = seen("6", "nope", "183", page_size=1000, include_history=True, intent=intent)
+        place = running.stub.EmbedUser(pb.EmbedUserRequest(user=request.user, intent=request.intent))
+        scores = dict(zip(items, recommender.generation.index.vectors() @ place.vector, strict=True))
+        ranked = {item.item_id: item.score for item in running.stub.Recommend(request).results}
+        assert ranked == pytest.approx(scores, abs=1e-5)
+        assert place.dimension == len(place.vector)
+        assert place.missing_item_ids == ["nope"]
+        assert place.metadata == pb.ResponseMetadata(generation_id=recommender.generation.id)
+        assert {each.genre for each in place.nearest_genres} == set(
+            recommender.generation.catalogue.genre_names
+        )
+
+
+def test_a_user_without_features_is_embedded_but_marked(running: SimpleNamespace) -> None:
+    place = running.stub.EmbedUser(pb.EmbedUserRequest(user=pb.UserFeatures(user_id="somebody")))
+    assert place.metadata.cold_start
+    assert sum(each**2 for each in place.vector) == pytest.approx(1, abs=1e-5)
 
 
 def test_genres_are_matched_without_regard_to_case(running: SimpleNamespace) -> None:

@@ -18,7 +18,7 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 
 Outcome: TypeAlias = Callable[..., SimpleNamespace]
 
-METHODS = ("Recommend", "BatchRecommend", "SimilarItems", "FindItems")
+METHODS = ("Recommend", "BatchRecommend", "SimilarItems", "FindItems", "EmbedUser")
 
 
 class Failing:
