@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from deepmoviematch.data.errors import MovieMatchError
 
 from .arguments import parser
+from .errors import RecommendAllError
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -34,8 +35,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _serve(arguments: Namespace) -> None:
     # Requests run on threads of our own; libraries that start more only get in their way.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    _keep_libraries_on_one_thread()
     from . import logs  # noqa: PLC0415
     from .options import ServeOptions  # noqa: PLC0415
 
@@ -76,6 +76,18 @@ def _query(arguments: Namespace) -> None:
     query.run(arguments)
 
 
+def _recommend_all(arguments: Namespace) -> None:
+    _keep_libraries_on_one_thread()  # more could give other bits
+    try:
+        from . import everyone  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise RecommendAllError(
+            f"reading data and writing Parquet need {error.name}, which is missing; "
+            "install deepmoviematch[train]"
+        ) from error
+    everyone.run(arguments)
+
+
 def _demo(arguments: Namespace) -> None:
     from . import demo  # noqa: PLC0415
 
@@ -94,7 +106,20 @@ def _key(arguments: Namespace) -> None:
     print(keys.add(arguments.api_keys, arguments.name, arguments.calls_per_s))
 
 
-_COMMANDS = {"serve": _serve, "query": _query, "demo": _demo, "loadtest": _loadtest, "key": _key}
+_COMMANDS = {
+    "serve": _serve,
+    "query": _query,
+    "recommend-all": _recommend_all,
+    "demo": _demo,
+    "loadtest": _loadtest,
+    "key": _key,
+}
+
+
+def _keep_libraries_on_one_thread() -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The command line: `serve`, `query`, `demo`, `loadtest` and `key`.
+"""The command line: `serve`, `query`, `recommend-all`, `demo`, `loadtest` and `key`.
 
 Nothing heavy is imported here, so that `serve` starts without what only a client needs.
 """
@@ -17,6 +17,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="answer requests from the store's current generation"))
     _add_query(commands.add_parser("query", help="ask a running server"))
+    _add_recommend_all(
+        commands.add_parser("recommend-all", help="write the best items for every user of a data set")
+    )
     demo = commands.add_parser("demo", help="start a server, ask it three questions, stop it")
     demo.add_argument("--store", type=Path, required=True, help="folder of the store")
     _add_loadtest(
@@ -171,6 +174,34 @@ def _add_query(command: argparse.ArgumentParser) -> None:
     )
     find = questions.add_parser("find", parents=[common], help="items by title")
     find.add_argument("title", metavar="TITLE", help="a title, words of it, or an id")
+
+
+def _add_recommend_all(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Write the best items for every user of a data set as Parquet: user_id, rank, item_id, score, "
+        "generation_id and source, which is popularity for users without usable history. What a user "
+        "rated is never among them. Every item is compared, and no server is needed."
+    )
+    command.add_argument("--store", type=Path, required=True, help="folder of the store")
+    command.add_argument(
+        "--data", type=Path, required=True, help="folder with the users' ratings, as for the trainer"
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the table, in parts; new or empty"
+    )
+    command.add_argument(
+        "-n", "--count", type=_count, default=10, help="items for each user (default: %(default)s)"
+    )
+    command.add_argument("--generation", metavar="ID", help="which generation (default: the current one)")
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a table that was begun in DIR, and with its generation",
+    )
+    command.add_argument(
+        "--lenient", action="store_true", help="drop and count ratings that break a rule, instead of refusing"
+    )
+    command.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def _add_loadtest(command: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@
       ServeError            the server cannot start
       QueryError            the client cannot get or make sense of an answer
       LoadTestError         a load test cannot begin, or found what it looks for
+      RecommendAllError     recommendations for everyone cannot be written
 
 Nothing here knows of the wire; `status` says what each becomes there.
 """
@@ -106,3 +107,7 @@ class QueryError(MovieMatchError):
 
 class LoadTestError(MovieMatchError):
     """A load test cannot begin, or found wrong answers or failed calls."""
+
+
+class RecommendAllError(MovieMatchError):
+    """Recommendations for everyone cannot be written."""

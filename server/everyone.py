@@ -1,0 +1,197 @@
+"""The best items for every user of a data set, as a Parquet table in parts.
+
+Each user gets what `Recommend` would answer, bit for bit, where it searches exactly.
+Nothing that serves imports this module: it reads data and writes Parquet, as the
+trainer does. Memory holds the data and one part.
+"""
+
+import io
+import json
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from deepmoviematch.data.readers import read
+from deepmoviematch.data.tables import Dataset, Floats, Ints, Times
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.store import Store
+
+from .errors import RecommendAllError
+from .parts import Counts, Parts
+from .recommender import Answer, Origin, Recommender, Taste
+
+PART_ROWS = 100_000
+"""Of a part, about."""
+
+TOGETHER = 256
+"""Users who are ranked at once."""
+
+_SOURCES = {Origin.RETRIEVAL: 0, Origin.POPULARITY: 1}
+_SOURCE_NAMES = pa.array(["retrieval", "popularity"])
+
+SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("rank", pa.int32()),  # from 1
+        ("item_id", pa.string()),
+        ("score", pa.float32()),  # as in the contract's Recommendation
+        ("generation_id", pa.string()),
+        ("source", pa.string()),  # "popularity" where nothing usable was known of the user
+    ]
+)
+
+
+def run(arguments: Namespace) -> None:
+    """Write what the command line asks for and say what came of it.
+
+    Raises:
+        MovieMatchError: If the data, the store or the folder to write to are no good.
+    """
+    dataset = read(arguments.data, lenient=arguments.lenient)
+    parts = Parts(arguments.out)
+    with parts.alone():
+        begun = parts.asked() if arguments.resume else None
+        wanted = arguments.generation or (begun["generation_id"] if begun else None)
+        generation = Store(arguments.store).load(wanted)
+        audience = Audience.of(dataset, generation)
+        size = max(1, PART_ROWS // arguments.count)
+        asked = {
+            "generation_id": generation.id,
+            "data_digest": dataset.digest,
+            "count": arguments.count,
+            "users_per_part": size,
+        }
+        parts.begin(asked, resume=arguments.resume)
+        _write(parts, audience, arguments.count, size)
+    summary = asked | {**parts.totals(), "unknown_ratings": audience.unknown}
+    print(json.dumps(summary) if arguments.json else _told(summary, arguments))
+
+
+@dataclass(frozen=True)
+class Audience:
+    """The users of a data set as one generation knows them."""
+
+    recommender: Recommender
+
+    user_ids: tuple[str, ...]
+
+    offsets: Times
+    """[U + 1] where the history of each of U users begins, the oldest first."""
+
+    items: Ints
+    """[H] rows of the generation's catalogue."""
+
+    stars: Floats
+    """[H] what their user gave them."""
+
+    unknown: int
+    """Ratings left out, as their items are not in the catalogue."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, generation: Generation) -> "Audience":
+        """The users of `dataset`; items are matched by their ids.
+
+        Raises:
+            RecommendAllError: If a rating is not on the generation's scale.
+        """
+        # Every item is compared, however the generation serves.
+        recommender = Recommender(replace(generation, index=generation.index.exact))
+        ratings, row_of = dataset.ratings, generation.catalogue.row_of
+        off = (ratings.ratings < recommender.lowest) | (ratings.ratings > recommender.highest)
+        if off.any():
+            row = off.argmax()
+            user_id = ratings.user_ids[ratings.users[row]]
+            raise RecommendAllError(
+                f"ratings must be {recommender.lowest:g} to {recommender.highest:g}, the scale of "
+                f"{generation.id}, got {ratings.ratings[row]:g} by user {user_id}"
+            )
+        rows = np.array([row_of.get(item_id, -1) for item_id in dataset.catalogue.item_ids], dtype=np.int32)
+        items = rows[ratings.items]
+        known = items >= 0
+        return cls(
+            recommender=recommender,
+            user_ids=ratings.user_ids,
+            offsets=np.concatenate([[0], np.cumsum(known)])[ratings.offsets],
+            items=items[known],
+            stars=generation.scale.stars(ratings.ratings)[known],
+            unknown=int(np.count_nonzero(~known)),
+        )
+
+    def tastes(self, first: int, last: int, count: int) -> Iterator[Taste]:
+        """What users `first` to `last` - 1 ask: `count` items that they have not rated."""
+        for user in range(first, last):
+            rated = slice(self.offsets[user], self.offsets[user + 1])
+            history = dict(zip(self.items[rated].tolist(), self.stars[rated].tolist(), strict=True))
+            yield Taste(count, history=history, excluded=history.keys())
+
+
+def _write(parts: Parts, audience: Audience, count: int, size: int) -> None:
+    """Write the parts of `size` users each that are not there yet."""
+    users = len(audience.user_ids)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("users", total=users)
+        for number, first in enumerate(range(0, users, size)):
+            last = min(first + size, users)
+            if parts.has(number):
+                progress.advance(task, last - first)
+                continue
+            answers: list[Answer] = []
+            for start in range(first, last, TOGETHER):
+                tastes = [*audience.tastes(start, min(start + TOGETHER, last), count)]
+                answers += audience.recommender.recommend_batch(tastes)
+                progress.advance(task, len(tastes))
+            parts.add(number, *_part(audience, first, answers))
+
+
+def _part(audience: Audience, first: int, answers: Sequence[Answer]) -> tuple[bytes, Counts]:
+    """The answers to the users from `first` on as a Parquet file, and what is in it."""
+    user_ids = audience.user_ids[first : first + len(answers)]
+    generation = audience.recommender.generation
+    lengths = [len(answer.rows) for answer in answers]
+    sources = [_SOURCES[answer.origin] for answer in answers]
+    table = pa.table(
+        [
+            _text(np.repeat(np.arange(len(answers)), lengths), pa.array(user_ids)),
+            pa.array([rank for length in lengths for rank in range(1, length + 1)], pa.int32()),
+            _text(
+                [row for answer in answers for row in answer.rows], pa.array(generation.catalogue.item_ids)
+            ),
+            pa.array([score for answer in answers for score in answer.scores], pa.float32()),
+            pa.repeat(pa.scalar(generation.id), sum(lengths)),
+            _text(np.repeat(sources, lengths), _SOURCE_NAMES),
+        ],
+        schema=SCHEMA,
+    )
+    file = io.BytesIO()
+    parquet.write_table(table, file)
+    popular = sum(answer.origin is Origin.POPULARITY for answer in answers)
+    return file.getvalue(), {
+        "users": len(answers),
+        "rows": sum(lengths),
+        "users_given_popular_items": popular,
+    }
+
+
+def _text(codes: Any, names: pa.Array) -> pa.Array:
+    """The names that `codes` number."""
+    return names.take(pa.array(codes, pa.int64()))
+
+
+def _told(summary: dict[str, Any], arguments: Namespace) -> str:
+    lines = [
+        f"{summary['rows']:,} rows for {summary['users']:,} users in {summary['parts']} "
+        f"part{'' if summary['parts'] == 1 else 's'}: {arguments.out} (generation {summary['generation_id']})"
+    ]
+    if popular := summary["users_given_popular_items"]:
+        lines.append(f"{popular:,} of them have no usable history and got popular items")
+    if unknown := summary["unknown_ratings"]:
+        lines.append(f"{unknown:,} ratings were left out: the generation does not know their items")
+    return "\n".join(lines)
