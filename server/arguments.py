@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that `serve` starts without what only a clien
 
 import argparse
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 
 PROGRAM = "python -m deepmoviematch.server"
@@ -192,6 +193,12 @@ def _add_recommend_all(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-n", "--count", type=_count, default=10, help="items for each user (default: %(default)s)"
     )
+    command.add_argument(
+        "--as-of",
+        type=_moment,
+        metavar="TIME",
+        help='leave out what was rated later: "1998-04-01" or "1998-04-01T12:00:00+02:00" (default: nothing)',
+    )
     command.add_argument("--generation", metavar="ID", help="which generation (default: the current one)")
     command.add_argument(
         "--resume",
@@ -268,6 +275,15 @@ def _assignment(text: str) -> tuple[str, float]:
     if not equals or not name.strip() or not math.isfinite(value):
         raise argparse.ArgumentTypeError(f'must be NAME=NUMBER such as "comedy=4.5", got {text!r}')
     return name.strip(), value
+
+
+def _moment(text: str) -> int:
+    """Seconds since 1970."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a date or a time as in ISO 8601, got {text!r}") from None
+    return math.floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _port(text: str) -> int:

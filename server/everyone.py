@@ -60,12 +60,13 @@ def run(arguments: Namespace) -> None:
         begun = parts.asked() if arguments.resume else None
         wanted = arguments.generation or (begun["generation_id"] if begun else None)
         generation = Store(arguments.store).load(wanted)
-        audience = Audience.of(dataset, generation)
+        audience = Audience.of(dataset, generation, as_of=arguments.as_of)
         size = max(1, PART_ROWS // arguments.count)
         asked = {
             "generation_id": generation.id,
             "data_digest": dataset.digest,
             "count": arguments.count,
+            "as_of": arguments.as_of,
             "users_per_part": size,
         }
         parts.begin(asked, resume=arguments.resume)
@@ -95,11 +96,16 @@ class Audience:
     """Ratings left out, as their items are not in the catalogue."""
 
     @classmethod
-    def of(cls, dataset: Dataset, generation: Generation) -> "Audience":
+    def of(cls, dataset: Dataset, generation: Generation, *, as_of: int | None = None) -> "Audience":
         """The users of `dataset`; items are matched by their ids.
 
+        Args:
+            dataset: Who rated what.
+            generation: What ranks for them.
+            as_of: Seconds since 1970, after which no rating is known; None knows all.
+
         Raises:
-            RecommendAllError: If a rating is not on the generation's scale.
+            RecommendAllError: If a rating is not on the generation's scale, or has no time but needs one.
         """
         # Every item is compared, however the generation serves.
         recommender = Recommender(replace(generation, index=generation.index.exact))
@@ -114,14 +120,19 @@ class Audience:
             )
         rows = np.array([row_of.get(item_id, -1) for item_id in dataset.catalogue.item_ids], dtype=np.int32)
         items = rows[ratings.items]
-        known = items >= 0
+        present = np.ones(len(ratings), dtype=np.bool_)
+        if as_of is not None:
+            if ratings.timestamps is None:
+                raise RecommendAllError("--as-of needs ratings with times, got a data set without any")
+            present = ratings.timestamps <= as_of
+        known = present & (items >= 0)
         return cls(
             recommender=recommender,
             user_ids=ratings.user_ids,
             offsets=np.concatenate([[0], np.cumsum(known)])[ratings.offsets],
             items=items[known],
             stars=generation.scale.stars(ratings.ratings)[known],
-            unknown=int(np.count_nonzero(~known)),
+            unknown=int(np.count_nonzero(present & ~known)),
         )
 
     def tastes(self, first: int, last: int, count: int) -> Iterator[Taste]:

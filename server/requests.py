@@ -7,9 +7,10 @@ of every one at once. The bounds are the ones that recommender.proto states.
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set as AbstractSet
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from deepmoviematch.data.features import LOWEST_STARS
 from deepmoviematch.data.tables import TOP_STARS, Flags
@@ -32,6 +33,9 @@ MAX_BATCH = 256
 MAX_BATCH_RESULTS = 20_000
 MAX_BATCH_ITEMS = 100_000
 """Interactions, excluded ids and candidates of a whole batch."""
+
+_Time: TypeAlias = tuple[int, int]
+"""Seconds since 1970 and nanoseconds."""
 
 _UTF8_BYTES = 4
 """A character takes no more."""
@@ -75,7 +79,8 @@ def read_recommend(request: pb.RecommendRequest, recommender: Recommender) -> Re
     limit = fields.page_size(request.page_size)
     preferences = _preferences(user.genre_preferences, recommender, fields)
     fields.text("user.user_id", user.user_id, lowest=0)
-    history = _history(user.history, recommender, fields, missing)
+    as_of = _time("as_of", request.as_of, fields) if request.HasField("as_of") else None
+    history = _history(user.history, recommender, fields, missing, as_of)
     excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, fields, missing)
     allowed = _allowed(request, recommender, fields, missing)
     intent = request.intent
@@ -252,32 +257,35 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _history(
-    interactions: Collection[pb.Interaction], recommender: Recommender, fields: _Fields, missing: list[str]
+    interactions: Collection[pb.Interaction],
+    recommender: Recommender,
+    fields: _Fields,
+    missing: list[str],
+    as_of: _Time | None = None,
 ) -> dict[int, float]:
-    """Row -> stars, the oldest first; the last mention of an item counts. Unknown ids go to `missing`."""
+    """Row -> stars, the oldest first; the last mention of an item counts. Unknown ids go to `missing`.
+
+    What happened after `as_of` is checked, and left out.
+    """
     if not fields.count("user.history", len(interactions), MAX_HISTORY):
         return {}
     row_of, lowest, highest = recommender.generation.catalogue.row_of, recommender.lowest, recommender.highest
     rows: list[int | None] = []
     ratings: list[float] = []
-    times: list[tuple[int, int]] = []
+    times: list[_Time] = []
     for place, each in enumerate(interactions):
         item_id, rating = each.item_id, each.rating if each.HasField("rating") else highest
-        row = row_of.get(item_id)
-        rows.append(row)
-        ratings.append(rating)
-        if row is None:
+        row, later = row_of.get(item_id), False
+        if each.HasField("time"):
+            time = _time(f"user.history[{place}].time", each.time, fields)
+            times.append(time)
+            later = as_of is not None and time > as_of
+        if row is None and not later:
             missing.append(item_id)
         if row is None or len(item_id) > MAX_ID_BYTES // _UTF8_BYTES:
             fields.text(f"user.history[{place}].item_id", item_id)
-        if each.HasField("time"):
-            time = each.time.seconds, each.time.nanos
-            times.append(time)
-            if not _is_time(*time):
-                fields.refuse(
-                    f"user.history[{place}].time",
-                    f"must be a time of the years 1 to 9999, got {time[0]} s and {time[1]} ns",
-                )
+        rows.append(None if later else row)
+        ratings.append(rating)
         if not lowest <= rating <= highest:  # NaN is not either
             fields.refuse(
                 f"user.history[{place}].rating",
@@ -294,9 +302,12 @@ def _history(
     return history
 
 
-def _is_time(seconds: int, nanos: int) -> bool:
-    """Whether a google.protobuf.Timestamp is what its definition allows."""
-    return -62_135_596_800 <= seconds < 253_402_300_800 and 0 <= nanos < 1_000_000_000
+def _time(field: str, time: Timestamp, fields: _Fields) -> _Time:
+    """The time, which must be what the definition of its type allows."""
+    seconds, nanos = time.seconds, time.nanos
+    if not (-62_135_596_800 <= seconds < 253_402_300_800 and 0 <= nanos < 1_000_000_000):
+        fields.refuse(field, f"must be a time of the years 1 to 9999, got {seconds} s and {nanos} ns")
+    return seconds, nanos
 
 
 def _ids(field: str, ids: Collection[str], most: int, fields: _Fields) -> Collection[str]:

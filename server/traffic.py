@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from deepmoviematch.client import Client, pb
 
@@ -150,6 +151,16 @@ class Traffic:
     def _next(self, size: int) -> Question:
         return self._recommend(size, asks_next=True)
 
+    def _earlier(self, size: int) -> Question:
+        """What a user would have been told earlier, when only some of the history had happened."""
+        history = self._history()
+        known = int(self._rng.integers(len(history) + 1))
+        user = pb.UserFeatures()
+        for second, (item, rating) in enumerate(history, start=1):
+            user.history.add(item_id=item, rating=rating, time=Timestamp(seconds=second))
+        request = pb.RecommendRequest(user=user, page_size=size, as_of=Timestamp(seconds=known))
+        return Question("Recommend", request, size, frozenset(item for item, _ in history[:known]))
+
     def _taste(self, size: int) -> Question:
         count = int(self._rng.integers(1, min(5, len(self._genres)) + 1))
         names = self._rng.choice(self._genres, count, replace=False)
@@ -180,7 +191,8 @@ class Traffic:
 
 
 _KINDS: Mapping[Callable[[Traffic, int], Question], float] = {
-    Traffic._recommend: 0.6,
+    Traffic._recommend: 0.55,
+    Traffic._earlier: 0.05,
     Traffic._next: 0.05,
     Traffic._taste: 0.1,
     Traffic._similar: 0.2,

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from deepmoviematch.indexer.hnsw import HnswIndex
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server import everyone
 from deepmoviematch.server.__main__ import main
+from deepmoviematch.server.arguments import parser
 from deepmoviematch.server.current import Current
 from deepmoviematch.server.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -143,6 +145,36 @@ def test_ratings_on_another_scale_mean_the_same_stars(
     current.set(Recommender(generation))
     with serve(current) as running:
         assert_as_served(tmp_path / "out", data, running.stub.Recommend)
+
+
+def test_as_of_a_time_later_ratings_are_as_if_they_were_not_there(
+    recommend_all: Callable[..., Any], running: SimpleNamespace, data: Path
+) -> None:
+    out, _ = recommend_all("--count", "7", "--as-of", "1986-01-01")
+
+    def recommend(request: pb.RecommendRequest) -> Any:
+        request.as_of.FromDatetime(datetime(1986, 1, 1))
+        return running.stub.Recommend(request)
+
+    assert_as_served(out, data, recommend)
+    assert rows_by_user(out)["all"]  # who has not rated everything yet
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1970-01-02", 86_400), ("1970-01-01T02:00:01.5+02:00", 1), ("1969-12-31T23:59:59", -1)],
+)
+def test_a_time_is_utc_unless_it_says_otherwise(text: str, seconds: int) -> None:
+    words = ["recommend-all", "--store", "s", "--data", "d", "--out", "o", "--as-of"]
+    assert parser().parse_args([*words, text]).as_of == seconds
+    with pytest.raises(SystemExit):
+        parser().parse_args([*words, "yesterday"])
+
+
+def test_as_of_a_time_needs_times(recommend_all: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating\na,6,4\n")
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n6,Heat (1995),Action\n")
+    assert "--as-of needs ratings with times" in recommend_all("--as-of", "1986-01-01", of=tmp_path)[1]
 
 
 def test_an_index_that_may_miss_items_is_not_asked(

@@ -125,6 +125,14 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
         pb.BatchRecommendRequest(requests=[pb.RecommendRequest(page_size=1000)] * 21),
         ["requests"],
     ),
+    "as of no year": (pb.RecommendRequest(as_of=Timestamp(seconds=10**12)), ["as_of"]),
+    "later but bad": (
+        pb.RecommendRequest(
+            user=pb.UserFeatures(history=[pb.Interaction(item_id="6", rating=9, time=Timestamp(seconds=9))]),
+            as_of=Timestamp(seconds=1),
+        ),
+        ["user.history[0].rating"],
+    ),
     "empty batch": (pb.BatchRecommendRequest(), ["requests"]),
     "large batch": (pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 257), ["requests"]),
     "heavy batch": (pb.BatchRecommendRequest(requests=[seen(*["6"] * 10_000)] * 11), ["requests"]),
@@ -439,7 +447,48 @@ def test_a_batch_may_be_bad_from_end_to_end(running: SimpleNamespace) -> None:
     )
 
 
+def test_a_request_as_of_a_time_is_one_without_what_happened_later(running: SimpleNamespace) -> None:
+    recommend, moment = running.stub.Recommend, Timestamp(seconds=20)
+    told = asked(["6", "50", "1"], times=[10, 20, 30])
+    told.as_of.CopyFrom(moment)
+    then = recommend(told)
+    assert then == recommend(asked(["6", "50"], times=[10, 20]))
+    assert "1" in ids(recommend(pb.RecommendRequest(user=told.user, as_of=moment, page_size=1000)))
+    told.user.history[0].ClearField("time")  # who knows when it was
+    assert recommend(told) == recommend(asked(["6", "50"]))
+    nothing = asked(["6", "nope"], times=[21, 22])
+    nothing.as_of.CopyFrom(moment)
+    cold = recommend(nothing)
+    assert cold.metadata.cold_start
+    assert not cold.missing_item_ids
+
+
 item_ids = st.sampled_from(["1", "50", "6", "7", "300", "m3", "nope", "", "x" * 300])
+
+
+@given(data=st.data())
+def test_as_of_any_time_whatever_the_history_and_the_intent(
+    running: SimpleNamespace, data: st.DataObject
+) -> None:
+    moments = st.tuples(st.integers(0, 3), st.sampled_from([0, 999_999_999]))
+    entries = data.draw(st.lists(st.tuples(item_ids.filter(_is_id), st.none() | moments), max_size=8))
+    as_of = data.draw(moments)
+    intent = data.draw(st.sampled_from([pb.INTENT_TASTE, pb.INTENT_NEXT]))
+    whole, cut = pb.RecommendRequest(intent=intent), pb.RecommendRequest(intent=intent)
+    whole.as_of.seconds, whole.as_of.nanos = as_of
+    for request in (whole, cut):
+        for item, moment in entries:
+            if request is whole or moment is None or moment <= as_of:
+                entry = request.user.history.add(item_id=item)
+                if moment is not None:
+                    entry.time.seconds, entry.time.nanos = moment
+    assert running.stub.Recommend(whole) == running.stub.Recommend(cut)
+
+
+def _is_id(item_id: str) -> bool:
+    return 1 <= len(item_id) <= 256
+
+
 numbers = st.sampled_from([0.0, 0.5, 3.5, 5.0, 5.5, NAN, INF, -1.0])
 requests = st.builds(
     pb.RecommendRequest,
