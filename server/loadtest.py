@@ -12,7 +12,7 @@ import threading
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -25,7 +25,7 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 from .errors import LoadTestError
 from .latency import Measurements, outcome_counts, print_summary
 from .reach import Reach
-from .traffic import Question, Traffic, number_of, read_histories
+from .traffic import Batch, Question, Traffic, number_of, read_histories
 
 AGREE_S = 2.0
 """How long after the first answer of a new generation the one before may still answer: workers follow
@@ -37,7 +37,11 @@ START_S = 10.0
 DRAWN = 5000
 """Different questions; drawn before the test begins, and asked in turn."""
 
-_RESPONSES: dict[str, Any] = {"Recommend": pb.RecommendResponse, "SimilarItems": pb.SimilarItemsResponse}
+_RESPONSES: dict[str, Any] = {
+    "Recommend": pb.RecommendResponse,
+    "BatchRecommend": pb.BatchRecommendResponse,
+    "SimilarItems": pb.SimilarItemsResponse,
+}
 
 
 def run(arguments: Namespace) -> None:
@@ -95,11 +99,11 @@ class LoadTest:
     def __init__(
         self,
         reach: Reach,
-        questions: list[Question],
+        questions: Sequence[Question | Batch],
         *,
         connections: int = 1,
         timeout_s: float = 5.0,
-        heed: Callable[[Question, Any], None] = lambda *_: None,
+        heed: Callable[[Question | Batch, Any], None] = lambda *_: None,
     ) -> None:
         """Prepare a run.
 
@@ -191,7 +195,7 @@ class LoadTest:
     def _now(self) -> float:
         return time.perf_counter() - self._began
 
-    def _send(self, method: Any, question: Question, contents: bytes, due_s: float) -> None:
+    def _send(self, method: Any, question: Question | Batch, contents: bytes, due_s: float) -> None:
         sent_s = self._now()
         oldest = max(number for seen_s, number in self._seen if seen_s < sent_s - AGREE_S)
 
@@ -213,14 +217,14 @@ class LoadTest:
         call.add_done_callback(finish)
 
 
-def _outcome(call: Any, question: Question, oldest: int) -> tuple[str, str | None, str | None]:
+def _outcome(call: Any, question: Question | Batch, oldest: int) -> tuple[str, str | None, str | None]:
     """How a call ended, what is wrong with it, and the generation that answered."""
     if call.exception() is not None:
         code = call.code().name
         return code, f"{code}: {call.details()}" if code != "RESOURCE_EXHAUSTED" else None, None
     response = call.result()
     fault = question.fault(response, oldest)
-    return "WRONG" if fault else "OK", fault, response.metadata.generation_id
+    return "WRONG" if fault else "OK", fault, question.generation(response)
 
 
 def _draw(measured: Measurements, arguments: Namespace) -> None:

@@ -22,6 +22,8 @@ SIZES = (5, 10, 20, 50)
 LONGEST = 100
 """Interactions of a history; of a longer one the last."""
 
+LARGEST_BATCH = 16
+
 _ROWS = 2_000_000
 """Of a larger file the first so many ratings are read."""
 
@@ -54,7 +56,7 @@ class Question:
         """
         found = response.results
         ids = [item.item_id for item in found]
-        generation = response.metadata.generation_id
+        generation = self.generation(response)
         faults = {
             f"{len(found)} results for {self.size}": len(found) > self.size
             or (len(found) < self.size and not response.metadata.exhausted),
@@ -67,6 +69,40 @@ class Question:
             f"generation {generation} after number {oldest}": number_of(generation) < oldest,
         }
         return next((fault for fault, found_out in faults.items() if found_out), None)
+
+    def generation(self, response: Any) -> str:
+        """The generation that answered."""
+        name: str = response.metadata.generation_id
+        return name
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several questions in one call."""
+
+    questions: tuple[Question, ...]
+    call: str = "BatchRecommend"
+
+    @property
+    def request(self) -> pb.BatchRecommendRequest:
+        """The call's request."""
+        return pb.BatchRecommendRequest(requests=[question.request for question in self.questions])
+
+    def fault(self, response: Any, oldest: int) -> str | None:
+        """See `Question.fault`."""
+        answers = response.responses
+        if len(answers) != len(self.questions):
+            return f"{len(answers)} answers to a batch of {len(self.questions)}"
+        if any(answer.HasField("status") for answer in answers):
+            return "a request refused in a batch"
+        if len({answer.metadata.generation_id for answer in answers}) > 1:
+            return "two generations in a batch"
+        pairs = zip(self.questions, answers, strict=True)
+        return next(filter(None, (question.fault(answer, oldest) for question, answer in pairs)), None)
+
+    def generation(self, response: Any) -> str:
+        """See `Question.generation`."""
+        return self.questions[0].generation(response.responses[0]) if response.responses else ""
 
 
 def number_of(generation_id: str) -> int:
@@ -126,7 +162,7 @@ class Traffic:
         if not self._histories:
             raise LoadTestError("the server must know items of the data set, got none; name its own --data")
 
-    def draw(self) -> Question:
+    def draw(self) -> Question | Batch:
         """The next question."""
         kinds = _KINDS if self._genres else {**_KINDS, Traffic._taste: 0.0}
         shares = np.array(list(kinds.values()))
@@ -181,6 +217,11 @@ class Traffic:
         request = pb.SimilarItemsRequest(positive_item_ids=near, negative_item_ids=far, page_size=size)
         return Question("SimilarItems", request, size, frozenset([*near, *far]))
 
+    def _batch(self, size: int) -> Batch:
+        kinds = Traffic._recommend, Traffic._earlier, Traffic._next
+        drawn = self._rng.integers(len(kinds), size=self._rng.integers(1, LARGEST_BATCH + 1))
+        return Batch(tuple(kinds[kind](self, size) for kind in drawn))
+
     def _made_up(self, ids: Sequence[str]) -> Histories:
         """Users with a dozen items each, the popular ones more often."""
         weights = 1 / np.arange(1, len(ids) + 1)
@@ -190,8 +231,9 @@ class Traffic:
         return [[(ids[row], None) for row in each] for each in rows]
 
 
-_KINDS: Mapping[Callable[[Traffic, int], Question], float] = {
-    Traffic._recommend: 0.55,
+_KINDS: Mapping[Callable[[Traffic, int], Question | Batch], float] = {
+    Traffic._recommend: 0.5,
+    Traffic._batch: 0.05,
     Traffic._earlier: 0.05,
     Traffic._next: 0.05,
     Traffic._taste: 0.1,

@@ -156,7 +156,7 @@ class Judge:
     def __call__(self, answer: tuple[Any, Any]) -> bool:
         """Whether the answer of one generation has anything that this generation does not say."""
         question, response = answer
-        name = response.metadata.generation_id
+        name = question.generation(response)
         if name not in self._services:
             current = Current()
             current.set(Recommender(self._store.load(name)))

@@ -15,7 +15,7 @@ from deepmoviematch.server import loadtest
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import LoadTestError, OverloadedError
 from deepmoviematch.server.recommender import Recommender
-from deepmoviematch.server.traffic import Histories, Question, Traffic, number_of, read_histories
+from deepmoviematch.server.traffic import Batch, Histories, Question, Traffic, number_of, read_histories
 
 BRIEF = ["--rate", "200", "--seconds", "0.5", "--json"]
 
@@ -87,16 +87,33 @@ def test_data_that_cannot_be_read_are_a_clear_error(tmp_path: Path, contents: st
         read_histories(tmp_path)
 
 
+def test_a_batch_is_at_fault_if_any_of_its_answers_is() -> None:
+    batch = Batch((question(), question(absent=frozenset("x"))))
+
+    def together(*answers: pb.RecommendResponse) -> pb.BatchRecommendResponse:
+        return pb.BatchRecommendResponse(responses=answers)
+
+    good, other, refused = answer("a", "b"), answer("a", "b"), answer("a", "b")
+    other.metadata.generation_id = "g000006-00000000"
+    refused.status.code = 3
+    assert batch.fault(together(good, good), oldest=5) is None
+    assert batch.generation(together(good, good)) == "g000005-00000000"
+    assert batch.fault(together(good), oldest=5) == "1 answers to a batch of 2"
+    assert batch.fault(together(good, refused), oldest=5) == "a request refused in a batch"
+    assert batch.fault(together(good, other), oldest=5) == "two generations in a batch"
+    assert batch.fault(together(good, answer("a", "x")), oldest=5) == "an item that was to be left out"
+
+
 def test_questions_leave_out_what_the_server_does_not_know(running: SimpleNamespace) -> None:
     histories: Histories = [[("6", 4.0), ("no such item", 1.0)], [("none of these", 2.0)]]
     with Client(running.address) as client:
         traffic = Traffic(client, histories, seed=1)
-        drawn = [traffic.draw() for _ in range(50)]
+        drawn = [traffic.draw() for _ in range(200)]
         with pytest.raises(LoadTestError, match="must know items of the data set, got none"):
             Traffic(client, histories[1:], seed=1)
-    named = {item for each in drawn for item in each.absent}
-    assert named == {"6"}
-    assert {each.call for each in drawn} == {"Recommend", "SimilarItems"}
+    alone = [one for each in drawn for one in (each.questions if isinstance(each, Batch) else (each,))]
+    assert {item for one in alone for item in one.absent} == {"6"}
+    assert {each.call for each in drawn} == {"Recommend", "BatchRecommend", "SimilarItems"}
 
 
 def test_a_good_server_passes(
