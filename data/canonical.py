@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .cells import NO_GENRES
+from .cells import NO_GENRES, SEPARATOR, column_cells
 from .tables import Catalogue, Dataset, Ratings
 
 RATINGS_CSV = "ratings.csv"
@@ -27,7 +27,7 @@ def write(dataset: Dataset, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     columns = RATING_COLUMNS if dataset.ratings.timestamps is not None else RATING_COLUMNS[:3]
     parts = [
-        _write_rows(folder / MOVIES_CSV, MOVIE_COLUMNS, _movie_rows(dataset.catalogue)),
+        _write_rows(folder / MOVIES_CSV, _movie_header(dataset.catalogue), _movie_rows(dataset.catalogue)),
         _write_rows(folder / RATINGS_CSV, columns, _rating_rows(dataset)),
     ]
     for part in parts:
@@ -45,9 +45,15 @@ def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     return part
 
 
+def _movie_header(catalogue: Catalogue) -> Sequence[str]:
+    return *MOVIE_COLUMNS, *(column.name for column in catalogue.columns)
+
+
 def _movie_rows(catalogue: Catalogue) -> Iterable[Sequence[str]]:
+    further = [column_cells(column) for column in catalogue.columns]
     for row, item_id in enumerate(catalogue.item_ids):
-        yield item_id, catalogue.label(row), "|".join(catalogue.genres_of(row)) or NO_GENRES
+        genres = SEPARATOR.join(catalogue.genres_of(row)) or NO_GENRES
+        yield item_id, catalogue.label(row), genres, *(cells[row] for cells in further)
 
 
 def _rating_rows(dataset: Dataset) -> Iterable[Sequence[object]]:

@@ -1,9 +1,12 @@
-"""What a cell of text means: ids, ratings, times, titles with their year, genres."""
+"""What a cell of text means: ids, ratings, times, titles with their year, genres, anything else."""
 
+import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
+from .columns import Column, Kind, Value
 from .leniency import BrokenRowError
 from .tables import UNKNOWN_YEAR
 
@@ -22,10 +25,18 @@ LARGEST = float(np.finfo(np.float32).max)
 MAX_ID_BYTES = 256
 """Longer ids could not be sent in a request."""
 
+FIELDS = ("item_id", "title", "year", "genres", "popularity", "average_rating", "rating_count")
+"""What filters ask of any item; a column by such a name is called `movies.` and that name."""
+
+SEPARATOR = "|"
+"""Stands between genres, and between the entries of any other list."""
+
 TIME_RULE = "a timestamp must be whole seconds since 1970, before the year 2100"
 RATING_RULE = "a rating must be a finite number"
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+_LEADING_ZERO = re.compile(r"[+-]?0\d")
+_BOOLEANS = {"true": True, "false": False}
 _TITLE_AND_YEAR = re.compile(r"(?P<title>.*\S)\s*\((?P<year>\d{4})(\s*[-–—]\s*(\d{4})?)?\)", re.DOTALL)
 
 
@@ -86,5 +97,46 @@ def parse_title(text: str) -> tuple[str, int]:
 
 def parse_genres(text: str) -> list[str]:
     """The genres of "Comedy|Drama"; none for an empty cell or MovieLens' words for it."""
-    names = (name.strip() for name in text.split("|"))
+    names = (name.strip() for name in text.split(SEPARATOR))
     return [name for name in names if name and name != NO_GENRES]
+
+
+def parse_column(name: str, cells: Sequence[str]) -> Column:
+    """The column that `cells` [N] write, of the kind that they look like.
+
+    Numbers and `true` or `false` are taken for that if all are; 007 looks like a name.
+    One `|` anywhere makes lists of all. An empty cell is unknown.
+    """
+    name = f"movies.{name}" if name.casefold() in FIELDS else name
+    cells = [cell.strip() for cell in cells]
+    known = set(cells) - {""}
+    if known and all(math.isfinite(parse_number(cell)) for cell in known):
+        if not any(map(_LEADING_ZERO.match, known)):
+            return Column(name, Kind.NUMBER, tuple(float(cell) if cell else None for cell in cells))
+    elif known and all(cell.lower() in _BOOLEANS for cell in known):
+        return Column(name, Kind.BOOLEAN, tuple(_BOOLEANS.get(cell.lower()) for cell in cells))
+    elif any(SEPARATOR in cell for cell in known):
+        lists = (tuple(entry.strip() for entry in cell.split(SEPARATOR)) for cell in cells)
+        return Column(name, Kind.LIST, tuple(tuple(filter(None, entries)) or None for entries in lists))
+    return Column(name, Kind.TEXT, tuple(cell or None for cell in cells))
+
+
+def column_cells(column: Column) -> list[str]:
+    """[N] cells that `parse_column` makes the same column of."""
+    cells = [_cell(value) for value in column.values]
+    if column.kind is Kind.LIST and not any(SEPARATOR in cell for cell in cells):
+        return [cell and cell + SEPARATOR for cell in cells]  # so that it looks like one
+    return cells
+
+
+def _cell(value: Value) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return repr(value).removesuffix(".0")
+        case tuple():
+            return SEPARATOR.join(value)
+    return value

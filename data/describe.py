@@ -63,6 +63,10 @@ class Description:
     unknown_years: int
     items_without_genre: int
     genres: list[GenreSummary]
+
+    columns: dict[str, str]
+    """Name and kind of each further column."""
+
     mean_rating: float
     histogram: list[Bar]
 
@@ -98,6 +102,7 @@ def describe(dataset: Dataset) -> Description:
         unknown_years=len(catalogue) - len(years),
         items_without_genre=int((~catalogue.genres.any(axis=1)).sum()),
         genres=_genres(dataset, per_item),
+        columns={column.name: column.kind.value for column in catalogue.columns},
         mean_rating=float(ratings.ratings.mean(dtype=np.float64)),
         histogram=_histogram(ratings),
         first_rating=None if times is None else _iso(int(times.min())),
@@ -161,6 +166,8 @@ def _facts(description: Description) -> Table:
         "ratings per rated item": _spread(description.ratings_per_item),
         "years": _years(description),
         "without genre": f"{description.items_without_genre:,} items",
+        "further columns": ", ".join(f"{name} ({kind})" for name, kind in description.columns.items())
+        or "none",
         "time span": f"{description.first_rating} to {description.last_rating}"
         if description.first_rating
         else "the ratings have no times",

@@ -6,13 +6,13 @@ trouble is or, with leniency, counts it.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from .cells import LATEST_TIME, parse_id, parse_rating, parse_time
+from .cells import LATEST_TIME, parse_column, parse_id, parse_rating, parse_time
 from .errors import DataError
 from .leniency import BrokenRowError, Gate
 from .sheets import ColumnarSheet, Sheet, check_row
@@ -30,9 +30,18 @@ class Movie(NamedTuple):
     year: int
     genres: Iterable[str]
 
+    further: Sequence[str] = ()
+    """Cells of further columns."""
 
-def catalogue_of(sheet: Sheet, movies: Iterable[Movie], gate: Gate) -> Catalogue:
+
+def catalogue_of(sheet: Sheet, movies: Iterable[Movie], gate: Gate, further: Sequence[str] = ()) -> Catalogue:
     """The catalogue of the `movies` in `sheet`, in their order; genres in alphabetical order.
+
+    Args:
+        sheet: Where they come from.
+        movies: Its rows.
+        gate: Where broken rows go.
+        further: Names of the further columns.
 
     Raises:
         DataError: If a row breaks a rule and `gate` is strict, or no row is left.
@@ -63,6 +72,10 @@ def catalogue_of(sheet: Sheet, movies: Iterable[Movie], gate: Gate) -> Catalogue
         years=np.array([movie.year for movie in kept.values()], dtype=np.int32),
         genre_names=tuple(names),
         genres=genres,
+        columns=tuple(
+            parse_column(name, [movie.further[place] for movie in kept.values()])
+            for place, name in enumerate(further)
+        ),
     )
 
 

@@ -32,6 +32,7 @@ class Gate:
     def __init__(self, *, lenient: bool = False) -> None:
         self._lenient = lenient
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._notes: list[str] = []
 
     def refuse(self, file: Place, number: int, broken: BrokenRowError) -> None:
         """Refuse row `number` of `file`.
@@ -43,10 +44,17 @@ class Gate:
             raise DataError(f"{file.place(number)}: {broken.rule}, got {broken.got}") from broken
         self._counts[file.name, broken.rule] += 1
 
+    def note(self, sentence: str) -> None:
+        """Remember what else is left out, which is no fault."""
+        self._notes.append(sentence)
+
     @property
     def dropped(self) -> tuple[str, ...]:
-        """A sentence for each file and rule that cost rows, in the order met."""
-        return tuple(
-            f"{file}: {count:,} {'row' if count == 1 else 'rows'} dropped: {rule}"
-            for (file, rule), count in self._counts.items()
+        """A sentence for each thing left out, then one for each file and rule that cost rows."""
+        return (
+            *self._notes,
+            *(
+                f"{file}: {count:,} {'row' if count == 1 else 'rows'} dropped: {rule}"
+                for (file, rule), count in self._counts.items()
+            ),
         )

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import pyarrow as pa
 from pyarrow import parquet
 
+from .cells import SEPARATOR
 from .errors import DataError
 from .leniency import BrokenRowError, Gate
 from .sheets import Row, check_row, pick_columns
@@ -35,11 +36,19 @@ def _is_number(found: pa.DataType) -> bool:
     return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
 
 
+def _is_further(found: pa.DataType) -> bool:
+    if pa.types.is_list(found) or pa.types.is_large_list(found):
+        return _is_text(found.value_type)
+    return bool(_is_text(found) or pa.types.is_primitive(found) or pa.types.is_decimal(found))
+
+
 CODES = pa.dictionary(pa.int32(), pa.string())
 TEXT = Kind("text", _is_text, pa.string())
 ID = Kind("text or whole numbers", lambda found: _is_text(found) or pa.types.is_integer(found), CODES)
 NUMBER = Kind("numbers", _is_number, pa.float32())
 TIME = Kind("seconds or times", lambda found: _is_number(found) or pa.types.is_timestamp(found), pa.float64())
+
+FURTHER = Kind("text, numbers, booleans, times or lists of text", _is_further, pa.string())
 
 
 class ParquetSheet:
@@ -51,8 +60,17 @@ class ParquetSheet:
         gate: Gate,
         required: Mapping[str, Kind],
         optional: Mapping[str, Kind] = MappingProxyType({}),
+        *,
+        further: bool = False,
     ) -> None:
         """Read the schema.
+
+        Args:
+            path: The file.
+            gate: Where broken rows go.
+            required: Columns that must be there.
+            optional: Columns that may be.
+            further: Whether all other columns of a kind that can be told are wanted too.
 
         Raises:
             DataError: If the file is not Parquet, lacks a required column, or holds one of another type.
@@ -64,8 +82,17 @@ class ParquetSheet:
             schema = parquet.read_schema(path)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.name}: the file must be Parquet, got {error!s:.80}") from error
-        self.columns = pick_columns(self.name, schema.names, list(required), list(optional))
         kinds = {**required, **optional}
+        if further:
+            others = [field for field in schema if field.name not in kinds]
+            kinds |= {field.name: FURTHER for field in others if FURTHER.accepts(_value_type(field.type))}
+            for field in others:
+                if field.name not in kinds:
+                    gate.note(
+                        f"{self.name}: column {field.name} is left out: it must be {FURTHER.words}, "
+                        f"got {field.type}"
+                    )
+        self.columns = pick_columns(self.name, schema.names, list(required), list(kinds))
         self._kinds = [kinds[name] for name in self.columns]
         for name, kind in zip(self.columns, self._kinds, strict=True):
             found = _value_type(schema.field(name).type)
@@ -80,7 +107,10 @@ class ParquetSheet:
         """See `Sheet.rows`; a missing value is an empty cell."""
         number = 0
         for batch in self._raw_batches():
-            columns = [_plain(column).to_pylist() for column in batch.columns]
+            columns = [
+                _texts(column) if kind is FURTHER else _plain(column).to_pylist()
+                for kind, column in zip(self._kinds, batch.columns, strict=True)
+            ]
             for values in zip(*columns, strict=True):
                 number += 1
                 cells = ["" if value is None else str(value) for value in values]
@@ -116,6 +146,18 @@ def _plain(column: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     return column
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    """A column as CSV would have it."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        # The last separator tells a list of one from a text.
+        lists = column.to_pylist()
+        return [entries and "".join(f"{entry or ''}{SEPARATOR}" for entry in entries) for entries in lists]
+    texts: list[str | None] = column.cast(pa.string()).to_pylist()
+    return texts
 
 
 def _encoded(column: pa.Array, fast: pa.DataType) -> pa.Array:

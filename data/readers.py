@@ -18,7 +18,7 @@ from .errors import DataError
 from .intake import Movie, catalogue_of, quick_ratings_of, ratings_of
 from .lab import LAB_FILES, RATING_TRAIN, is_lab, read_lab
 from .leniency import Gate
-from .parquet import ID, NUMBER, TEXT, TIME, ParquetSheet
+from .parquet import FURTHER, ID, NUMBER, TEXT, TIME, ParquetSheet
 from .sheets import ColumnarSheet, CsvSheet, SeparatedSheet, Sheet
 from .tables import Catalogue, Dataset, Ratings
 
@@ -32,6 +32,10 @@ _U_GENRES = (
 )
 _NO_GENRE = "unknown"
 """How MovieLens 100K says that a movie has no genre."""
+
+
+_OPTIONAL = ("genres", "year")
+"""Columns of `movies.csv` that may be missing; a year of its own counts where the title has none."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,19 @@ def _read_form(folder: Path, gate: Gate) -> Tables:
 
 
 def _read_csv(folder: Path, gate: Gate) -> Tables:
-    movies = CsvSheet(folder / MOVIES_CSV, gate, MOVIE_COLUMNS[:2], MOVIE_COLUMNS[2:])
+    movies = CsvSheet(folder / MOVIES_CSV, gate, MOVIE_COLUMNS[:2], _OPTIONAL, further=True)
     ratings = CsvSheet(folder / RATINGS_CSV, gate, RATING_COLUMNS[:3], RATING_COLUMNS[3:])
     return _read_canonical(movies, ratings, gate)
 
 
 def _read_parquet(folder: Path, gate: Gate) -> Tables:
-    movies = ParquetSheet(folder / "movies.parquet", gate, {"movieId": ID, "title": TEXT}, {"genres": TEXT})
+    movies = ParquetSheet(
+        folder / "movies.parquet",
+        gate,
+        {"movieId": ID, "title": TEXT},
+        {"genres": TEXT, "year": FURTHER},
+        further=True,
+    )
     ratings = ParquetSheet(
         folder / "ratings.parquet", gate, {"userId": ID, "movieId": ID, "rating": NUMBER}, {"timestamp": TIME}
     )
@@ -111,14 +121,23 @@ def _read_parquet(folder: Path, gate: Gate) -> Tables:
 
 
 def _read_canonical(movies: Sheet, ratings: ColumnarSheet, gate: Gate) -> Tables:
-    catalogue = catalogue_of(movies, _canonical_movies(movies), gate)
+    further = [name for name in movies.columns if name not in (*MOVIE_COLUMNS, "year")]
+    catalogue = catalogue_of(movies, _canonical_movies(movies), gate, further)
     quick = quick_ratings_of(ratings, catalogue)
     return catalogue, ratings_of(ratings, catalogue, gate) if quick is None else quick
 
 
 def _canonical_movies(sheet: Sheet) -> Iterator[Movie]:
-    for number, (item_id, title, *genres) in sheet.rows():
-        yield Movie(number, item_id, *parse_title(title), parse_genres("|".join(genres)))
+    for number, cells in sheet.rows():
+        item_id, title, *_ = cells
+        known = dict(zip(sheet.columns, cells, strict=True))
+        yield Movie(
+            number,
+            item_id,
+            *_title_and_year(title, known.pop("year", "")),
+            parse_genres(known.pop("genres", "")),
+            tuple(known.values())[2:],
+        )
 
 
 def _read_1m(folder: Path, gate: Gate) -> Tables:
@@ -171,8 +190,8 @@ def _atomic_movies(sheet: Sheet) -> Iterator[Movie]:
 
 def _title_and_year(title: str, year: str) -> tuple[str, int]:
     """Title and year where the year has a cell of its own, unless the title names it already."""
-    named = parse_title(title)
-    return named if named[1] else parse_title(f"{title} ({year})") if year.isdecimal() else named
+    named, dated = parse_title(title), parse_title(f"{title} ({year.strip().removesuffix('.0')})")
+    return dated if dated[1] and not named[1] else named
 
 
 def _without_unknown(genres: Iterable[str]) -> list[str]:

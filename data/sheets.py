@@ -81,8 +81,17 @@ class CsvSheet:
         optional: Sequence[str] = (),
         *,
         separator: str = ",",
+        further: bool = False,
     ) -> None:
         """Read the header.
+
+        Args:
+            path: The file.
+            gate: Where broken rows go.
+            required: Columns that must be there.
+            optional: Columns that may be.
+            separator: Stands between cells.
+            further: Whether all other columns that have a name are wanted too.
 
         Raises:
             DataError: If the file is empty or lacks a required column.
@@ -99,7 +108,9 @@ class CsvSheet:
         except BrokenRowError as broken:
             raise DataError(f"{self.place(number)}: {broken.rule}, got {broken.got}") from broken
         names = [name.strip() for name in header]
-        self.columns = pick_columns(self.place(number), names, required, optional)
+        self.columns = pick_columns(self.place(number), names, required, (*optional, *names * further))
+        if further and "" in names:
+            gate.note(f"{self.place(number)}: a column without a name is left out")
         self._width = len(names)
         self._picked = [names.index(name) for name in self.columns]
         self._header = header
@@ -176,7 +187,7 @@ def pick_columns(
     for name in required:
         if name not in names:
             raise DataError(f"{place}: column {name} is missing, got {', '.join(map(str, names))!r}")
-    picked = (*required, *(name for name in optional if name in names))
+    picked = tuple(dict.fromkeys((*required, *(name for name in optional if name and name in names))))
     for name in picked:
         if names.count(name) > 1:
             raise DataError(f"{place}: column {name} must be there once, got {names.count(name)}")

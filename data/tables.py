@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .columns import Column
 from .errors import DataError
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -49,6 +50,9 @@ class Catalogue:
     genres: Flags
     """[N, G] which item has which genre."""
 
+    columns: tuple[Column, ...] = ()
+    """What else is known of the items."""
+
     def __post_init__(self) -> None:
         """Hold the table to its invariants."""
         n = len(self.item_ids)
@@ -69,6 +73,12 @@ class Catalogue:
             raise DataError(f"item ids must not be empty, got '' in row {self.row_of['']}")
         if len(set(self.genre_names)) != len(self.genre_names):
             raise DataError(f"genre names must be distinct, got {self.genre_names}")
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names):
+            raise DataError(f"columns must have distinct names, got {', '.join(names)}")
+        for column in self.columns:
+            if len(column.values) != n:
+                raise DataError(f"column {column.name} needs {n} values, got {len(column.values)}")
 
     def __len__(self) -> int:
         """Number of items."""
@@ -96,6 +106,7 @@ class Catalogue:
             "years": self.years.tolist(),
             "genre_names": list(self.genre_names),
             "genres": [np.flatnonzero(flags).tolist() for flags in self.genres],
+            "columns": [column.to_json() for column in self.columns],
         }
 
     @classmethod
@@ -116,6 +127,7 @@ class Catalogue:
                 years=np.asarray(values["years"], dtype=np.int32),
                 genre_names=names,
                 genres=genres,
+                columns=tuple(map(Column.from_json, values.get("columns", ()))),
             )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise DataError(f"a stored catalogue must be whole, got {error!r}") from error
@@ -292,7 +304,7 @@ class Dataset:
     ratings: Ratings
 
     dropped: tuple[str, ...] = ()
-    """A sentence for each kind of row that leniency dropped, with its count."""
+    """A sentence for each thing that was left out: rows that leniency dropped, columns of no use."""
 
     def __post_init__(self) -> None:
         """Refuse ratings of items that the catalogue does not have."""
@@ -319,4 +331,6 @@ class Dataset:
             times,
         ):
             digest.update(np.ascontiguousarray(column).data)
+        for further in catalogue.columns:
+            digest.update(repr((further.name, further.kind.value, further.values)).encode())
         return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 recipe.toml       the resolved recipe
 manifest.json     provenance, metrics and the SHA-256 of every other file; written last
-catalogue.json    the catalogue the towers know
+catalogue.json    the catalogue the towers know, and how its items were rated
 user_tower/, item_tower/   weights for NumPy
 user_tower.keras, item_tower.keras   the Keras models, to start another run from
 popularity.npy    [N] share of the training users who liked each item
@@ -19,7 +19,7 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -27,8 +27,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import keras
 import numpy as np
 
+from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Dataset, Floats
+from deepmoviematch.data.tables import Catalogue, Dataset, Floats
 from deepmoviematch.data.weights import Weights
 
 from .card import card
@@ -136,7 +137,7 @@ def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str
     title = f"{recipe.name} on {dataset.name}"
     files = {
         "recipe.toml": _toml(recipe).encode(),
-        "catalogue.json": json.dumps(dataset.catalogue.to_json(), ensure_ascii=False).encode(),
+        "catalogue.json": json.dumps(_rated(dataset).to_json(), ensure_ascii=False).encode(),
         "popularity.npy": buffer.getvalue(),
         "reference.json": _json(_reference(fitted.towers, dataset)).encode(),
         "curves.csv": curves_csv(fitted.curves).encode(),
@@ -156,6 +157,19 @@ def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str
     for name, weights in zip(("user_tower", "item_tower"), fitted.towers.export(), strict=True):
         files |= {f"{name}/{file}": contents for file, contents in weights.to_files().items()}
     return files
+
+
+def _rated(dataset: Dataset) -> Catalogue:
+    """The catalogue, with what the ratings say of its items: for filters, not for the towers."""
+    catalogue, ratings = dataset.catalogue, dataset.ratings
+    counts = np.bincount(ratings.items, minlength=len(catalogue)).astype(float).tolist()
+    totals = np.bincount(ratings.items, weights=ratings.ratings, minlength=len(catalogue)).tolist()
+    averages = (total / count if count else None for total, count in zip(totals, counts, strict=True))
+    rated = (
+        Column("average_rating", Kind.NUMBER, tuple(averages)),
+        Column("rating_count", Kind.NUMBER, tuple(counts)),
+    )
+    return replace(catalogue, columns=(*catalogue.columns, *rated))
 
 
 def _reference(towers: Towers, dataset: Dataset) -> dict[str, Any]:

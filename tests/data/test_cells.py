@@ -2,6 +2,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deepmoviematch.data.cells import (
+    column_cells,
+    parse_column,
     parse_genres,
     parse_id,
     parse_number,
@@ -9,6 +11,7 @@ from deepmoviematch.data.cells import (
     parse_time,
     parse_title,
 )
+from deepmoviematch.data.columns import Kind, Value
 from deepmoviematch.data.leniency import BrokenRowError
 
 
@@ -94,3 +97,38 @@ def test_id_stays_as_written() -> None:
 def test_id_must_not_be_empty(text: str) -> None:
     with pytest.raises(BrokenRowError, match="a user id must not be empty"):
         parse_id(text, "user")
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "values"),
+    [
+        (["1", " 2.5 ", "", "-1e3"], Kind.NUMBER, (1.0, 2.5, None, -1000.0)),
+        (["0", "0.5", "10"], Kind.NUMBER, (0.0, 0.5, 10.0)),
+        (["007", "12"], Kind.TEXT, ("007", "12")),
+        (["1", "nan"], Kind.TEXT, ("1", "nan")),
+        (["1" * 400, "2"], Kind.TEXT, ("1" * 400, "2")),
+        (["True", "false", ""], Kind.BOOLEAN, (True, False, None)),
+        (["true", "yes"], Kind.TEXT, ("true", "yes")),
+        (["true", "1"], Kind.TEXT, ("true", "1")),
+        (["a| b ||", "c", "", "|"], Kind.LIST, (("a", "b"), ("c",), None, None)),
+        (["1|2", "3"], Kind.LIST, (("1", "2"), ("3",))),
+        (["", " "], Kind.TEXT, (None, None)),
+    ],
+)
+def test_a_column_is_of_the_kind_that_all_its_cells_look_like(
+    cells: list[str], kind: Kind, values: tuple[Value, ...]
+) -> None:
+    column = parse_column("of mine", cells)
+    assert (column.name, column.kind, column.values) == ("of mine", kind, values)
+
+
+@given(st.lists(st.text(max_size=4) | st.sampled_from(["1", "0.5", "true", "False", "a|b", "x|", "007", ""])))
+def test_a_column_written_out_reads_back_the_same(cells: list[str]) -> None:
+    column = parse_column("of mine", cells)
+    again = parse_column("of mine", column_cells(column))
+    assert (again.kind, again.values) == (column.kind, column.values)
+
+
+@pytest.mark.parametrize("name", ["title", "Year", "AVERAGE_RATING", "item_id"])
+def test_a_column_named_like_a_field_is_called_otherwise(name: str) -> None:
+    assert parse_column(name, ["1"]).name == f"movies.{name}"

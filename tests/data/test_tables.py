@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.tables import (
     TOP_STARS,
@@ -26,6 +27,14 @@ def catalogue(**changes: Any) -> Catalogue:
         "genres": np.array([[1, 0], [1, 1], [0, 0]], dtype=np.bool_),
     }
     return Catalogue(**(values | changes))
+
+
+COLUMNS = (
+    Column("runtime", Kind.NUMBER, (81.0, None, 142.0)),
+    Column("adult", Kind.BOOLEAN, (False, True, None)),
+    Column("studio", Kind.TEXT, ("Pixar", None, "Castle Rock")),
+    Column("tags", Kind.LIST, (("pixar", "fun"), None, ("jail",))),
+)
 
 
 def ratings(**changes: Any) -> Ratings:
@@ -50,6 +59,8 @@ def ratings(**changes: Any) -> Ratings:
         ({"item_ids": ("1", "1", "x")}, "distinct, got 1"),
         ({"item_ids": ("1", "", "x")}, "must not be empty, got '' in row 1"),
         ({"genre_names": ("Comedy", "Comedy")}, "genre names must be distinct"),
+        ({"columns": (*COLUMNS, COLUMNS[0])}, "distinct names, got runtime, adult"),
+        ({"columns": (Column("runtime", Kind.NUMBER, (81.0,)),)}, "column runtime needs 3 values, got 1"),
     ],
 )
 def test_catalogue_refuses_what_breaks_a_rule(changes: dict[str, Any], rule: str) -> None:
@@ -72,8 +83,43 @@ def test_catalogue_comes_back_from_json_as_it_was() -> None:
     assert back.years.dtype == np.int32
 
 
+def test_catalogue_keeps_its_columns_in_json() -> None:
+    back = Catalogue.from_json(json.loads(json.dumps(catalogue(columns=COLUMNS).to_json())))
+    assert [(each.name, each.kind, each.values) for each in back.columns] == [
+        (each.name, each.kind, each.values) for each in COLUMNS
+    ]
+
+
+def test_catalogue_of_an_older_version_has_no_columns() -> None:
+    values = catalogue().to_json()
+    del values["columns"]
+    assert Catalogue.from_json(values).columns == ()
+
+
+def column_of(kind: str, *values: object, **changes: object) -> dict[str, Any]:
+    return {"columns": [{"name": "mine", "kind": kind, "values": [*values]} | changes]}
+
+
 @pytest.mark.parametrize(
-    "change", [{"years": "old"}, {"genres": [[7], [], []]}, {"titles": None}, {"item_ids": 3}]
+    "change",
+    [
+        {"years": "old"},
+        {"genres": [[7], [], []]},
+        {"titles": None},
+        {"item_ids": 3},
+        {"columns": 3},
+        {"columns": [{}]},
+        column_of("date", 1, 2, 3),
+        column_of("number", 1, 2),
+        column_of("number", 1, 2, 3, name=""),
+        column_of("number", 1, 2, float("nan")),
+        column_of("number", 1, 2, 10**400),
+        column_of("number", 1, 2, [3]),
+        column_of("boolean", True, False, 1),
+        column_of("text", "a", "b", ["c"]),
+        column_of("list", ["a"], None, [3]),
+        column_of("list", ["a"], None, 3),
+    ],
 )
 def test_catalogue_from_damaged_json_is_an_error(change: dict[str, Any]) -> None:
     with pytest.raises(DataError):
