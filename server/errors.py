@@ -2,6 +2,7 @@
 
     MovieMatchError
       InvalidRequestError   fields of the request break the contract
+      FilterError           a filter is not of its language, or asks what its fields cannot answer
       UnknownItemError      the item asked about is not in the catalogue
       NotReadyError         no generation is loaded yet
       DeadlinePassedError   nobody waits for the answer any more
@@ -17,10 +18,21 @@
 Nothing here knows of the wire; `status` says what each becomes there.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepmoviematch.data.errors import MovieMatchError
+
+_SHOWN = 60
+"""Characters of a received text that a message repeats."""
+
+
+def shown(text: str) -> str:
+    """`text` quoted for a message, its middle left out if it is long."""
+    if len(text) > _SHOWN:
+        text = f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
+    return json.dumps(text, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,14 @@ class InvalidRequestError(MovieMatchError):
         others = len(self.violations) - 1
         more = f" (and {others} more {'field' if others == 1 else 'fields'})" if others else ""
         super().__init__(f"{first.field} {first.rule}{more}")
+
+
+class FilterError(MovieMatchError):
+    """A filter is not of its language, or asks what its fields cannot answer."""
+
+    def __init__(self, rule: str, got: str, *, at: int, cure: str = "") -> None:
+        self.at = at
+        super().__init__(f"{rule}, got {got} at character {at}{'; ' if cure else ''}{cure}")
 
 
 class UnknownItemError(MovieMatchError):

@@ -23,6 +23,7 @@ from deepmoviematch.indexer.towers import unit
 from deepmoviematch.indexer.vectors import VectorIndex
 
 from .affinity import genre_directions
+from .filters import Filters
 from .titles import Titles
 
 NEGATIVE_SHARE = 0.4
@@ -283,6 +284,11 @@ class Recommender:
         found = found[: taste.limit]
         scores = generation.popularity[found].tolist()
         return Answer(found, scores, Origin.POPULARITY, size - left, len(found) == left)
+
+    @cached_property
+    def filters(self) -> Filters:
+        """Made when the first filter comes."""
+        return Filters(self.generation)
 
     @cached_property
     def _genres(self) -> dict[str, tuple[int, ...]]:

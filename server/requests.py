@@ -4,7 +4,6 @@ Each function collects all violations before it gives up, so that a caller learn
 of every one at once. The bounds are the ones that recommender.proto states.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set as AbstractSet
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
@@ -16,8 +15,9 @@ from deepmoviematch.data.features import LOWEST_STARS
 from deepmoviematch.data.tables import TOP_STARS, Flags
 from deepmoviematch.v1 import recommender_pb2 as pb
 
-from .errors import InvalidRequestError, UnknownItemError, Violation
+from .errors import FilterError, InvalidRequestError, UnknownItemError, Violation, shown
 from .recommender import Recommender, Seeds, Taste
+from .syntax import count_conditions
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1000
@@ -34,6 +34,9 @@ MAX_BATCH_RESULTS = 20_000
 MAX_BATCH_ITEMS = 100_000
 """Interactions, excluded ids and candidates of a whole batch."""
 
+MAX_BATCH_CONDITIONS = 1000
+"""Of the filters of a whole batch; one that is repeated counts once."""
+
 _Time: TypeAlias = tuple[int, int]
 """Seconds since 1970 and nanoseconds."""
 
@@ -41,9 +44,6 @@ _UTF8_BYTES = 4
 """A character takes no more."""
 
 _INTENTS = frozenset(pb.Intent.values())
-
-_SHOWN = 60
-"""Characters of a received text that a message repeats."""
 
 _LISTED = 400
 """Characters of the genre vocabulary that a message lists."""
@@ -174,6 +174,13 @@ def check_batch(request: pb.BatchRecommendRequest) -> None:
             f"must have at most {MAX_BATCH_ITEMS} interactions, excluded ids and candidates in all, "
             f"got {items}; send several batches",
         )
+    conditions = sum(map(count_conditions, {each.filter for each in request.requests}))
+    if conditions > MAX_BATCH_CONDITIONS:
+        fields.refuse(
+            "requests",
+            f"must have at most {MAX_BATCH_CONDITIONS} conditions in their different filters, "
+            f"got {conditions}; send several batches",
+        )
     fields.check()
 
 
@@ -214,13 +221,6 @@ class _Fields:
     def stars(self, field: str, stars: float) -> None:
         if not LOWEST_STARS <= stars <= TOP_STARS:  # NaN is not either
             self.refuse(field, f"must be {LOWEST_STARS:g} to {TOP_STARS:g} stars, got {stars:g}")
-
-
-def shown(text: str) -> str:
-    """`text` quoted for a message, its middle left out if it is long."""
-    if len(text) > _SHOWN:
-        text = f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _preferences(stated: Mapping[str, float], recommender: Recommender, fields: _Fields) -> dict[int, float]:
@@ -355,10 +355,16 @@ def _allowed(
     missing: list[str],
 ) -> Flags | None:
     """[N] what the request lets be returned; None where it does not say. Unknown ids go to `missing`."""
-    if not request.candidate_item_ids:
-        return None
-    allowed = np.zeros(len(recommender.generation.catalogue), dtype=np.bool_)
-    allowed[list(_rows("candidate_item_ids", request.candidate_item_ids, recommender, fields, missing))] = (
-        True
-    )
+    allowed = None
+    if request.candidate_item_ids:
+        rows = _rows("candidate_item_ids", request.candidate_item_ids, recommender, fields, missing)
+        allowed = np.zeros(len(recommender.generation.catalogue), dtype=np.bool_)
+        allowed[list(rows)] = True
+    if request.filter.strip():
+        try:
+            satisfying = recommender.filters.allowed(request.filter)
+        except FilterError as error:
+            fields.refuse("filter", str(error))
+        else:
+            allowed = satisfying if allowed is None else allowed & satisfying
     return allowed

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from grpc_status import rpc_status
 
+from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.data.features import SUMMARIES
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
@@ -48,12 +49,23 @@ FILMS = [
 
 def films() -> Catalogue:
     names = ("Action", "Animation", "Comedy", "Horror", "Sci-Fi")
+    rows = range(len(FILMS))
     return Catalogue(
         item_ids=tuple(film[0] for film in FILMS),
         titles=tuple(film[1] for film in FILMS),
         years=np.array([film[2] for film in FILMS], dtype=np.int32),
         genre_names=names,
         genres=np.array([[name in film[3].split("|") for name in names] for film in FILMS]),
+        columns=(
+            Column("average_rating", Kind.NUMBER, tuple(1 + row / 7 if row else None for row in rows)),
+            Column("rating_count", Kind.NUMBER, tuple(float(row * row) for row in rows)),
+            Column("runtime", Kind.NUMBER, tuple(80.5 + 7 * row % 60 if row % 4 else None for row in rows)),
+            Column("adult", Kind.BOOLEAN, tuple((True, False, None)[row % 3] for row in rows)),
+            Column(
+                "Studio", Kind.TEXT, tuple(("A24", "Warner Bros.", None, "Pixar")[row % 4] for row in rows)
+            ),
+            Column("tags", Kind.LIST, tuple((("Space", "old"), None, ("heist",))[row % 3] for row in rows)),
+        ),
     )
 
 

@@ -152,14 +152,16 @@ def test_sigterm_ends_health_first_and_lets_a_call_in_flight_finish(store: Path)
         assert server.child.wait(WAIT_S) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serving_loads_nothing_that_it_does_not_need(store: Path, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(("number", "asked"), [(signal.SIGTERM, ""), (signal.SIGINT, "year > 1990")])
+def test_serving_loads_nothing_that_it_does_not_need(
+    store: Path, tmp_path: Path, number: int, asked: str
+) -> None:
     port_file = tmp_path / "port"
     with process(TELLING, "--store", str(store), "--port-file", str(port_file)) as server:
         titles = server.stub.FindItems(pb.FindItemsRequest(title="heat"), wait_for_ready=True)
         request = pb.SimilarItemsRequest(item_id=titles.results[0].item_id)
         assert server.stub.SimilarItems(request).results
-        assert server.stub.Recommend(pb.RecommendRequest()).results
+        assert server.stub.Recommend(pb.RecommendRequest(filter=asked)).results
         assert port_file.read_text() == f"{server.first['port']}\n"
         server.child.send_signal(number)
         loaded = set(server.child.stdout.read().split())
@@ -167,6 +169,7 @@ def test_serving_loads_nothing_that_it_does_not_need(store: Path, tmp_path: Path
         errors = server.child.stderr.read()
     assert "deepmoviematch" in loaded
     assert not loaded & {"tensorflow", "keras", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib", "rich"}
+    assert ("lark" in loaded) == bool(asked)
     assert all(json.loads(line)["level"] == "info" for line in errors.splitlines())
 
 
