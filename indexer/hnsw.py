@@ -89,7 +89,7 @@ class HnswIndex:
         count = self.size if allowed is None else int(np.count_nonzero(allowed))
         # The fewer rows are allowed, the more have to be visited to find as many of them.
         breadth = max(self.breadth, 2 * k) * self.size // max(count, 1)
-        if count <= max(EXACT_UP_TO, COMPARED * breadth):
+        if count <= max(k, EXACT_UP_TO, COMPARED * breadth):
             return self.exact.search(queries, k, allowed=allowed)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         parameters = _parameters(efSearch=breadth, **selected(allowed))

@@ -54,6 +54,7 @@ def _serve(arguments: Namespace) -> None:
         certificate=arguments.tls_cert,
         certificate_key=arguments.tls_key,
         client_ca=arguments.tls_client_ca,
+        page_token_key=arguments.page_token_key,
         metrics_port=arguments.metrics_port,
     )
     if arguments.workers > 1 and arguments.worker is None:

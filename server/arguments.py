@@ -81,6 +81,13 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         help="let in only clients whose certificates these vouch for",
     )
     command.add_argument(
+        "--page-token-key",
+        type=Path,
+        metavar="FILE",
+        help="32 random bytes or more to seal page tokens with, for servers that stand in for each other or "
+        "are restarted (default: new ones with every start)",
+    )
+    command.add_argument(
         "--metrics-port",
         type=_port,
         metavar="PORT",

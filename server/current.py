@@ -6,11 +6,9 @@ recommender or the new one, whole.
 
 import logging
 import math
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,13 +18,11 @@ from deepmoviematch.indexer.store import Store
 from .errors import NotReadyError
 from .logs import log_event
 from .recommender import Recommender
+from .shelf import Shelf, load
 
 POLL_S = 0.5
 RETRY_S = 10.0
 """How long to leave a refused generation alone: a copy in progress may complete it."""
-
-TURN_S = 0.0002
-"""How long a load may keep a request from its turn."""
 
 _Signature: TypeAlias = tuple[int, int, int] | None
 
@@ -34,25 +30,36 @@ log = logging.getLogger(__name__)
 
 
 class Current:
-    """The recommender of the current generation, once there is one."""
+    """The recommender of the current generation, once there is one, and those of some others."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Path | None = None) -> None:
+        """Take other generations than the current one from `store` too, if there is one."""
         self._recommender: Recommender | None = None
+        self._shelf = Shelf(None if store is None else Store(store))
 
-    def get(self) -> Recommender:
+    def get(self, generation_id: str | None = None) -> Recommender:
         """What to answer a request with, from beginning to end.
+
+        Args:
+            generation_id: The generation that the request goes on with; None for the current one.
 
         Raises:
             NotReadyError: If no generation is loaded yet.
+            GenerationGoneError: If the one asked for is there no more.
+            GenerationLoadingError: If it has to be loaded, and another one is being loaded.
         """
         recommender = self._recommender
         if recommender is None:
             raise NotReadyError
-        return recommender
+        if generation_id in (None, recommender.generation.id):
+            return recommender
+        return self._shelf.get(generation_id)
 
     def set(self, recommender: Recommender) -> None:
         """Answer with `recommender` from the next request on."""
-        self._recommender = recommender
+        replaced, self._recommender = self._recommender, recommender
+        if replaced is not None:
+            self._shelf.put(replaced)
 
     @property
     def generation_id(self) -> str | None:
@@ -120,8 +127,7 @@ class Follower:
 
     def _load(self, wanted: str, *, in_place_of: str | None = None) -> None:
         started = time.perf_counter()
-        with _short_turns():
-            recommender = Recommender(self._store.load(wanted))
+        recommender = load(self._store, wanted)
         replaced = self._current.generation_id
         self._current.set(recommender)
         self.loads += 1
@@ -159,20 +165,6 @@ class Follower:
         self.refusals += 1
         facts = {"generation": wanted, "reason": reason, "serving": self._current.generation_id}
         log_event(log, logging.ERROR, "generation refused", facts, exc_info=exc_info)
-
-
-@contextmanager
-def _short_turns() -> Iterator[None]:
-    """Have this thread's Python code make way for requests at once, and not after the usual 5 ms.
-
-    A request changes threads several times, and would wait as long for each.
-    """
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(TURN_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
 
 
 def _signature(pointer: Path) -> _Signature:

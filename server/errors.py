@@ -5,6 +5,8 @@
       FilterError           a filter is not of its language, or asks what its fields cannot answer
       UnknownItemError      the item asked about is not in the catalogue
       NotReadyError         no generation is loaded yet
+      GenerationGoneError   the generation of a page token is there no more
+      GenerationLoadingError  it has to be loaded, and has to wait for its turn
       DeadlinePassedError   nobody waits for the answer any more
       OverloadedError       more calls come than can be answered
       StoppingError         the server is about to end
@@ -78,6 +80,25 @@ class NotReadyError(MovieMatchError):
 
     def __init__(self) -> None:
         super().__init__("no generation is loaded yet; publish one, or try again in a moment")
+
+
+class GenerationGoneError(MovieMatchError):
+    """The generation of a page token is there no more."""
+
+    def __init__(self, generation_id: str) -> None:
+        self.generation_id = generation_id
+        super().__init__(
+            f"generation {generation_id} of the page_token is there no more; begin again without a page_token"
+        )
+
+
+class GenerationLoadingError(MovieMatchError):
+    """The generation of a page token has to be loaded, and has to wait for its turn."""
+
+    def __init__(self, generation_id: str) -> None:
+        super().__init__(
+            f"generation {generation_id} of the page_token is not loaded yet; try again in a moment"
+        )
 
 
 class DeadlinePassedError(MovieMatchError):

@@ -25,7 +25,7 @@ from deepmoviematch.indexer.store import Store
 
 from .errors import RecommendAllError
 from .parts import Counts, Parts
-from .recommender import Answer, Origin, Recommender, Taste
+from .recommender import Answer, Listing, Origin, Question, Recommender, Taste
 
 PART_ROWS = 100_000
 """Of a part, about."""
@@ -135,12 +135,12 @@ class Audience:
             unknown=int(np.count_nonzero(present & ~known)),
         )
 
-    def tastes(self, first: int, last: int, count: int) -> Iterator[Taste]:
+    def questions(self, first: int, last: int, count: int) -> Iterator[Question]:
         """What users `first` to `last` - 1 ask: `count` items that they have not rated."""
         for user in range(first, last):
             rated = slice(self.offsets[user], self.offsets[user + 1])
             history = dict(zip(self.items[rated].tolist(), self.stars[rated].tolist(), strict=True))
-            yield Taste(count, history=history, excluded=history.keys())
+            yield Taste(history=history), Listing(count, excluded=history.keys())
 
 
 def _write(parts: Parts, audience: Audience, count: int, size: int) -> None:
@@ -156,9 +156,9 @@ def _write(parts: Parts, audience: Audience, count: int, size: int) -> None:
                 continue
             answers: list[Answer] = []
             for start in range(first, last, TOGETHER):
-                tastes = [*audience.tastes(start, min(start + TOGETHER, last), count)]
-                answers += audience.recommender.recommend_batch(tastes)
-                progress.advance(task, len(tastes))
+                questions = [*audience.questions(start, min(start + TOGETHER, last), count)]
+                answers += audience.recommender.recommend_batch(questions)
+                progress.advance(task, len(questions))
             parts.add(number, *_part(audience, first, answers))
 
 

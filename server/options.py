@@ -49,6 +49,9 @@ class ServeOptions:
     client_ca: Path | None = None
     """PEM file of authorities, one of which must vouch for every client then."""
 
+    page_token_key: Path | None = None
+    """File with the key for page tokens, for servers that are to understand each other's; None makes one."""
+
     metrics_port: int | None = None
     """Where to tell Prometheus how it goes; each worker takes the next port. None tells nobody."""
 

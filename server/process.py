@@ -28,6 +28,7 @@ from .options import ServeOptions
 from .pool import Pool
 from .service import NAME, RecommenderService
 from .status import Observer, handlers
+from .tokens import KEY_BYTES, Tokens, read_key
 
 if TYPE_CHECKING:
     from .metrics import Metrics
@@ -92,6 +93,7 @@ def create_server(
     keys: Keys | None = None,
     credentials: grpc.ServerCredentials | None = None,
     reflects: bool = True,
+    tokens: Tokens | None = None,
     observe: Observer | None = None,
 ) -> Wiring:
     """Wire up a server over `current`; its health is NOT_SERVING until told otherwise.
@@ -108,6 +110,7 @@ def create_server(
         keys: Who may call; None lets everybody in.
         credentials: For TLS; None speaks in the clear.
         reflects: Whether to tell callers what the services look like.
+        tokens: Seals page tokens; None does so with a key that nobody else has.
         observe: Told of every call; see `handlers`.
 
     Raises:
@@ -128,7 +131,8 @@ def create_server(
         ],
     )
     service = pb.DESCRIPTOR.services_by_name["RecommenderService"]
-    door = Door(handlers(RecommenderService(current), service, pool.late, observe), pool, keys)
+    servicer = RecommenderService(current, tokens or Tokens())
+    door = Door(handlers(servicer, service, pool.late, observe), pool, keys)
     server.add_generic_rpc_handlers((door,))
     health = health or Health()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -165,8 +169,8 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
 
     Args:
         options: How to serve.
-        worker: Which this is of several processes, which share a port; it ends with its
-            standard input then. None is the only one.
+        worker: Which this is of several processes, which share a port; it finds the key for page
+            tokens on its standard input then, and ends with it. None is the only one.
 
     Raises:
         ServeError: If the store is missing, the address cannot be had, or keys or certificates are no good.
@@ -178,11 +182,12 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         from .tls import server_credentials  # noqa: PLC0415 - takes its time to load
 
         credentials = server_credentials(options.certificate, options.certificate_key, options.client_ca)
+    tokens = Tokens(read_key(options.page_token_key) if worker is None else os.read(0, KEY_BYTES))
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # for all threads; waited for below
     if worker is not None:
         threading.Thread(target=_stop_with_standard_input, daemon=True).start()
     metrics = None if options.metrics_port is None else _metrics()
-    current, health = Current(), Health()
+    current, health = Current(options.store), Health()
     follower = Follower(options.store, current, on_ready=health.serve)
     # Before there is a port, so that the first call finds an answer.
     follower.poll()
@@ -197,6 +202,7 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         keys=keys,
         credentials=credentials,
         reflects=not options.production,
+        tokens=tokens,
         observe=None if metrics is None else metrics.observe,
     )
     if metrics is not None and options.metrics_port is not None:

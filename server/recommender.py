@@ -11,7 +11,7 @@ from enum import Enum, auto
 from functools import cached_property
 from itertools import compress
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,10 +20,10 @@ from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
 from deepmoviematch.indexer.batch import Excluded, search_many
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.towers import unit
-from deepmoviematch.indexer.vectors import VectorIndex
 
 from .affinity import genre_directions
 from .filters import Filters
+from .relevance import Nearest, Popular, Relevance, Scored, page_of
 from .titles import Titles
 
 NEGATIVE_SHARE = 0.4
@@ -53,23 +53,14 @@ class Origin(Enum):
 class Taste(NamedTuple):
     """A user to rank for, in rows and columns of one generation."""
 
-    limit: int
-    """How many results, at least 1."""
-
     preferences: Mapping[int, float] = MappingProxyType({})
     """Genre column -> stars."""
 
     history: Mapping[int, float] = MappingProxyType({})
     """Catalogue row -> stars."""
 
-    excluded: AbstractSet[int] = frozenset()
-    """Rows never to return."""
-
     asks_next: bool = False
     """Whether the order of `history`, the oldest first, counts."""
-
-    allowed: Flags | None = None
-    """[N] which items may be returned at all; None for every one."""
 
 
 class Seeds(NamedTuple):
@@ -95,6 +86,28 @@ class Place(NamedTuple):
     """Whether anything is known of the user."""
 
 
+class Listing(NamedTuple):
+    """What list is wanted, and which part of it."""
+
+    limit: int
+    """How many results, at least 1."""
+
+    start: int = 0
+    """How many results come before them."""
+
+    ahead: int = 0
+    """See `page_of`."""
+
+    excluded: AbstractSet[int] = frozenset()
+    """Rows never to return."""
+
+    allowed: Flags | None = None
+    """[N] which items may be returned at all; None for every one."""
+
+
+Question: TypeAlias = tuple[Taste, Listing]
+
+
 class Answer(NamedTuple):
     """Ranked items and how they came about."""
 
@@ -106,11 +119,17 @@ class Answer(NamedTuple):
 
     origin: Origin
 
+    start: int = 0
+    """How many results come before them."""
+
+    ahead: int = 0
+    """See `page_of`; for the page that comes next."""
+
     filtered_out: int = 0
     """How many items were kept out of the running."""
 
     exhausted: bool = False
-    """Whether every item left in the running is among `rows`."""
+    """Whether nothing is left in the running after these."""
 
     exact: bool = True
     """Whether every item was compared, if a search took place."""
@@ -141,25 +160,26 @@ class Recommender:
         stars: list[float] = self.generation.scale.stars(np.array(ratings, dtype=np.float32)).tolist()
         return stars
 
-    def recommend(self, taste: Taste) -> Answer:
+    def recommend(self, taste: Taste, listing: Listing) -> Answer:
         """Rank the catalogue for one user; one of whom nothing is known gets the popular items."""
         if not (taste.history or taste.preferences):
-            return self._popular(taste)
-        return self._nearest(self._vector(taste), taste)
+            return self._popular(listing)
+        relevance = Nearest(self.generation.index, self._vector(taste), listing.excluded, listing.allowed)
+        return self._answer(relevance, Origin.RETRIEVAL, listing)
 
-    def recommend_batch(self, tastes: Sequence[Taste]) -> list[Answer]:
+    def recommend_batch(self, questions: Sequence[Question]) -> list[Answer]:
         """Rank the catalogue for B users, with one matrix product for most of them.
 
         Returns:
-            B answers, in the order of `tastes`: those of `recommend`, bit for bit.
+            B answers, in the order of `questions`: those of `recommend`, bit for bit.
         """
-        together = [self._is_plain(taste) for taste in tastes]
+        together = [self._is_plain(*question) for question in questions]
         if sum(together) < TOGETHER:
-            return [self.recommend(taste) for taste in tastes]
-        found = iter(self._nearest_many([*compress(tastes, together)]))
+            return [self.recommend(*question) for question in questions]
+        found = iter(self._nearest_many([*compress(questions, together)]))
         return [
-            next(found) if plain else self.recommend(taste)
-            for taste, plain in zip(tastes, together, strict=True)
+            next(found) if plain else self.recommend(*question)
+            for question, plain in zip(questions, together, strict=True)
         ]
 
     def embed(self, taste: Taste) -> Place:
@@ -173,29 +193,30 @@ class Recommender:
         genres = [(names[lying[place]], float(cosines[place])) for place in nearest]
         return Place(vector, genres, bool(taste.preferences or taste.history))
 
-    def _is_plain(self, taste: Taste) -> bool:
+    def _is_plain(self, taste: Taste, listing: Listing) -> bool:
         """Whether the best items by one exact search are the answer."""
         index = self.generation.index
         return (
             index.exact is index
-            and taste.allowed is None
+            and listing.start == 0
+            and listing.allowed is None
             and not taste.asks_next
             and bool(taste.history or taste.preferences)
         )
 
-    def _nearest_many(self, tastes: Sequence[Taste]) -> list[Answer]:
+    def _nearest_many(self, questions: Sequence[Question]) -> list[Answer]:
         size = len(self.generation.catalogue)
-        vectors = np.stack([self._vector(taste) for taste in tastes])
-        limits = np.array([taste.limit for taste in tastes])
-        excluded = Excluded.of([taste.excluded for taste in tastes])
+        vectors = np.stack([self._vector(taste) for taste, _ in questions])
+        limits = np.array([listing.limit for _, listing in questions])
+        excluded = Excluded.of([listing.excluded for _, listing in questions])
         hits = search_many(self.generation.index.exact, vectors, limits, excluded)
         answers = []
-        for taste, rows, scores in zip(tastes, hits.rows.tolist(), hits.scores.tolist(), strict=True):
-            left = size - len(taste.excluded)
-            count = min(taste.limit, left)
-            answers.append(
-                Answer(rows[:count], scores[:count], Origin.RETRIEVAL, size - left, exhausted=count == left)
-            )
+        for (_, listing), rows, scores in zip(
+            questions, hits.rows.tolist(), hits.scores.tolist(), strict=True
+        ):
+            left = size - len(listing.excluded)
+            page = Scored(rows, scores).part(0, min(listing.limit, left))
+            answers.append(self._answered(page, left, Origin.RETRIEVAL, listing))
         return answers
 
     def _vector(self, taste: Taste) -> Floats:
@@ -207,24 +228,13 @@ class Recommender:
         vector: Floats = tower.embed(UserBatch.of(genres, [taste.preferences], [taste.history], [True]))[0]
         return vector
 
-    def similar(
-        self,
-        seeds: Seeds,
-        limit: int,
-        excluded: AbstractSet[int] = frozenset(),
-        allowed: Flags | None = None,
-    ) -> Answer:
-        """Rank the catalogue by likeness to `seeds`, which are left out.
-
-        Args:
-            seeds: The items.
-            limit: How many results, at least 1.
-            excluded: Rows never to return.
-            allowed: [N] which items may be returned at all; None for every one.
-        """
+    def similar(self, seeds: Seeds, listing: Listing) -> Answer:
+        """Rank the catalogue by likeness to `seeds`, which are left out."""
         named = {*seeds.positive, *seeds.negative}
+        listing = listing._replace(excluded=listing.excluded | named)
         direction = self._direction(seeds)
-        answer = self._search(self.generation.similar, direction, limit, excluded | named, allowed)
+        relevance = Nearest(self.generation.similar, direction, listing.excluded, listing.allowed)
+        answer = self._answer(relevance, Origin.RETRIEVAL, listing)
         return answer._replace(filtered_out=answer.filtered_out - len(named))  # nobody asked for these
 
     def _direction(self, seeds: Seeds) -> Floats:
@@ -239,51 +249,34 @@ class Recommender:
         [direction] = unit(wanted[None])
         return direction
 
-    def find(self, text: str, limit: int) -> Answer:
+    def find(self, text: str, listing: Listing) -> Answer:
         """Look items up by title; see `Titles.find`."""
         found = self._titles.find(text)
-        rows = [row for row, _ in found[:limit]]
-        scores = [score for _, score in found[:limit]]
-        return Answer(rows, scores, Origin.LOOKUP, exhausted=len(found) <= limit)
+        stop = listing.start + listing.limit
+        rows, scores = zip(*found[listing.start : stop], strict=True) if found[listing.start :] else ((), ())
+        return Answer(rows, scores, Origin.LOOKUP, listing.start, exhausted=len(found) <= stop)
 
-    def _nearest(self, vector: Floats, taste: Taste) -> Answer:
-        return self._search(self.generation.index, vector, taste.limit, taste.excluded, taste.allowed)
-
-    def _search(
-        self,
-        index: VectorIndex,
-        vector: Floats,
-        limit: int,
-        excluded: AbstractSet[int],
-        allowed: Flags | None,
-    ) -> Answer:
-        """The items nearest to `vector` [D] among those allowed and not excluded."""
-        size = len(self.generation.catalogue)
-        if allowed is None:
-            # As many more as there are exclusions: whatever is dropped, enough are left.
-            rows, scores, exact = index.nearest(vector, limit + len(excluded))
-            rows, scores = _kept(rows, scores, excluded, limit)
-            left = size - len(excluded)
-        else:
-            running = _without(allowed, excluded)
-            hits = index.search(vector[None], limit, allowed=running)
-            rows, scores, exact = hits.rows[0].tolist(), hits.scores[0].tolist(), hits.exact
-            left = int(np.count_nonzero(running))
-        return Answer(rows, scores, Origin.RETRIEVAL, size - left, len(rows) == left, exact)
-
-    def _popular(self, taste: Taste) -> Answer:
+    def _popular(self, listing: Listing) -> Answer:
         generation = self.generation
-        size, rows = len(generation.catalogue), generation.popular
-        if taste.allowed is None:
-            rows = rows[: taste.limit + len(taste.excluded)]
-            found = [row for row in rows.tolist() if row not in taste.excluded]
-            left = size - len(taste.excluded)
-        else:
-            found = rows[_without(taste.allowed, taste.excluded)[rows]].tolist()
-            left = len(found)
-        found = found[: taste.limit]
-        scores = generation.popularity[found].tolist()
-        return Answer(found, scores, Origin.POPULARITY, size - left, len(found) == left)
+        relevance = Popular(generation.popular, generation.popularity, listing.excluded, listing.allowed)
+        return self._answer(relevance, Origin.POPULARITY, listing)
+
+    def _answer(self, relevance: Relevance, origin: Origin, listing: Listing) -> Answer:
+        page = page_of(relevance, listing.start, listing.start + listing.limit, listing.ahead)
+        return self._answered(page, relevance.left, origin, listing)
+
+    def _answered(self, page: Scored, left: int, origin: Origin, listing: Listing) -> Answer:
+        """The answer with a page out of `left` items in the running."""
+        return Answer(
+            page.rows,
+            page.scores,
+            origin,
+            listing.start,
+            listing.ahead if page.exact else len(page.rows),
+            filtered_out=len(self.generation.catalogue) - left,
+            exhausted=listing.start + len(page.rows) >= left,
+            exact=page.exact,
+        )
 
     @cached_property
     def filters(self) -> Filters:
@@ -313,20 +306,3 @@ class Recommender:
     @cached_property
     def _built_titles(self) -> Titles:
         return Titles(self.generation.catalogue, self.generation.popular)
-
-
-def _kept(
-    rows: list[int], scores: list[float], excluded: AbstractSet[int], limit: int
-) -> tuple[list[int], list[float]]:
-    """The first `limit` of the ranking that are not excluded."""
-    if excluded and not excluded.isdisjoint(rows):
-        places = [place for place, row in enumerate(rows) if row not in excluded]
-        rows, scores = [rows[place] for place in places], [scores[place] for place in places]
-    return rows[:limit], scores[:limit]
-
-
-def _without(allowed: Flags, excluded: AbstractSet[int]) -> Flags:
-    """[N] what is allowed and not excluded."""
-    running = allowed.copy()
-    running[list(excluded)] = False
-    return running

@@ -16,8 +16,9 @@ from deepmoviematch.data.tables import TOP_STARS, Flags
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from .errors import FilterError, InvalidRequestError, UnknownItemError, Violation, shown
-from .recommender import Recommender, Seeds, Taste
+from .recommender import Listing, Recommender, Seeds, Taste
 from .syntax import count_conditions
+from .tokens import Mark
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1000
@@ -53,6 +54,7 @@ class RecommendQuery(NamedTuple):
     """A RecommendRequest that keeps the contract."""
 
     taste: Taste
+    listing: Listing
     missing: Sequence[str]
     """Ids that the generation does not know, each once, in the order of the request."""
 
@@ -61,13 +63,17 @@ class SimilarQuery(NamedTuple):
     """A SimilarItemsRequest that keeps the contract."""
 
     seeds: Seeds
-    limit: int
-    excluded: AbstractSet[int]
-    allowed: Flags | None
+    listing: Listing
     missing: Sequence[str]
 
 
-def read_recommend(request: pb.RecommendRequest, recommender: Recommender) -> RecommendQuery:
+Start: TypeAlias = Mark | Violation | None
+"""Where a request says that it goes on, or why its token is no good; None begins."""
+
+
+def read_recommend(
+    request: pb.RecommendRequest, recommender: Recommender, start: Start = None
+) -> RecommendQuery:
     """The query that `request` is.
 
     Raises:
@@ -76,7 +82,7 @@ def read_recommend(request: pb.RecommendRequest, recommender: Recommender) -> Re
     fields = _Fields()
     missing: list[str] = []
     user = request.user
-    limit = fields.page_size(request.page_size)
+    listing = fields.listing(request.page_size, start)
     preferences = _preferences(user.genre_preferences, recommender, fields)
     fields.text("user.user_id", user.user_id, lowest=0)
     as_of = _time("as_of", request.as_of, fields) if request.HasField("as_of") else None
@@ -90,12 +96,15 @@ def read_recommend(request: pb.RecommendRequest, recommender: Recommender) -> Re
     if not request.include_history:
         excluded |= history.keys()
     return RecommendQuery(
-        Taste(limit, preferences, history, excluded, intent == pb.INTENT_NEXT, allowed),
+        Taste(preferences, history, intent == pb.INTENT_NEXT),
+        listing._replace(excluded=excluded, allowed=allowed),
         [*dict.fromkeys(missing)],
     )
 
 
-def read_similar(request: pb.SimilarItemsRequest, recommender: Recommender) -> SimilarQuery:
+def read_similar(
+    request: pb.SimilarItemsRequest, recommender: Recommender, start: Start = None
+) -> SimilarQuery:
     """The query that `request` is.
 
     Raises:
@@ -104,7 +113,7 @@ def read_similar(request: pb.SimilarItemsRequest, recommender: Recommender) -> S
     """
     fields = _Fields()
     missing: list[str] = []
-    limit = fields.page_size(request.page_size)
+    listing = fields.listing(request.page_size, start)
     item_id = request.item_id
     if item_id or not request.positive_item_ids:
         fields.text("item_id", item_id)
@@ -121,11 +130,12 @@ def read_similar(request: pb.SimilarItemsRequest, recommender: Recommender) -> S
     allowed = _allowed(request, recommender, fields, missing)
     fields.check()
     seeds = Seeds(_known(positive, recommender), _known(negative, recommender))
-    return SimilarQuery(seeds, limit, excluded, allowed, [*dict.fromkeys(missing)])
+    listing = listing._replace(excluded=excluded, allowed=allowed)
+    return SimilarQuery(seeds, listing, [*dict.fromkeys(missing)])
 
 
 def read_embed(request: pb.EmbedUserRequest, recommender: Recommender) -> RecommendQuery:
-    """The user that `request` asks about; how many results, and which, means nothing here.
+    """The user that `request` asks about; the listing means nothing here.
 
     Raises:
         InvalidRequestError: If a field breaks the contract.
@@ -135,17 +145,17 @@ def read_embed(request: pb.EmbedUserRequest, recommender: Recommender) -> Recomm
     )
 
 
-def read_find(request: pb.FindItemsRequest) -> tuple[str, int]:
-    """The text to look up and how many items to return.
+def read_find(request: pb.FindItemsRequest, start: Start = None) -> tuple[str, Listing]:
+    """The text to look up and which of the matches to return.
 
     Raises:
         InvalidRequestError: If a field breaks the contract.
     """
     fields = _Fields()
-    limit = fields.page_size(request.page_size)
+    listing = fields.listing(request.page_size, start)
     fields.text("title", request.title, highest=MAX_TITLE_BYTES)
     fields.check()
-    return request.title, limit
+    return request.title, listing
 
 
 def check_batch(request: pb.BatchRecommendRequest) -> None:
@@ -199,10 +209,16 @@ class _Fields:
         if self._violations:
             raise InvalidRequestError(self._violations)
 
-    def page_size(self, size: int) -> int:
+    def listing(self, size: int, start: Start) -> Listing:
         if size < 0:
             self.refuse("page_size", f"must be 0 or more, got {size}; 0 means {DEFAULT_PAGE_SIZE}")
-        return min(size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        limit = min(size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        if start is None:
+            return Listing(limit)
+        if isinstance(start, Violation):
+            self._violations.append(start)
+            return Listing(limit)
+        return Listing(limit, start.start, start.ahead)
 
     def text(self, field: str, text: str, *, lowest: int = 1, highest: int = MAX_ID_BYTES) -> None:
         if lowest <= len(text) <= highest // _UTF8_BYTES:

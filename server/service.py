@@ -1,19 +1,24 @@
 """The way of a request: read it, ask the recommender, pack the answer.
 
 Each method takes hold of one recommender, and so of one generation, and keeps to
-it. Refusals are raised as our own errors; `status` turns them into codes.
+it: the current one, or that of the page token. Refusals are raised as our own errors;
+`status` turns them into codes.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import grpc
+from google.protobuf.message import Message
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
 from .current import Current
-from .errors import InvalidRequestError
-from .recommender import Recommender
-from .requests import RecommendQuery, check_batch, read_embed, read_find, read_recommend, read_similar
+from .recommender import Answer
+from .requests import RecommendQuery, Start, check_batch, read_embed, read_find, read_recommend, read_similar
 from .status import to_status
+from .tokens import Mark, Tokens
 from .wire import Replies, Reply
 
 NAME: str = pb.DESCRIPTOR.services_by_name["RecommenderService"].full_name
@@ -25,78 +30,108 @@ class RecommenderService(rpc.RecommenderServiceServicer):
     Its methods return replies that are serialised already.
     """
 
-    def __init__(self, current: Current) -> None:
+    def __init__(self, current: Current, tokens: Tokens) -> None:
         self._current = current
+        self._tokens = tokens
         self._latest: Replies | None = None
 
     def Recommend(  # type: ignore[override]  # noqa: N802 - the contract's name
         self, request: pb.RecommendRequest, context: grpc.ServicerContext
     ) -> Reply:
         """See recommender.proto."""
-        replies = self._replies()
-        taste, missing = read_recommend(request, replies.recommender)
-        return replies.reply(replies.recommender.recommend(taste), missing)
+        replies, start = self._opened(request, self._replies())
+        taste, listing, missing = read_recommend(request, replies.recommender, start)
+        return self._reply(request, replies, replies.recommender.recommend(taste, listing), missing)
 
     def BatchRecommend(  # type: ignore[override]  # noqa: N802
         self, request: pb.BatchRecommendRequest, context: grpc.ServicerContext
     ) -> Reply:
         """See recommender.proto."""
-        replies = self._replies()
-        recommender = replies.recommender
+        latest = self._replies()
         check_batch(request)
-        queries = [_read_or_refusal(each, recommender) for each in request.requests]
-        tastes = [query.taste for query in queries if isinstance(query, RecommendQuery)]
-        answers = iter(recommender.recommend_batch(tastes))
-        return replies.batch(
-            [
-                replies.reply(next(answers), query.missing)
-                if isinstance(query, RecommendQuery)
-                else replies.refusal(to_status(query))
-                for query in queries
-            ]
-        )
+        read = [self._read_or_refusal(each, latest) for each in request.requests]
+        # Whoever goes on with pages of an older generation is answered alone.
+        here = [each[1] for each in read if isinstance(each, tuple) and each[0] is latest]
+        answers = iter(latest.recommender.recommend_batch([(each.taste, each.listing) for each in here]))
+        parts = []
+        for each, found in zip(request.requests, read, strict=True):
+            if isinstance(found, MovieMatchError):
+                parts.append(latest.refusal(to_status(found)))
+                continue
+            replies, (taste, listing, missing) = found
+            answer = next(answers) if replies is latest else replies.recommender.recommend(taste, listing)
+            parts.append(self._reply(each, replies, answer, missing))
+        return latest.batch(parts)
 
     def SimilarItems(  # type: ignore[override]  # noqa: N802
         self, request: pb.SimilarItemsRequest, context: grpc.ServicerContext
     ) -> Reply:
         """See recommender.proto."""
-        replies = self._replies()
-        seeds, limit, excluded, allowed, missing = read_similar(request, replies.recommender)
-        usual = len(seeds.positive) == 1 and allowed is None
-        if usual and not (excluded or missing or seeds.negative):
-            return replies.similar(seeds.positive[0], limit)
-        return replies.reply(replies.recommender.similar(seeds, limit, excluded, allowed), missing)
+        replies, start = self._opened(request, self._replies())
+        asked = request.SerializeToString(deterministic=True)
+        reply = replies.kept(asked)
+        if reply is None:
+            seeds, listing, missing = read_similar(request, replies.recommender, start)
+            reply = self._reply(request, replies, replies.recommender.similar(seeds, listing), missing)
+            replies.keep(asked, reply)
+        return reply
 
     def FindItems(  # type: ignore[override]  # noqa: N802
         self, request: pb.FindItemsRequest, context: grpc.ServicerContext
     ) -> Reply:
         """See recommender.proto."""
-        replies = self._replies()
-        answer = replies.recommender.find(*read_find(request))
-        scale = replies.recommender.generation.scale
+        replies, start = self._opened(request, self._replies())
+        recommender = replies.recommender
+        answer = recommender.find(*read_find(request, start))
+        scale = recommender.generation.scale
         rest = pb.FindItemsResponse(rating_scale=pb.RatingScale(low=scale.floor, top=scale.top))
-        return replies.reply(answer, rest=rest)
+        return self._reply(request, replies, answer, rest=rest)
 
     def EmbedUser(  # type: ignore[override]  # noqa: N802
         self, request: pb.EmbedUserRequest, context: grpc.ServicerContext
     ) -> Reply:
         """See recommender.proto."""
         replies = self._replies()
-        taste, missing = read_embed(request, replies.recommender)
+        taste, _, missing = read_embed(request, replies.recommender)
         return replies.place(replies.recommender.embed(taste), missing)
 
     def _replies(self) -> Replies:
-        """Those of the current generation, for the whole of a request."""
+        """Those of the current generation."""
         recommender, latest = self._current.get(), self._latest
         if latest is None or latest.recommender is not recommender:
             latest = self._latest = Replies(recommender)
         return latest
 
+    def _opened(self, request: Any, latest: Replies) -> tuple[Replies, Start]:
+        """What answers a request, from beginning to end, and where it goes on."""
+        if not request.page_token:
+            return latest, None
+        start = self._tokens.open(request)
+        if not isinstance(start, Mark):
+            return latest, start
+        recommender = self._current.get(start.generation_id)
+        return latest if recommender is latest.recommender else Replies(recommender), start
 
-def _read_or_refusal(
-    request: pb.RecommendRequest, recommender: Recommender
-) -> RecommendQuery | MovieMatchError:
-    try:
-        return read_recommend(request, recommender)
-    except InvalidRequestError as error:
-        return error
+    def _read_or_refusal(
+        self, request: pb.RecommendRequest, latest: Replies
+    ) -> tuple[Replies, RecommendQuery] | MovieMatchError:
+        try:
+            replies, start = self._opened(request, latest)
+            return replies, read_recommend(request, replies.recommender, start)
+        except MovieMatchError as error:
+            return error
+
+    def _reply(
+        self,
+        request: Any,
+        replies: Replies,
+        answer: Answer,
+        missing: Sequence[str] = (),
+        rest: Message | None = None,
+    ) -> Reply:
+        """The reply with `answer`, and the token for the next page if there is one."""
+        token = b""
+        if not answer.exhausted:
+            name = replies.recommender.generation.id
+            token = self._tokens.seal(Mark(name, answer.start + len(answer.rows), answer.ahead), request)
+        return replies.reply(answer, missing, token, rest)

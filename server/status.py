@@ -23,6 +23,8 @@ from deepmoviematch.data.errors import MovieMatchError
 
 from .errors import (
     DeadlinePassedError,
+    GenerationGoneError,
+    GenerationLoadingError,
     InvalidRequestError,
     NotReadyError,
     OverloadedError,
@@ -41,12 +43,20 @@ RETRY_S = 1
 _RETRIED: dict[type[MovieMatchError], tuple[int, str]] = {
     NotReadyError: (code_pb2.UNAVAILABLE, "NO_GENERATION"),
     StoppingError: (code_pb2.UNAVAILABLE, "STOPPING"),
+    GenerationLoadingError: (code_pb2.UNAVAILABLE, "GENERATION_LOADING"),
     OverloadedError: (code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED"),
     RateError: (code_pb2.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
 }
 """Code and reason of what passes by itself."""
 
-REASONS = {error: reason for error, (_, reason) in _RETRIED.items()} | {UnknownCallerError: "API_KEY_INVALID"}
+_FINAL: dict[type[MovieMatchError], tuple[int, str]] = {
+    DeadlinePassedError: (code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
+    GenerationGoneError: (code_pb2.FAILED_PRECONDITION, "GENERATION_GONE"),
+    UnknownCallerError: (code_pb2.UNAUTHENTICATED, "API_KEY_INVALID"),
+}
+"""The same of what does not."""
+
+REASONS = {error: reason for error, (_, reason) in (_RETRIED | _FINAL).items()}
 """Why a call is refused unread, as a word for programs."""
 
 _MESSAGE_CHARACTERS = 200
@@ -71,10 +81,8 @@ def to_status(error: MovieMatchError) -> status_pb2.Status:
         case UnknownItemError():
             item = details_pb2.ResourceInfo(resource_type="item", resource_name=error.item_id)
             return _status(code_pb2.NOT_FOUND, "ITEM_NOT_FOUND", error, item)
-        case DeadlinePassedError():
-            return _status(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED", error)
-        case UnknownCallerError():
-            return _status(code_pb2.UNAUTHENTICATED, REASONS[UnknownCallerError], error)
+    if type(error) in _FINAL:
+        return _status(*_FINAL[type(error)], error)
     if type(error) in _RETRIED:
         retry = details_pb2.RetryInfo()
         retry.retry_delay.FromSeconds(RETRY_S)

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.v1 import recommender_pb2 as pb
 
-from .recommender import Answer, Origin, Place, Recommender, Seeds
+from .recommender import Answer, Origin, Place, Recommender
 from .requests import MAX_PAGE_SIZE
 
 CARDS = 100_000
@@ -26,7 +26,8 @@ CARDS = 100_000
 
 KEPT = 10_000
 KEPT_RESULTS = 20
-"""Replies about similar items that are kept at hand, if they have so few results: some 10 MB."""
+KEPT_REQUEST_BYTES = 300
+"""Replies that are kept at hand, if they have so few results and so short a request: some 10 MB."""
 
 
 def varint(number: int) -> bytes:
@@ -39,14 +40,21 @@ def varint(number: int) -> bytes:
     return bytes(contents)
 
 
+_WIRE_TYPES = {FieldDescriptor.TYPE_MESSAGE: 2, FieldDescriptor.TYPE_STRING: 2, FieldDescriptor.TYPE_FLOAT: 5}
+
+
 def _tag(field: Any) -> bytes:
-    """How protobuf announces a message or a float."""
-    return varint(
-        field.number << 3 | {FieldDescriptor.TYPE_MESSAGE: 2, FieldDescriptor.TYPE_FLOAT: 5}[field.type]
-    )
+    """How protobuf announces a message, a text or a float."""
+    return varint(field.number << 3 | _WIRE_TYPES[field.type])
+
+
+def _place(rank: int, source: pb.Source.ValueType) -> bytes:
+    """The end of a result: its place, and where it came from."""
+    return pb.Recommendation(rank=rank, source=source).SerializeToString()
 
 
 _RESULT = _tag(pb.RecommendResponse.DESCRIPTOR.fields_by_name["results"])
+_TOKEN = _tag(pb.RecommendResponse.DESCRIPTOR.fields_by_name["next_page_token"])
 _RESPONSE = _tag(pb.BatchRecommendResponse.DESCRIPTOR.fields_by_name["responses"])
 _SCORE_TAG = _tag(pb.Recommendation.DESCRIPTOR.fields_by_name["score"])
 _SCORE = Struct(f"<{len(_SCORE_TAG)}sf")
@@ -57,16 +65,13 @@ _SOURCES = {
     Origin.LOOKUP: pb.SOURCE_LOOKUP,
 }
 _PLACES = {
-    origin: [
-        pb.Recommendation(rank=rank, source=source).SerializeToString()
-        for rank in range(1, MAX_PAGE_SIZE + 1)
-    ]
+    origin: [_place(rank, source) for rank in range(1, MAX_PAGE_SIZE + 1)]
     for origin, source in _SOURCES.items()
 }
-"""The end of each result: its place, and where it came from."""
+"""The ends of the results of a first page."""
 
 _REST = [_SCORE.size + len(place) for place in _PLACES[Origin.RETRIEVAL]]
-"""Bytes of each result after its card; every source takes as many."""
+"""Bytes of each of them after its card; every source takes as many."""
 
 
 class Reply(NamedTuple):
@@ -91,20 +96,25 @@ class Replies:
         self._generation_id = recommender.generation.id
         self._card = lru_cache(CARDS)(partial(_card, recommender.generation.catalogue))
         self._metadata = lru_cache(1024)(partial(_metadata, self._generation_id))
-        self._kept: dict[tuple[int, int], Reply] = {}
+        self._kept: dict[bytes, Reply] = {}
 
-    def reply(self, answer: Answer, missing: Sequence[str] = (), rest: Message | None = None) -> Reply:
+    def reply(
+        self, answer: Answer, missing: Sequence[str] = (), token: bytes = b"", rest: Message | None = None
+    ) -> Reply:
         """The reply with `answer`; RecommendResponse and its kin number their fields alike.
 
         Args:
             answer: The results.
             missing: Ids of the request that the generation does not know.
+            token: With which to ask for the next page.
             rest: More fields of the same message.
         """
         pieces = [
             *self._results(answer),
             self._metadata(answer.origin, answer.filtered_out, answer.exhausted, answer.exact),
         ]
+        if token:
+            pieces += (_TOKEN, varint(len(token)), token)
         if missing:
             pieces.append(pb.RecommendResponse(missing_item_ids=missing).SerializeToString())
         if rest is not None:
@@ -122,16 +132,16 @@ class Replies:
         )
         return Reply(response.SerializeToString(), self._generation_id, 0)
 
-    def similar(self, row: int, limit: int) -> Reply:
-        """The reply with the items most like the one in `row`; the second time it is at hand."""
-        reply = self._kept.get((row, limit))
-        if reply is None:
-            reply = self.reply(self.recommender.similar(Seeds([row]), limit))
-            if limit <= KEPT_RESULTS:
-                if len(self._kept) >= KEPT:
-                    self._kept.clear()
-                self._kept[row, limit] = reply
-        return reply
+    def kept(self, request: bytes) -> Reply | None:
+        """The reply that was kept for the very same request."""
+        return self._kept.get(request)
+
+    def keep(self, request: bytes, reply: Reply) -> None:
+        """Have `reply` at hand for the next who sends the same, if both are small."""
+        if len(request) <= KEPT_REQUEST_BYTES and reply.results <= KEPT_RESULTS:
+            if len(self._kept) >= KEPT:
+                self._kept.clear()
+            self._kept[request] = reply
 
     def refusal(self, status: Message) -> Reply:
         """The part of a batch that is at fault."""
@@ -151,9 +161,14 @@ class Replies:
 
     def _results(self, answer: Answer) -> Iterable[bytes]:
         """The field `results`: for each item its card, its score and its place."""
-        cards = map(self._card, answer.rows, _REST)
+        places, rest = _PLACES[answer.origin], _REST
+        if answer.start:
+            ranks = range(answer.start + 1, answer.start + len(answer.rows) + 1)
+            places = [_place(rank, _SOURCES[answer.origin]) for rank in ranks]
+            rest = [_SCORE.size + len(place) for place in places]
+        cards = map(self._card, answer.rows, rest)
         scores = map(_SCORE.pack, repeat(_SCORE_TAG), answer.scores)
-        return chain.from_iterable(zip(cards, scores, _PLACES[answer.origin], strict=False))
+        return chain.from_iterable(zip(cards, scores, places, strict=False))
 
 
 def _card(catalogue: Catalogue, row: int, rest: int) -> bytes:

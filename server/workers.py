@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -20,6 +21,7 @@ from .address import announce, reserve
 from .errors import ServeError
 from .logs import log_event
 from .options import ServeOptions
+from .tokens import read_key
 
 STOP_S = 5.0
 """How much longer than its grace a worker may take to end before it is killed."""
@@ -64,6 +66,7 @@ class Supervisor:
         self._workers = [_Worker(number) for number in range(options.workers)]
         self._selector = selectors.DefaultSelector()
         self._port = options.port
+        self._page_token_key = read_key(options.page_token_key)
         self._announced = self._stopping = False
         self._kill_at = float("inf")
 
@@ -108,10 +111,13 @@ class Supervisor:
         words = [*self._words, "--port", str(self._port), "--worker", str(worker.number)]
         worker.process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-m", "deepmoviematch.server", *words],
-            stdin=subprocess.PIPE,  # whose end tells a worker that nobody looks after it any more
+            # Brings the key; its end tells a worker that nobody looks after it any more.
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0,  # a terminal's ^C is for the supervisor to pass on
         )
+        with suppress(BrokenPipeError):  # it died at once, and will be buried
+            os.write(_to(worker.process).fileno(), self._page_token_key)
         worker.started_at, worker.listens = time.monotonic(), False
         self._selector.register(_said(worker.process), selectors.EVENT_READ, (worker, worker.process))
 
@@ -170,6 +176,12 @@ class Supervisor:
         for worker in self._workers:
             if worker.process is not None:
                 worker.process.send_signal(number)
+
+
+def _to(process: "subprocess.Popen[bytes]") -> IO[bytes]:
+    """The pipe to which a worker listens."""
+    assert process.stdin is not None  # noqa: S101 - it was asked for
+    return process.stdin
 
 
 def _said(process: "subprocess.Popen[bytes]") -> IO[bytes]:

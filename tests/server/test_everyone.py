@@ -184,7 +184,7 @@ def test_an_index_that_may_miss_items_is_not_asked(
     for name in ("nearest", "search"):
         monkeypatch.setattr(HnswIndex, name, lambda *_: pytest.fail("an approximate search"))
     audience = everyone.Audience.of(read(data), approximate)
-    answers = audience.recommender.recommend_batch([*audience.tastes(0, USERS, 3)])
+    answers = audience.recommender.recommend_batch([*audience.questions(0, USERS, 3)])
     assert all(answer.exact for answer in answers)
 
 

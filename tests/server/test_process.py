@@ -34,10 +34,10 @@ from deepmoviematch.server import __main__, recommender
 
 original = recommender.Recommender.recommend
 
-def slow(self, tastes):
+def slow(self, *question):
     print("begun", flush=True)
     sys.stdin.readline()
-    return original(self, tastes)
+    return original(self, *question)
 
 recommender.Recommender.recommend = slow
 sys.exit(__main__.main())

@@ -12,7 +12,7 @@ from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.hnsw import HnswIndex
-from deepmoviematch.server.recommender import NEGATIVE_SHARE, Origin, Recommender, Seeds, Taste
+from deepmoviematch.server.recommender import NEGATIVE_SHARE, Listing, Origin, Recommender, Seeds, Taste
 
 ITEMS, GENRES = 25, 5
 
@@ -21,11 +21,16 @@ stars = st.floats(0.5, 5, width=32)
 allowances = st.none() | arrays.arrays(np.bool_, ITEMS)
 tastes = st.builds(
     Taste,
-    limit=st.integers(1, ITEMS + 5),
     preferences=st.dictionaries(st.integers(0, GENRES - 1), stars, max_size=GENRES),
     history=st.dictionaries(rows, stars, max_size=8),
-    excluded=st.frozensets(rows, max_size=ITEMS),
     asks_next=st.booleans(),
+)
+listings = st.builds(
+    Listing,
+    limit=st.integers(1, ITEMS + 5),
+    start=st.just(0),
+    ahead=st.just(0),
+    excluded=st.frozensets(rows, max_size=ITEMS),
     allowed=allowances,
 )
 
@@ -62,14 +67,14 @@ def true_scores(generation: Generation, taste: Taste) -> Floats:
     return scores
 
 
-@given(taste=tastes)
+@given(taste=tastes, listing=listings)
 def test_recommend_returns_the_best_of_what_is_allowed_and_not_excluded(
-    recommender: Recommender, taste: Taste
+    recommender: Recommender, taste: Taste, listing: Listing
 ) -> None:
-    answer = recommender.recommend(taste)
+    answer = recommender.recommend(taste, listing)
     scores = true_scores(recommender.generation, taste)
-    left = running(taste.excluded, taste.allowed)
-    best = sorted(scores[left], reverse=True)[: taste.limit]
+    left = running(listing.excluded, listing.allowed)
+    best = sorted(scores[left], reverse=True)[: listing.limit]
     assert len(set(answer.rows)) == len(answer.rows)
     assert set(answer.rows) <= set(left)
     assert answer.scores == pytest.approx(best, abs=1e-5)
@@ -78,16 +83,16 @@ def test_recommend_returns_the_best_of_what_is_allowed_and_not_excluded(
     assert answer.exhausted == (len(answer.rows) == len(left))
 
 
-@given(batch=st.lists(tastes, max_size=20))
+@given(batch=st.lists(st.tuples(tastes, listings), max_size=20))
 def test_a_batch_is_answered_like_its_users_one_by_one_to_the_bit(
-    recommender: Recommender, batch: list[Taste]
+    recommender: Recommender, batch: list[tuple[Taste, Listing]]
 ) -> None:
-    assert recommender.recommend_batch(batch) == [recommender.recommend(taste) for taste in batch]
+    assert recommender.recommend_batch(batch) == [recommender.recommend(*question) for question in batch]
 
 
 def test_recommend_falls_back_to_popular_items(recommender: Recommender) -> None:
     popular = recommender.generation.popular
-    answer = recommender.recommend(Taste(limit=3, excluded=frozenset({int(popular[1])})))
+    answer = recommender.recommend(Taste(), Listing(3, excluded=frozenset({int(popular[1])})))
     assert answer.origin is Origin.POPULARITY
     assert answer.rows == [popular[0], popular[2], popular[3]]
     assert answer.scores == recommender.generation.popularity[answer.rows].tolist()
@@ -128,24 +133,20 @@ def seeds(draw: st.DrawFn) -> Seeds:
     return Seeds(named[:positive], named[positive:])
 
 
-@given(
-    seeds=seeds(),
-    limit=st.integers(1, ITEMS + 5),
-    excluded=st.frozensets(rows, max_size=ITEMS),
-    allowed=allowances,
-)
+@given(seeds=seeds(), listing=listings)
 def test_similar_ranks_by_the_cosine_to_the_seeds_and_leaves_them_out(
-    recommender: Recommender, seeds: Seeds, limit: int, excluded: frozenset[int], allowed: Flags | None
+    recommender: Recommender, seeds: Seeds, listing: Listing
 ) -> None:
-    answer = recommender.similar(seeds, limit, excluded, allowed)
+    answer = recommender.similar(seeds, listing)
     directions = recommender.generation.directions.astype(np.float64)
     wanted = np.mean([directions[row] for row in seeds.positive], axis=0)
     for row in seeds.negative:
         wanted -= NEGATIVE_SHARE * directions[row] / len(seeds.negative)
     cosines = directions @ wanted / np.linalg.norm(wanted)
     named = {*seeds.positive, *seeds.negative}
-    left = running(excluded | named, allowed)
-    assert answer.scores == pytest.approx(sorted(cosines[left], reverse=True)[:limit], abs=1e-5)
+    left = running(listing.excluded | named, listing.allowed)
+    best = sorted(cosines[left], reverse=True)[: listing.limit]
+    assert answer.scores == pytest.approx(best, abs=1e-5)
     assert cosines[list(answer.rows)] == pytest.approx(answer.scores, abs=1e-5)
     assert set(answer.rows) <= set(left)
     assert answer.filtered_out == ITEMS - len(named) - len(left)
@@ -170,7 +171,7 @@ def test_recommend_serves_a_catalogue_without_genres(
     tmp_path: Path, publish: Callable[..., Generation], catalogues: SimpleNamespace
 ) -> None:
     recommender = Recommender(publish(tmp_path / "store", catalogues.books()))
-    answer = recommender.recommend(Taste(limit=4, history={2: 5.0}, excluded=frozenset({2})))
+    answer = recommender.recommend(Taste(history={2: 5.0}), Listing(4, excluded=frozenset({2})))
     assert answer.origin is Origin.RETRIEVAL
     assert len(answer.rows) == 4
     assert np.all(np.diff(answer.scores) <= 0)
@@ -180,10 +181,10 @@ def test_recommend_serves_a_catalogue_without_genres(
 def test_answers_say_whether_every_item_was_compared(
     recommender: Recommender, approximate: Recommender
 ) -> None:
-    taste = Taste(limit=3, history={2: 5.0}, excluded=frozenset({2}))
+    asked = Taste(history={2: 5.0}), Listing(3, excluded=frozenset({2}))
     for exactly, about in (
-        (recommender.recommend(taste), approximate.recommend(taste)),
-        (recommender.similar(Seeds([2]), 3), approximate.similar(Seeds([2]), 3)),
+        (recommender.recommend(*asked), approximate.recommend(*asked)),
+        (recommender.similar(Seeds([2]), Listing(3)), approximate.similar(Seeds([2]), Listing(3))),
     ):
         assert (exactly.exact, about.exact) == (True, False)
         assert about.rows == exactly.rows  # so small a graph misses nothing
@@ -195,9 +196,7 @@ def test_a_graph_answers_like_comparison_whatever_is_allowed(
     recommender: Recommender, approximate: Recommender, share: float
 ) -> None:
     allowed = np.random.default_rng(5).random(ITEMS) < share
-    taste = Taste(limit=4, history={2: 5.0, 7: 1.0}, excluded=frozenset({2, 7}), allowed=allowed)
-    assert approximate.recommend(taste).rows == recommender.recommend(taste).rows
-    assert (
-        approximate.similar(Seeds([3]), 4, allowed=allowed).rows
-        == recommender.similar(Seeds([3]), 4, allowed=allowed).rows
-    )
+    taste, listing = Taste(history={2: 5.0, 7: 1.0}), Listing(4, excluded=frozenset({2, 7}), allowed=allowed)
+    assert approximate.recommend(taste, listing).rows == recommender.recommend(taste, listing).rows
+    seeds, listing = Seeds([3]), Listing(4, allowed=allowed)
+    assert approximate.similar(seeds, listing).rows == recommender.similar(seeds, listing).rows

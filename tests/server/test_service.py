@@ -39,6 +39,12 @@ def ids(response: Any) -> list[str]:
     return [item.item_id for item in response.results]
 
 
+def told(response: Any) -> Any:
+    """The response without its token, which depends on how the request was spelt."""
+    response.ClearField("next_page_token")
+    return response
+
+
 def method_for(running: SimpleNamespace, request: Message) -> Any:
     methods = {
         pb.RecommendRequest: running.stub.Recommend,
@@ -217,7 +223,7 @@ def test_an_unknown_item_is_not_found_wherever_it_is_named(
 
 def test_similar_takes_one_item_in_either_field_and_many_in_any_order(running: SimpleNamespace) -> None:
     def asked(**named: Any) -> Any:
-        return running.stub.SimilarItems(pb.SimilarItemsRequest(**named))
+        return told(running.stub.SimilarItems(pb.SimilarItemsRequest(**named)))
 
     assert asked(item_id="6") == asked(positive_item_ids=["6", "6"])
     one = asked(item_id="6", positive_item_ids=["7", "1"], negative_item_ids=["183", "183"], page_size=1000)
@@ -292,15 +298,15 @@ def test_genres_are_matched_without_regard_to_case(running: SimpleNamespace) -> 
     shouted, spelt = (
         running.stub.Recommend(user(genre_preferences={name: 4.5})) for name in ("SCI-FI", "Sci-Fi")
     )
-    assert shouted == spelt
+    assert told(shouted) == told(spelt)
 
 
 def test_the_last_mention_of_an_item_counts(running: SimpleNamespace) -> None:
-    assert running.stub.Recommend(rated(5, 1)) == running.stub.Recommend(rated(1))
+    assert told(running.stub.Recommend(rated(5, 1))) == told(running.stub.Recommend(rated(1)))
 
 
 def test_an_item_without_a_rating_is_a_like(running: SimpleNamespace) -> None:
-    assert running.stub.Recommend(seen("6")) == running.stub.Recommend(rated(5))
+    assert told(running.stub.Recommend(seen("6"))) == told(running.stub.Recommend(rated(5)))
 
 
 def test_missing_ids_are_named_once_in_the_order_of_the_request(running: SimpleNamespace) -> None:
@@ -449,13 +455,13 @@ def test_a_batch_may_be_bad_from_end_to_end(running: SimpleNamespace) -> None:
 
 def test_a_request_as_of_a_time_is_one_without_what_happened_later(running: SimpleNamespace) -> None:
     recommend, moment = running.stub.Recommend, Timestamp(seconds=20)
-    told = asked(["6", "50", "1"], times=[10, 20, 30])
-    told.as_of.CopyFrom(moment)
-    then = recommend(told)
-    assert then == recommend(asked(["6", "50"], times=[10, 20]))
-    assert "1" in ids(recommend(pb.RecommendRequest(user=told.user, as_of=moment, page_size=1000)))
-    told.user.history[0].ClearField("time")  # who knows when it was
-    assert recommend(told) == recommend(asked(["6", "50"]))
+    request = asked(["6", "50", "1"], times=[10, 20, 30])
+    request.as_of.CopyFrom(moment)
+    then = recommend(request)
+    assert told(then) == told(recommend(asked(["6", "50"], times=[10, 20])))
+    assert "1" in ids(recommend(pb.RecommendRequest(user=request.user, as_of=moment, page_size=1000)))
+    request.user.history[0].ClearField("time")  # who knows when it was
+    assert told(recommend(request)) == told(recommend(asked(["6", "50"])))
     nothing = asked(["6", "nope"], times=[21, 22])
     nothing.as_of.CopyFrom(moment)
     cold = recommend(nothing)
@@ -482,7 +488,7 @@ def test_as_of_any_time_whatever_the_history_and_the_intent(
                 entry = request.user.history.add(item_id=item)
                 if moment is not None:
                     entry.time.seconds, entry.time.nanos = moment
-    assert running.stub.Recommend(whole) == running.stub.Recommend(cut)
+    assert told(running.stub.Recommend(whole)) == told(running.stub.Recommend(cut))
 
 
 def _is_id(item_id: str) -> bool:
@@ -527,7 +533,7 @@ def test_any_request_is_answered_within_the_contract_or_refused(
     assert scores == sorted(scores, reverse=True)
 
 
-@given(batch=st.lists(requests, min_size=1, max_size=4), times=st.sampled_from([1, 9]))
+@given(batch=st.lists(requests, min_size=1, max_size=4), times=st.sampled_from([1, 5]))
 def test_a_batch_of_anything_agrees_with_single_calls(
     running: SimpleNamespace, outcome: Outcome, batch: list[pb.RecommendRequest], times: int
 ) -> None:

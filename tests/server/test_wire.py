@@ -8,8 +8,8 @@ from google.rpc import status_pb2
 from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
-from deepmoviematch.server.recommender import Answer, Origin, Recommender, Seeds
-from deepmoviematch.server.wire import KEPT_RESULTS, Replies, Reply
+from deepmoviematch.server.recommender import Answer, Origin, Recommender
+from deepmoviematch.server.wire import KEPT_REQUEST_BYTES, KEPT_RESULTS, Replies, Reply
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 ITEMS = 25
@@ -36,7 +36,9 @@ def plainly(generation: Generation, answer: Answer, missing: Sequence[str]) -> p
                 genres=catalogue.genres_of(row),
                 source=SOURCES[answer.origin],
             )
-            for rank, (row, score) in enumerate(zip(answer.rows, answer.scores, strict=True), start=1)
+            for rank, (row, score) in enumerate(
+                zip(answer.rows, answer.scores, strict=True), start=answer.start + 1
+            )
         ],
         missing_item_ids=missing,
         metadata=pb.ResponseMetadata(
@@ -63,6 +65,7 @@ def answers(draw: st.DrawFn) -> Answer:
         else [row % ITEMS for row in range(size)],
         scores=[draw(scores) for _ in range(size)] if size < 20 else [0.5] * size,
         origin=draw(st.sampled_from(Origin)),
+        start=draw(st.sampled_from([0, 1, 120, 995, 16_380])),
         filtered_out=draw(st.integers(0, 10_000)),
         exhausted=draw(st.booleans()),
         exact=draw(st.booleans()),
@@ -72,12 +75,13 @@ def answers(draw: st.DrawFn) -> Answer:
 ids = st.lists(st.text(min_size=1, max_size=300), max_size=3)
 
 
-@given(answer=answers(), missing=ids)
+@given(answer=answers(), missing=ids, token=st.sampled_from(["", "x", "x" * 200]))
 def test_a_reply_is_what_protobuf_makes_of_the_answer(
-    recommender: Recommender, answer: Answer, missing: list[str]
+    recommender: Recommender, answer: Answer, missing: list[str], token: str
 ) -> None:
     expected = plainly(recommender.generation, answer, missing)
-    reply = Replies(recommender).reply(answer, missing)
+    expected.next_page_token = token
+    reply = Replies(recommender).reply(answer, missing, token.encode())
     assert parsed(reply) == expected
     assert len(reply.contents) >= expected.ByteSize()  # a score of 0 may be spelt out
     assert (reply.generation_id, reply.results) == (recommender.generation.id, len(answer.rows))
@@ -112,19 +116,29 @@ def test_a_batch_is_its_replies_one_after_the_other(
     assert (reply.requests, reply.results) == (len(batch) + 1, sum(len(answer.rows) for answer, _ in batch))
 
 
-@pytest.mark.parametrize("limit", [1, 10, KEPT_RESULTS, KEPT_RESULTS + 1])
-def test_similar_items_are_the_same_the_second_time(recommender: Recommender, limit: int) -> None:
-    replies = Replies(recommender)
-    for row in range(ITEMS):
-        expected = plainly(recommender.generation, recommender.similar(Seeds([row]), limit), [])
-        assert [parsed(replies.similar(row, limit)) for _ in range(2)] == [expected] * 2
-
-
-def test_what_is_kept_of_similar_items_is_bounded(
-    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("request_", "results"), [(b"x" * KEPT_REQUEST_BYTES, KEPT_RESULTS), (b"", 0)])
+def test_a_small_reply_to_a_short_request_is_kept(
+    recommender: Recommender, request_: bytes, results: int
 ) -> None:
+    replies = Replies(recommender)
+    reply = Reply(b"contents", "g000001-00000000", results)
+    replies.keep(request_, reply)
+    assert replies.kept(request_) is reply
+    assert replies.kept(request_ + b"y") is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "results"), [(b"x" * (KEPT_REQUEST_BYTES + 1), 1), (b"x", KEPT_RESULTS + 1)]
+)
+def test_nothing_large_is_kept(recommender: Recommender, request_: bytes, results: int) -> None:
+    replies = Replies(recommender)
+    replies.keep(request_, Reply(b"contents", "g000001-00000000", results))
+    assert replies.kept(request_) is None
+
+
+def test_what_is_kept_is_bounded(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepmoviematch.server.wire.KEPT", 3)
     replies = Replies(recommender)
-    for row in range(ITEMS):
-        replies.similar(row, 10)
+    for number in range(10):
+        replies.keep(bytes([number]), Reply(b"contents", "g000001-00000000", 1))
         assert len(replies._kept) <= 3

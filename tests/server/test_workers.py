@@ -154,6 +154,26 @@ def test_every_worker_follows_the_store(tmp_path: Path, publish: Callable[..., A
         assert response.metadata.generation_id == published
 
 
+def test_a_walk_goes_on_with_any_worker_and_with_its_replacement(store: Path) -> None:
+    request = pb.RecommendRequest(page_size=4)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    seen: list[str] = []
+    with supervised("--store", str(store)) as server:
+        while True:
+            with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+                stub = rpc.RecommenderServiceStub(channel)
+                response = stub.Recommend(request, wait_for_ready=True, timeout=WAIT_S)
+            seen += [item.item_id for item in response.results]
+            if not response.next_page_token:
+                break
+            request.page_token = response.next_page_token
+            os.kill(server.pids[0], signal.SIGKILL)  # so that whoever answers next is another process
+            wait_for(server.events, "worker ended")
+            server.pids[0] = wait_for(server.events, "worker listens")["pid"]
+            server.pids = {0: server.pids[1], 1: server.pids[0]}
+    assert len(seen) == len(set(seen)) == 25
+
+
 def test_a_worker_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     words = ["serve", "--workers", "2", "--port", "0", "--store", str(tmp_path)]
     broken = {**os.environ, "GRPC_VERBOSITY": "NONE", "PYTHONPATH": str(tmp_path)}

@@ -1,0 +1,206 @@
+"""Walks through pages over a real socket: one order, whatever happens meanwhile."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from hypothesis import given, strategies as st
+
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.store import Store
+from deepmoviematch.server.current import Current, Follower
+from deepmoviematch.server.recommender import Recommender
+from deepmoviematch.server.tokens import Tokens
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+Outcome: TypeAlias = Callable[..., SimpleNamespace]
+
+HISTORY = [pb.Interaction(item_id=item) for item in ("6", "50", "nope")]
+QUESTIONS: dict[str, Any] = {
+    "Recommend": pb.RecommendRequest(user=pb.UserFeatures(history=HISTORY), exclude_item_ids=["7"]),
+    "Recommend, next": pb.RecommendRequest(user=pb.UserFeatures(history=HISTORY), intent=pb.INTENT_NEXT),
+    "Recommend, nothing known": pb.RecommendRequest(),
+    "SimilarItems": pb.SimilarItemsRequest(item_id="6"),
+    "SimilarItems, of several": pb.SimilarItemsRequest(
+        positive_item_ids=["6", "50"], negative_item_ids=["1"], exclude_item_ids=["7"]
+    ),
+    "FindItems": pb.FindItemsRequest(title="film"),
+}
+
+
+def walk(call: Callable[[Any], Any], question: Any, sizes: list[int]) -> Iterator[Any]:
+    """Page after page, the sizes in turn."""
+    request = type(question)()
+    request.CopyFrom(question)
+    for place in range(1000):
+        request.page_size = sizes[place % len(sizes)]
+        response = call(request)
+        yield response
+        request.page_token = response.next_page_token
+        if not request.page_token:
+            return
+
+
+def batched(stub: Any) -> Callable[[Any], Any]:
+    """Recommend by way of a batch, among other requests."""
+
+    def call(request: Any) -> Any:
+        requests = [pb.RecommendRequest(page_size=2), request, pb.RecommendRequest(page_size=-1)]
+        [_, response, _] = stub.BatchRecommend(pb.BatchRecommendRequest(requests=requests)).responses
+        assert not response.HasField("status")
+        return response
+
+    return call
+
+
+def results(pages: list[Any]) -> list[Any]:
+    return [item for page in pages for item in page.results]
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_all_pages_are_the_one_answer(running: SimpleNamespace, name: str, sizes: list[int]) -> None:
+    call = getattr(running.stub, name.partition(",")[0])
+    [whole] = walk(call, QUESTIONS[name], [1000])
+    pages = list(walk(call, QUESTIONS[name], sizes))
+    assert results(pages) == list(whole.results)
+    assert [item.rank for item in whole.results] == list(range(1, len(whole.results) + 1))
+    assert [page.metadata.exhausted for page in pages] == [False] * (len(pages) - 1) + [True]
+    assert [bool(page.next_page_token) for page in pages] == [True] * (len(pages) - 1) + [False]
+    for page in pages:
+        page.metadata.exhausted = True
+        assert page.metadata == whole.metadata
+
+
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if name.startswith("Recommend")])
+def test_all_pages_of_a_request_in_a_batch_are_the_one_answer(running: SimpleNamespace, name: str) -> None:
+    [whole] = walk(running.stub.Recommend, QUESTIONS[name], [1000])
+    pages = list(walk(batched(running.stub), QUESTIONS[name], [4, 7]))
+    assert [item.item_id for item in results(pages)] == [item.item_id for item in whole.results]
+    assert [item.rank for item in results(pages)] == [item.rank for item in whole.results]
+
+
+@pytest.fixture
+def swapped(
+    tmp_path: Path, publish: Callable[..., Generation], serve: Callable[..., Any]
+) -> Iterator[SimpleNamespace]:
+    """A server over a store that a test publishes to; `follow()` makes it look."""
+    folder, current = tmp_path / "store", Current(tmp_path / "store")
+    publish(folder, seed=1)
+    follower = Follower(folder, current, on_ready=lambda: None)
+    follower.poll()
+
+    def swap(seed: int) -> str:
+        name = publish(folder, seed=seed).id
+        follower.poll()
+        return name
+
+    with serve(current) as running:
+        yield SimpleNamespace(store=Store(folder), stub=running.stub, swap=swap, current=current)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_walk_stays_with_its_generation_across_swaps(swapped: SimpleNamespace, name: str) -> None:
+    call = getattr(swapped.stub, name.partition(",")[0])
+    [whole] = walk(call, QUESTIONS[name], [1000])
+    pages = walk(call, QUESTIONS[name], [3])
+    seen = [next(pages)]
+    for seed, page in enumerate(pages, start=2):
+        seen.append(page)
+        if seed < 7:  # more than stay in memory
+            swapped.swap(seed)
+    assert results(seen) == list(whole.results)
+    assert {page.metadata.generation_id for page in seen} == {whole.metadata.generation_id}
+
+
+def test_requests_of_a_batch_go_on_each_with_its_own_generation(swapped: SimpleNamespace) -> None:
+    question = QUESTIONS["Recommend"]
+    [whole] = walk(swapped.stub.Recommend, question, [1000])
+    pages = walk(batched(swapped.stub), question, [4])
+    seen = [next(pages)]
+    latest = swapped.swap(2)
+    seen += pages
+    assert [item.item_id for item in results(seen)] == [item.item_id for item in whole.results]
+    assert {page.metadata.generation_id for page in seen} == {whole.metadata.generation_id} != {latest}
+
+
+def details(status: Any, kind: type[Message]) -> Any:
+    [found] = [detail for detail in status.details if detail.Is(kind.DESCRIPTOR)]
+    message = kind()
+    found.Unpack(message)
+    return message
+
+
+def test_a_generation_that_was_collected_ends_the_walk(swapped: SimpleNamespace, outcome: Outcome) -> None:
+    request = pb.RecommendRequest(page_size=3)
+    request.page_token = swapped.stub.Recommend(request).next_page_token
+    first = swapped.current.get().generation.id
+    for seed in range(2, 5):  # as many as push the first one out of memory
+        swapped.swap(seed)
+    swapped.store.gc(keep=1)
+    ended = outcome(swapped.stub.Recommend, request)
+    assert ended.code == "FAILED_PRECONDITION"
+    info = details(ended.status, error_details_pb2.ErrorInfo)
+    assert (info.reason, info.domain) == ("GENERATION_GONE", "deepmoviematch")
+    assert ended.status.message.startswith(f"generation {first} of the page_token is there no more")
+    batch = swapped.stub.BatchRecommend(pb.BatchRecommendRequest(requests=[request, pb.RecommendRequest()]))
+    assert [each.status.code for each in batch.responses] == [
+        grpc.StatusCode.FAILED_PRECONDITION.value[0],
+        0,
+    ]
+
+
+def test_a_generation_in_memory_outlives_its_collection(swapped: SimpleNamespace) -> None:
+    request = pb.RecommendRequest(page_size=3)
+    first = swapped.stub.Recommend(request)
+    request.page_token = first.next_page_token
+    swapped.swap(2)
+    swapped.store.gc(keep=1)
+    assert swapped.stub.Recommend(request).metadata.generation_id == first.metadata.generation_id
+
+
+def violations(status: Any) -> list[str]:
+    return [each.field for each in details(status, error_details_pb2.BadRequest).field_violations]
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_token_that_is_no_good_is_told_with_all_other_faults(
+    running: SimpleNamespace, outcome: Outcome, name: str
+) -> None:
+    call, question = getattr(running.stub, name.partition(",")[0]), QUESTIONS[name]
+    good = next(walk(call, question, [2])).next_page_token
+    request = type(question)()
+    request.CopyFrom(question)
+    for token in (good[:-1], good[:20], good[1:], "x", "é", "x" * 100_000, good.swapcase()):
+        request.page_token, request.page_size = token, 5
+        ended = outcome(call, request)
+        assert (ended.code, violations(ended.status)) == ("INVALID_ARGUMENT", ["page_token"])
+        request.page_size = -1
+        assert sorted(violations(outcome(call, request).status)) == ["page_size", "page_token"]
+
+
+def test_a_token_is_good_for_its_own_request_alone(running: SimpleNamespace, outcome: Outcome) -> None:
+    request = pb.RecommendRequest(page_size=3)
+    token = running.stub.Recommend(request).next_page_token
+    request = pb.RecommendRequest(page_size=3, page_token=token, include_history=True)
+    ended = outcome(running.stub.Recommend, request)
+    assert ended.code == "INVALID_ARGUMENT"
+    assert ended.status.message.startswith(
+        "page_token must be one that this very request was answered with, got that of another one"
+    )
+
+
+@pytest.mark.parametrize(("key", "code"), [(b"k" * 32, "OK"), (b"o" * 32, "INVALID_ARGUMENT")])
+def test_servers_understand_the_tokens_of_those_with_the_same_key(
+    recommender: Recommender, serve: Callable[..., Any], outcome: Outcome, key: bytes, code: str
+) -> None:
+    current = Current()
+    current.set(recommender)
+    with serve(current, tokens=Tokens(b"k" * 32)) as one, serve(current, tokens=Tokens(key)) as other:
+        token = one.stub.Recommend(pb.RecommendRequest(page_size=3)).next_page_token
+        assert outcome(other.stub.Recommend, pb.RecommendRequest(page_token=token)).code == code
