@@ -123,8 +123,18 @@ def _add_query(command: argparse.ArgumentParser) -> None:
     )
     common.add_argument("--json", action="store_true", help="print the response as JSON")
     _add_reach(common)
-    exclude = argparse.ArgumentParser(add_help=False)
-    exclude.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="never return this")
+    choice = argparse.ArgumentParser(add_help=False)
+    choice.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="never return this")
+    choice.add_argument(
+        "--only", action="append", default=[], metavar="ITEM", help="choose among this and others named so"
+    )
+    choice.add_argument(
+        "--filter",
+        default="",
+        metavar="CONDITIONS",
+        help="choose among what satisfies these, as in 'genres:comedy year >= 1990 NOT title:\"part ii\"'; "
+        "a field that does not exist is answered with those that do",
+    )
 
     user = argparse.ArgumentParser(add_help=False)
     user.add_argument("--like", action="append", default=[], metavar="ITEM", help="the user likes this")
@@ -157,7 +167,7 @@ def _add_query(command: argparse.ArgumentParser) -> None:
 
     recommend = questions.add_parser(
         "recommend",
-        parents=[common, user, exclude],
+        parents=[common, user, choice],
         help="the best items for a user",
         description="The best items for a user. An ITEM is an id or a title; options may be repeated.",
     )
@@ -165,7 +175,7 @@ def _add_query(command: argparse.ArgumentParser) -> None:
 
     similar = questions.add_parser(
         "similar",
-        parents=[common, exclude],
+        parents=[common, choice],
         help="the items nearest to one or more items",
         description="The items nearest to one or more items. An ITEM is an id or a title.",
     )

@@ -47,7 +47,9 @@ def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
         pb.RecommendRequest(
             user=_user(client, arguments),
             page_size=arguments.count,
+            filter=arguments.filter,
             exclude_item_ids=_ids(client, arguments.exclude),
+            candidate_item_ids=_ids(client, arguments.only),
             include_history=arguments.include_history,
             intent=_intent(arguments),
         )
@@ -79,7 +81,9 @@ def _similar(client: Lookup, arguments: Namespace) -> pb.SimilarItemsResponse:
             positive_item_ids=_ids(client, arguments.item),
             negative_item_ids=_ids(client, arguments.unlike),
             page_size=arguments.count,
+            filter=arguments.filter,
             exclude_item_ids=_ids(client, arguments.exclude),
+            candidate_item_ids=_ids(client, arguments.only),
         )
     )
 

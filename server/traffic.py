@@ -6,7 +6,7 @@ there is no data set they are drawn from the server's popular items.
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -47,6 +47,9 @@ class Question:
     absent: frozenset[str] = field(default=frozenset())
     """Ids that must not be among them."""
 
+    fits: Callable[[pb.Recommendation], bool] = lambda _: True
+    """What every one of them must be."""
+
     def fault(self, response: Any, oldest: int) -> str | None:
         """What is wrong with an answer, if anything.
 
@@ -62,6 +65,7 @@ class Question:
             or (len(found) < self.size and not response.metadata.exhausted),
             "an item twice": len(set(ids)) != len(ids),
             "an item that was to be left out": not self.absent.isdisjoint(ids),
+            "an item that was not asked for": not all(map(self.fits, found)),
             "ranks out of order": any(item.rank != rank for rank, item in enumerate(found, start=1)),
             "scores out of order": any(
                 after.score > before.score + _FLOAT32 for before, after in pairwise(found)
@@ -151,6 +155,7 @@ class Traffic:
         self._rng = np.random.default_rng(seed)
         popular = client.recommend(pb.RecommendRequest(page_size=1000)).results
         self._genres = sorted({genre for item in popular for genre in item.genres})
+        self._years = [item.year for item in popular if item.year] or [2000]
         if histories is None:
             histories = self._made_up([item.item_id for item in popular])
         ids = list(dict.fromkeys(item for history in histories for item, _ in history))[:10_000]
@@ -217,8 +222,37 @@ class Traffic:
         request = pb.SimilarItemsRequest(positive_item_ids=near, negative_item_ids=far, page_size=size)
         return Question("SimilarItems", request, size, frozenset([*near, *far]))
 
+    def _recommend_filtered(self, size: int) -> Question:
+        return self._filtered(self._recommend(size))
+
+    def _similar_filtered(self, size: int) -> Question:
+        return self._filtered(self._similar(size))
+
+    def _filtered(self, question: Question) -> Question:
+        """The question with a filter; its results show whether they satisfy it."""
+        genre, year = str(self._rng.choice(self._genres or ["none"])), int(self._rng.choice(self._years))
+        has, since = f"genres:{_quoted(genre)}", f"year >= {year}"
+
+        def having(item: pb.Recommendation) -> bool:
+            return genre.casefold() in map(str.casefold, item.genres)
+
+        filters: list[tuple[str, Callable[[pb.Recommendation], bool]]] = [
+            (has, having),
+            (f"{has} OR {since}", lambda item: having(item) or item.year >= year),
+            (f"NOT {has} {since}", lambda item: not having(item) and item.year >= year),
+        ]
+        question.request.filter, fits = filters[self._rng.integers(len(filters))]
+        return replace(question, fits=fits)
+
+    def _among(self, size: int) -> Question:
+        """A question about some items alone."""
+        question = self._recommend(size)
+        among = {item for _ in range(5) for item, _ in self._history()}
+        question.request.candidate_item_ids.extend(sorted(among))
+        return replace(question, fits=lambda item: item.item_id in among)
+
     def _batch(self, size: int) -> Batch:
-        kinds = Traffic._recommend, Traffic._earlier, Traffic._next
+        kinds = Traffic._recommend, Traffic._earlier, Traffic._next, Traffic._recommend_filtered
         drawn = self._rng.integers(len(kinds), size=self._rng.integers(1, LARGEST_BATCH + 1))
         return Batch(tuple(kinds[kind](self, size) for kind in drawn))
 
@@ -231,13 +265,21 @@ class Traffic:
         return [[(ids[row], None) for row in each] for each in rows]
 
 
+def _quoted(text: str) -> str:
+    """`text` as a filter takes it literally."""
+    return '"' + "".join(f"\\{letter}" if letter in '\\"*' else letter for letter in text) + '"'
+
+
 _KINDS: Mapping[Callable[[Traffic, int], Question | Batch], float] = {
-    Traffic._recommend: 0.5,
+    Traffic._recommend: 0.4,
+    Traffic._recommend_filtered: 0.05,
+    Traffic._similar_filtered: 0.05,
+    Traffic._among: 0.05,
     Traffic._batch: 0.05,
     Traffic._earlier: 0.05,
     Traffic._next: 0.05,
     Traffic._taste: 0.1,
-    Traffic._similar: 0.2,
+    Traffic._similar: 0.15,
     Traffic._seeds: 0.05,
 }
 """How often each kind of question is asked."""

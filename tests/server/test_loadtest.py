@@ -50,10 +50,12 @@ def test_every_kind_of_wrong_answer_is_found() -> None:
         "3 results for 2": answer("a", "b", "c"),
         "an item twice": answer("a", "a"),
         "an item that was to be left out": answer("a", "h"),
+        "an item that was not asked for": answer("a", "x"),
         "ranks out of order": swapped,
         "scores out of order": rising,
     }
-    assert [question().fault(each, oldest=5) for each in wrong.values()] == list(wrong)
+    asked = question(fits=lambda item: item.item_id != "x")
+    assert [asked.fault(each, oldest=5) for each in wrong.values()] == list(wrong)
     assert question().fault(answer("a", "b"), oldest=6) == "generation g000005-00000000 after number 6"
 
 
@@ -114,6 +116,23 @@ def test_questions_leave_out_what_the_server_does_not_know(running: SimpleNamesp
     alone = [one for each in drawn for one in (each.questions if isinstance(each, Batch) else (each,))]
     assert {item for one in alone for item in one.absent} == {"6"}
     assert {each.call for each in drawn} == {"Recommend", "BatchRecommend", "SimilarItems"}
+
+
+def test_questions_check_their_filters_and_choices(running: SimpleNamespace) -> None:
+    with Client(running.address) as client:
+        traffic = Traffic(client, None, seed=1)
+        drawn = [traffic.draw() for _ in range(600)]
+        limited = [
+            each
+            for each in drawn
+            if isinstance(each, Question) and (each.request.filter or each.request.candidate_item_ids)
+        ]
+        everything = client.recommend(pb.RecommendRequest(page_size=1000)).results
+        for each in limited:
+            ask = client.recommend if each.call == "Recommend" else client.similar_items
+            assert each.fault(ask(each.request), oldest=-1) is None
+    assert len({(each.call, each.request.filter.partition(" ")[0]) for each in limited}) > 4
+    assert all(not all(map(each.fits, everything)) for each in limited)
 
 
 def test_a_good_server_passes(

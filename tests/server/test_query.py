@@ -61,6 +61,19 @@ def test_a_rating_changes_the_answer_and_include_history_returns_it(ask: Ask) ->
     assert ids(loved) != ids(hated)
 
 
+def test_a_filter_and_a_choice_are_kept_to(ask: Ask) -> None:
+    horror = found(ask, "recommend", "--like", "alien", "--filter", "genres:horror year < 1990", "-n", "1000")
+    assert {item["year"] for item in horror["results"]} == {1980, 1982, 1984, 1986, 1988}
+    words = ["--only", "seven", "--only", "[rec]", "--only", "6", "--filter", "genres:horror"]
+    assert {*ids(found(ask, "similar", "alien", *words))} == {"47", "300"}
+
+
+def test_a_filter_at_fault_is_explained(ask: Ask) -> None:
+    status, _, errors = ask("similar", "alien", "--filter", "genre:horror")
+    assert status == 1
+    assert 'filter must compare a field of the catalogue, got "genre" at character 1; did you mean' in errors
+
+
 def test_json_spells_out_what_is_false_or_empty(ask: Ask) -> None:
     response = found(ask, "recommend", "--like", "6")
     assert response["missing_item_ids"] == []
