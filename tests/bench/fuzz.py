@@ -4,7 +4,8 @@
 
 Inputs are good requests with bits flipped, bytes cut, put in, doubled and spliced, and
 messages made up field by field from values that break things: NaN, infinity, the ends
-of every integer, invalid UTF-8, long texts, deep nesting, many of everything. An answer may
+of every integer, invalid UTF-8, long texts, deep nesting, many of everything, and filters put
+together from what their language is made of. An answer may
 be OK, INVALID_ARGUMENT or NOT_FOUND; whatever else comes, or takes `TIMEOUT_S`, is
 a finding, of which the first of each kind is printed with its input. Ends with 1 if there
 is one, if the server has died, or if its memory has grown by more than `GROWTH_MIB` after
@@ -55,6 +56,14 @@ _TEXTS = (
     b"\xed\xa0\x80",
     b"a" * 257,
 )
+_TOKENS = (
+    *_TEXTS,
+    *(b"genres", b"year", b"title", b"average_rating", b"1990", b"-2e3", b"and", b"M*A*S*H", b"\xc3\x9f"),
+    *(b" ", b" AND ", b" OR ", b"NOT ", b"-", b"(", b")", b"f(", b",", b'"', b"'", b"\\", b"*"),
+    *(b":", b"=", b"!=", b"<", b"<=", b">", b">=", b"!", b"\xe2\x80\xa8"),
+    *(b"genres:Comedy ", b"year >= 1990 ", b"title:(a OR b) ", b'-title = "*a*b*" '),
+)
+"""What filters are made of, and what they are not."""
 
 
 def main() -> None:
@@ -131,13 +140,25 @@ def fuzz(server: Running, inputs: int, chance: random.Random) -> dict[str, Any]:
 
 
 def _input(chance: random.Random, seeds: list[bytes]) -> bytes:
-    """One input: made up, or a seed that was mutated one to eight times."""
-    if chance.random() < 0.3:
+    """One input: made up, a seed with a filter, or one that was mutated one to eight times."""
+    kind = chance.random()
+    if kind < 0.3:
         return _message(chance, depth=0)
+    if kind < 0.5:
+        return chance.choice(seeds) + _filter(chance)
     contents = bytearray(chance.choice(seeds))
     for _ in range(chance.choice((1, 1, 2, 4, 8))):
         contents = chance.choice(_MUTATIONS)(chance, contents, seeds)[:LARGEST]
     return bytes(contents)
+
+
+def _filter(chance: random.Random) -> bytes:
+    """The field of a filter, of RecommendRequest and of SimilarItemsRequest: each skips the other's."""
+    text = b"".join(chance.choices(_TOKENS, k=chance.choice((1, 2, 3, 5, 8, 12, 40, 400))))
+    depth = chance.choice((0, 0, 0, 2, 40, 1000))
+    text = chance.choice((b"(", b"-(", b"x:(", b"a (")) * depth + text + b")" * depth
+    text = text.decode(errors="ignore").encode() if chance.random() < 0.9 else text
+    return b"".join(varint(number << 3 | 2) + varint(len(text)) + text for number in (4, 6))
 
 
 def _flip(chance: random.Random, contents: bytearray, _: list[bytes]) -> bytearray:
