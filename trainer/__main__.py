@@ -4,6 +4,7 @@
     python -m deepmoviematch.trainer evaluate --data DIR --recipe retrieval --protocol new-users --peers
     python -m deepmoviematch.trainer evaluate --data DIR --protocol new-users --at host:port --run RUN
     python -m deepmoviematch.trainer exercise --data DIR --taste action=5 --taste comedy=3
+    python -m deepmoviematch.trainer neighbours --run RUN --data DIR --item "Heat (1995)"
 
 TensorFlow takes seconds to import, so each command imports what it needs once its
 arguments are known to be good.
@@ -49,6 +50,9 @@ def main() -> int:
     """Run the command in `sys.argv` and return its exit status."""
     arguments = _parser().parse_args()
     try:
+        if arguments.run is _neighbours:  # which fits nothing
+            _neighbours(arguments)
+            return 0
         recipe = load_recipe(arguments.recipe, dict(map(_setting, arguments.set)))
         import_tensorflow()
         arguments.run(arguments, recipe)
@@ -153,6 +157,43 @@ def _exercise(arguments: argparse.Namespace, recipe: Recipe) -> None:
     )
     for sheet in sheets:
         _print_sheet(sheet)
+
+
+def _neighbours(arguments: argparse.Namespace) -> None:
+    from deepmoviematch.data.readers import read  # noqa: PLC0415
+
+    from .neighbourhood import Neighbourhood  # noqa: PLC0415
+    from .neighbours import measure, neighbours_of  # noqa: PLC0415
+
+    around = Neighbourhood.of(arguments.on_run, read(arguments.data, lenient=arguments.lenient))
+    if arguments.item is None:
+        found = measure(around, seed=arguments.seed)
+    else:
+        listed = neighbours_of(around, arguments.item, arguments.beside, count=arguments.count)
+        found = {"item": arguments.item, "users": around.likes.shape[0], "neighbours": listed}
+    if arguments.json:
+        print(json.dumps(found))
+    elif arguments.item is None:
+        _print_measure(found)
+    else:
+        print(f"neighbours of {arguments.item}; likes of {found['users']} users")
+        _print_rows(tuple(listed[0]), [tuple(each.values()) for each in listed])
+
+
+def _print_measure(found: dict[str, Any]) -> None:
+    learnt = "the vectors have learnt nothing from" if found["unseen"] else "the vectors have learnt from"
+    print(f"{found['items']} items with enough likes of {found['users']} users, whom {learnt}")
+    apart = found["apart"]
+    print(
+        f"share of an item's neighbours without a genre in common: {_text(apart['neighbours'])}, "
+        f"of the catalogue: {_text(apart['catalogue'])}; "
+        f"items with such a neighbour: {_text(found['some_apart'])}"
+    )
+    _print_rows(
+        ("pairs of items", "pairs", "liked by the same people, over chance"),
+        [(kind, found["pairs"][kind], lift) for kind, lift in found["lift"].items()],
+    )
+    print(f"neighbours over random pairs without a genre in common: {_text(found['ratio'])}")
 
 
 def _print_table(table: "Table", *, slices: bool = False) -> None:
@@ -333,18 +374,47 @@ def _parser() -> argparse.ArgumentParser:
         "--count", type=_positive, default=10, help="rows of a table (default: %(default)s)"
     )
     exercise.set_defaults(run=_exercise)
+
+    neighbours = commands.add_parser(
+        "neighbours", help="whether neighbours that share no genre are liked by the same people"
+    )
+    _add_data(neighbours)
+    neighbours.add_argument(
+        "--run",
+        dest="on_run",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="a run that was fitted on the data; the users whom it held out count, else everyone",
+    )
+    neighbours.add_argument("--item", metavar="TITLE", help="list this item's neighbours instead")
+    neighbours.add_argument(
+        "--beside", action="append", default=[], metavar="TITLE", help="with --item: say where this ranks too"
+    )
+    neighbours.add_argument(
+        "--count", type=_positive, default=10, help="with --item: neighbours listed (default: %(default)s)"
+    )
+    neighbours.add_argument(
+        "--seed", type=_positive, default=1, help="of random pairs and bootstrap (default: %(default)s)"
+    )
+    neighbours.add_argument("--json", action="store_true", help="print it as one line of JSON")
+    neighbours.set_defaults(run=_neighbours)
     return parser
 
 
 def _add_common(parser: argparse.ArgumentParser, *, recipe: str) -> None:
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder with ratings and movies"
-    )
+    _add_data(parser)
     parser.add_argument(
         "--recipe", default=recipe, help="seed, retrieval, or the path of a .toml file (default: %(default)s)"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the recipe"
+    )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with ratings and movies"
     )
     parser.add_argument(
         "--lenient", action="store_true", help="drop bad rows and say how many, instead of failing"

@@ -92,26 +92,32 @@ class Interval:
     @classmethod
     def of(cls, values: Floats, *, seed: int, persons: Rows | None = None) -> "Interval":
         """The mean of [n] values; `persons` [n] numbers whose they are, None for n different ones."""
-        return cls._of(lambda one: one, (values,), seed, persons)
+        return cls.of_means(lambda one: one, (values,), seed=seed, persons=persons)
 
     @classmethod
     def of_ratio(
         cls, values: Floats, others: Floats, *, seed: int, persons: Rows | None = None
     ) -> "Interval":
         """The ratio of the means of two figures of the same users, who are resampled together."""
-        return cls._of(np.divide, (values, others), seed, persons)
+        return cls.of_means(np.divide, (values, others), seed=seed, persons=persons)
 
     @classmethod
     def of_difference(
         cls, values: Floats, others: Floats, *, seed: int, persons: Rows | None = None
     ) -> "Interval":
         """The difference of the means of two figures of the same users, who are resampled together."""
-        return cls._of(np.subtract, (values, others), seed, persons)
+        return cls.of_means(np.subtract, (values, others), seed=seed, persons=persons)
 
     @classmethod
-    def _of(
-        cls, figure: Callable[..., Means], columns: Sequence[Floats], seed: int, persons: Rows | None
+    def of_means(
+        cls,
+        figure: Callable[..., Means],
+        columns: Sequence[Floats | Means],
+        *,
+        seed: int,
+        persons: Rows | None = None,
     ) -> "Interval":
+        """What `figure` makes of the means of several columns [n] of the same users."""
         known: Flags = np.all(np.isfinite(columns), axis=0)
         owners = (np.arange(len(known)) if persons is None else persons)[known]
         if len(owners) == 0:

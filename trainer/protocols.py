@@ -7,10 +7,10 @@ a way to tell less of the users; protocols with the same split share its trainin
 ratings. Symbols: `B` users, `N` items, `G` genres, `T` targets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -88,6 +88,18 @@ def new_users(
     split = hold_out_users(ratings, share=share, seed=seed, fold=fold)
     users = UserBatch.of_histories(split.history, len(catalogue.genre_names))
     return Trial(split.train, split.history.user_ids, users, users, split.target_users, split.target_items)
+
+
+def held_out_share(run: Mapping[str, Any]) -> float:
+    """The share of the users, as `new_users` draws them, that a run's towers were surely not fitted on.
+
+    Args:
+        run: Its provenance.
+    """
+    metrics = run["metrics"]
+    if metrics.get("refit_on_everyone") or not metrics.get("users"):
+        return 0.0
+    return float(run["recipe"].get("validation_share", 0.0))
 
 
 def next_item(catalogue: Catalogue, ratings: Ratings, _seed: int, _fold: int = 0) -> Trial:

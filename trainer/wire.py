@@ -25,7 +25,7 @@ from .comparison import Measured
 from .errors import TrainingError
 from .evaluation import Plan, possible, rankings
 from .metrics import RankingMeter, RankingReport
-from .protocols import PROTOCOLS, Split, Trial, new_users
+from .protocols import PROTOCOLS, Split, Trial, held_out_share, new_users
 from .ranking import meter_of, rank
 from .table import Table
 
@@ -118,9 +118,7 @@ class Served:
     @property
     def held_out(self) -> float:
         """The share of the users that the served towers are known not to have been fitted on."""
-        if self.run is None or self.run.provenance["metrics"].get("refit_on_everyone"):
-            return 0.0
-        return float(self.recipe.get("validation_share", 0.0))
+        return 0.0 if self.run is None else held_out_share(self.run.provenance)
 
     @property
     def pooled(self) -> dict[str, str]:

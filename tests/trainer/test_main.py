@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deepmoviematch.data.tables import Dataset
-from deepmoviematch.trainer import evaluation, fit as fitting, loop, protocols
+from deepmoviematch.trainer import evaluation, fit as fitting, loop, neighbours, protocols
 from deepmoviematch.trainer.__main__ import PROTOCOLS, main
 
 SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
@@ -218,3 +218,26 @@ def test_a_folder_of_other_things_is_not_made_a_run(
 ) -> None:
     assert run(monkeypatch, "fit", "--data", data, "--out", data, *SMALL) == 1
     assert "--out must be empty or hold a run" in capsys.readouterr().err
+
+
+def test_neighbours_are_measured_over_the_users_whom_the_run_held_out(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    held = ["--set", "validation_share=0.5", "--set", "refit=false"]
+    assert run(monkeypatch, "fit", "--data", data, "--out", out, *SMALL, *held) == 0
+    monkeypatch.setattr(neighbours, "LEAST_LIKES", 5)
+    capsys.readouterr()
+    assert run(monkeypatch, "neighbours", "--run", out, "--data", data, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["users"], found["unseen"]) == (30, True)
+    assert run(monkeypatch, "neighbours", "--run", out, "--data", data) == 0
+    assert "30 users, whom the vectors have learnt nothing from" in capsys.readouterr().out
+    words = ["--item", "Item 3", "--beside", "Item 9 (1989)", "--count", "4"]
+    assert run(monkeypatch, "neighbours", "--run", out, "--data", data, *words) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[1].split() == ["rank", "title", "year", "genres", "cosine", "likes", "both", "lift"]
+    assert len(listed) in {6, 7}
+    assert any("Item 9" in line for line in listed)
+    assert run(monkeypatch, "neighbours", "--run", out, "--data", data, "--item", "Item") == 1
+    assert "the title of 0" in capsys.readouterr().err
