@@ -10,10 +10,10 @@ from typing import Any
 import faiss
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.tables import Flags, Floats, Times
 
 from .errors import GenerationError
-from .vectors import Contents, FlatIndex, Hits, check_search, faiss_index, selected, stay_on_one_thread
+from .vectors import Contents, FlatIndex, Hits, check_search, faiss_index, stay_on_one_thread
 
 LINKS = 32
 """Neighbours of a vector, M in the paper; twice as many on the lowest level."""
@@ -86,15 +86,21 @@ class HnswIndex:
     def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
         """See `VectorIndex.search`."""
         check_search(self, queries, k, allowed)
-        count = self.size if allowed is None else int(np.count_nonzero(allowed))
-        # The fewer rows are allowed, the more have to be visited to find as many of them.
-        breadth = max(self.breadth, 2 * k) * self.size // max(count, 1)
+        fetch, breadth, count = k + 1, max(self.breadth, 2 * k), self.size
+        if allowed is not None:
+            # The fewer rows are allowed, the more have to be visited to find as many of them. All the
+            # best are asked for, allowed or not: told what is allowed, FAISS would make up for a lack
+            # of near rows with distant ones that it passed on its way, and nobody could tell.
+            count = int(np.count_nonzero(allowed))
+            fetch = max(self.breadth // 2, 2 * fetch) * self.size // max(count, 1)
+            breadth = 2 * fetch
         if count <= max(k, EXACT_UP_TO, COMPARED * breadth):
             return self.exact.search(queries, k, allowed=allowed)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        parameters = _parameters(efSearch=breadth, **selected(allowed))
         stay_on_one_thread()
-        scores, rows = self._index.search(queries, k + 1, params=parameters)
+        scores, rows = self._index.search(queries, fetch, params=_parameters(efSearch=breadth))
+        if allowed is not None:
+            scores, rows = _best_allowed(scores, rows, k + 1, allowed)
         unsure = (rows < 0).any(axis=1) | (scores[:, 1:] == scores[:, :-1]).any(axis=1)
         scores, rows = scores[:, :k], rows[:, :k]
         if unsure.any():  # too few were found, or some tie and others may tie with them
@@ -115,3 +121,10 @@ class HnswIndex:
         """See `VectorIndex.to_bytes`."""
         contents: bytes = faiss.serialize_index(self._index).tobytes()
         return contents
+
+
+def _best_allowed(scores: Floats, rows: Times, k: int, allowed: Flags) -> tuple[Floats, Times]:
+    """The first `k` of each ranking [B, fetch] that are allowed, -1 for a row where there are no more."""
+    rows = np.where((rows >= 0) & allowed[rows], rows, -1)
+    order = np.argsort(rows < 0, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

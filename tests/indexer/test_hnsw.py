@@ -62,6 +62,15 @@ def test_a_filter_that_lets_few_pass_is_answered_exactly(index: HnswIndex) -> No
     assert (hits.rows == FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=allowed).rows).all()
 
 
+def test_a_filter_that_lets_pass_what_is_far_from_the_query_loses_nothing(index: HnswIndex) -> None:
+    flat = FlatIndex.of(VECTORS)
+    for query in QUERIES[:10]:
+        scores = VECTORS @ query
+        allowed = scores < np.quantile(scores, 0.6)  # the graph leads to the others first
+        hits = index.search(query[None], 10, allowed=allowed)
+        assert (hits.rows == flat.search(query[None], 10, allowed=allowed).rows).all()
+
+
 def test_very_many_results_are_answered_exactly(index: HnswIndex) -> None:
     assert index.search(QUERIES[:1], SIZE).exact
 
