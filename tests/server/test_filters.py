@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ from hypothesis import given, strategies as st
 
 from deepmoviematch.data.cells import FIELDS
 from deepmoviematch.data.columns import Column, Kind
-from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.generation import Generation, load
 from deepmoviematch.server.errors import FilterError
 from deepmoviematch.server.fields import Texts, fields_of
 from deepmoviematch.server.filters import Filters
@@ -26,6 +27,8 @@ Item: TypeAlias = dict[str, Any]
 Outcome: TypeAlias = Callable[..., SimpleNamespace]
 Tree: TypeAlias = Any
 """("and" | "or" | "not", trees) or (field, operator, value) or a word."""
+
+GOLDEN = Path(__file__).parents[1] / "indexer" / "golden" / "v1"
 
 NUMBERS = ("year", "popularity", "average_rating", "rating_count", "runtime")
 TEXTS = ("title", "Studio")
@@ -314,8 +317,13 @@ def test_a_blank_filter_lets_everything_through(running: SimpleNamespace, text: 
 def test_every_field_of_an_item_is_there(generation: Generation) -> None:
     further = tuple(column.name for column in generation.catalogue.columns)
     assert {*fields_of(generation)} == {*FIELDS, *further}
-    old = replace(generation, catalogue=replace(generation.catalogue, columns=()))
-    assert tuple(fields_of(old)) == FIELDS[:5]
+
+
+def test_a_generation_of_an_older_version_lacks_what_it_does_not_know() -> None:
+    filters = Filters(load(GOLDEN))
+    assert filters.allowed("genres:comedy year > 1990 popularity > 0").any()
+    with pytest.raises(FilterError, match='must compare a field of the catalogue, got "rating_count"'):
+        filters.allowed("rating_count > 3")
 
 
 def columns(*given_: tuple[str, Kind, Any]) -> Callable[[Generation], Filters]:
