@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.data.tables import Flags, Floats, Times
 
 from .vectors import FlatIndex, Hits, check_search
 
@@ -42,7 +42,9 @@ class Excluded(NamedTuple):
         return cls(counts, np.array([row for each in listed for row in each], dtype=np.int64))
 
 
-def search_many(index: FlatIndex, queries: Floats, limits: Times, excluded: Excluded) -> Hits:
+def search_many(
+    index: FlatIndex, queries: Floats, limits: Times, excluded: Excluded, allowed: Flags | None = None
+) -> Hits:
     """Find the vectors with the largest inner product for each of many queries.
 
     Args:
@@ -50,16 +52,18 @@ def search_many(index: FlatIndex, queries: Floats, limits: Times, excluded: Excl
         queries: [B, D] float32, finite.
         limits: [B] results wanted for each query, at least 1.
         excluded: Rows never to return.
+        allowed: [N] which other rows may be returned to any of them; None for all.
 
     Returns:
-        K = the largest limit, or N if that is less. A query has min(its limit, N - the
-        number of its excluded rows) hits, which are those of `FlatIndex.search` bit for
-        bit; what follows them in its row is to be ignored.
+        K = the largest limit, or N if that is less. A query has min(its limit, the number
+        of rows that it may be returned) hits, which are those of `FlatIndex.search` bit
+        for bit; what follows them in its row is to be ignored.
 
     Raises:
         ValueError: As `FlatIndex.search`.
     """
-    check_search(index, queries, int(limits.min(initial=1)), None)
+    check_search(index, queries, int(limits.min(initial=1)), allowed)
+    refused = None if allowed is None else np.flatnonzero(~allowed)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     at_once = max(1, CELLS // index.size)
     ends = np.concatenate([[0], np.cumsum(excluded.counts)])
@@ -70,26 +74,25 @@ def search_many(index: FlatIndex, queries: Floats, limits: Times, excluded: Excl
         part = slice(first, first + at_once)
         counts = excluded.counts[part]
         barred = Excluded(counts, excluded.rows[ends[first] : ends[first] + counts.sum()])
-        _search(index, queries[part], limits[part], barred, (scores[part], rows[part]))
+        owners, found = _candidates(index, queries[part], limits[part], barred, refused)
+        scores[part], rows[part] = _best(index, queries[part], owners, found, width)
     return Hits(scores, rows)
 
 
-def _search(
-    index: FlatIndex, queries: Floats, limits: Times, excluded: Excluded, out: tuple[Floats, Times]
-) -> None:
-    """Search with as many queries as fit, and write scores and rows [B, K] to `out`."""
-    owners, rows = _candidates(index, queries, limits, excluded)
+def _best(index: FlatIndex, queries: Floats, owners: Times, rows: Times, width: int) -> tuple[Floats, Times]:
+    """[B, width] scores and rows of the best candidates, of which `rows` belong to the queries `owners`."""
     counts = np.bincount(owners, minlength=len(queries))
     columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    table = np.full((len(queries), max(int(counts.max()), out[1].shape[1])), -1, dtype=np.int64)
+    table = np.full((len(queries), max(int(counts.max()), width)), -1, dtype=np.int64)
     table[owners, columns] = rows
     scores = index.scores(queries, table)
-    order = np.lexsort((table, -scores))[:, : out[1].shape[1]]
-    out[0][:] = np.take_along_axis(scores, order, axis=1)
-    out[1][:] = np.take_along_axis(table, order, axis=1)
+    order = np.lexsort((table, -scores))[:, :width]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(table, order, axis=1)
 
 
-def _candidates(index: FlatIndex, queries: Floats, limits: Times, excluded: Excluded) -> tuple[Times, Times]:
+def _candidates(
+    index: FlatIndex, queries: Floats, limits: Times, excluded: Excluded, refused: Times | None
+) -> tuple[Times, Times]:
     """Queries, in their order, and rows: all that can be among the best, and few more."""
     size = index.size
     limits = np.minimum(limits, size)
@@ -98,6 +101,8 @@ def _candidates(index: FlatIndex, queries: Floats, limits: Times, excluded: Excl
     scores = np.empty((len(queries), group * groups), dtype=np.float32)
     np.matmul(queries, index.view.T, out=scores[:, :size])
     scores[:, size:] = -np.inf
+    if refused is not None:
+        scores[:, refused] = -np.inf
     scores[np.repeat(np.arange(len(queries)), excluded.counts), excluded.rows] = -np.inf
     # Row r is in group r % G, so that neighbours in the catalogue, which may be alike, are not together.
     best = scores.reshape(len(queries), group, groups).max(axis=1)  # [B, G]

@@ -216,6 +216,9 @@ def _add_recommend_all(command: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help='leave out what was rated later: "1998-04-01" or "1998-04-01T12:00:00+02:00" (default: nothing)',
     )
+    command.add_argument(
+        "--filter", default="", metavar="CONDITIONS", help="choose among what satisfies these, as in query"
+    )
     command.add_argument("--generation", metavar="ID", help="which generation (default: the current one)")
     command.add_argument(
         "--resume",

@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Dataset, Floats, Ints, Times
+from deepmoviematch.data.tables import Dataset, Flags, Floats, Ints, Times
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 
-from .errors import RecommendAllError
+from .errors import FilterError, RecommendAllError
 from .parts import Counts, Parts
 from .recommender import Answer, Listing, Origin, Question, Recommender, Taste
 
@@ -60,13 +60,14 @@ def run(arguments: Namespace) -> None:
         begun = parts.asked() if arguments.resume else None
         wanted = arguments.generation or (begun["generation_id"] if begun else None)
         generation = Store(arguments.store).load(wanted)
-        audience = Audience.of(dataset, generation, as_of=arguments.as_of)
+        audience = Audience.of(dataset, generation, as_of=arguments.as_of, condition=arguments.filter)
         size = max(1, PART_ROWS // arguments.count)
         asked = {
             "generation_id": generation.id,
             "data_digest": dataset.digest,
             "count": arguments.count,
             "as_of": arguments.as_of,
+            "filter": arguments.filter,
             "users_per_part": size,
         }
         parts.begin(asked, resume=arguments.resume)
@@ -95,20 +96,31 @@ class Audience:
     unknown: int
     """Ratings left out, as their items are not in the catalogue."""
 
+    allowed: Flags | None
+    """[N] which items may be recommended; None for all."""
+
     @classmethod
-    def of(cls, dataset: Dataset, generation: Generation, *, as_of: int | None = None) -> "Audience":
+    def of(
+        cls, dataset: Dataset, generation: Generation, *, as_of: int | None = None, condition: str = ""
+    ) -> "Audience":
         """The users of `dataset`; items are matched by their ids.
 
         Args:
             dataset: Who rated what.
             generation: What ranks for them.
             as_of: Seconds since 1970, after which no rating is known; None knows all.
+            condition: Filter of the items that may be recommended; blank for all.
 
         Raises:
-            RecommendAllError: If a rating is not on the generation's scale, or has no time but needs one.
+            RecommendAllError: If a rating is not on the generation's scale, or has no time but needs
+                one, or the filter is at fault.
         """
         # Every item is compared, however the generation serves.
         recommender = Recommender(replace(generation, index=generation.index.exact))
+        try:
+            allowed = recommender.filters.allowed(condition) if condition.strip() else None
+        except FilterError as error:
+            raise RecommendAllError(f"--filter {error}") from error
         ratings, row_of = dataset.ratings, generation.catalogue.row_of
         off = (ratings.ratings < recommender.lowest) | (ratings.ratings > recommender.highest)
         if off.any():
@@ -133,6 +145,7 @@ class Audience:
             items=items[known],
             stars=generation.scale.stars(ratings.ratings)[known],
             unknown=int(np.count_nonzero(present & ~known)),
+            allowed=allowed,
         )
 
     def questions(self, first: int, last: int, count: int) -> Iterator[Question]:
@@ -140,7 +153,7 @@ class Audience:
         for user in range(first, last):
             rated = slice(self.offsets[user], self.offsets[user + 1])
             history = dict(zip(self.items[rated].tolist(), self.stars[rated].tolist(), strict=True))
-            yield Taste(history=history), Listing(count, excluded=history.keys())
+            yield Taste(history=history), Listing(count, excluded=history.keys(), allowed=self.allowed)
 
 
 def _write(parts: Parts, audience: Audience, count: int, size: int) -> None:

@@ -74,7 +74,7 @@ class Parts:
             if found["asked"].get(name) != value:
                 raise RecommendAllError(
                     f"--resume must ask for what {self._folder} was begun with, {name} "
-                    f"{found['asked'].get(name)}, got {value}; name another folder"
+                    f"{found['asked'].get(name)!r}, got {value!r}; name another folder"
                 )
         self._parts = found["parts"]
         for name, part in self._parts.items():

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Mapping, Sequence, Set as AbstractSet
 from enum import Enum, auto
 from functools import cached_property
-from itertools import compress
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -168,18 +167,23 @@ class Recommender:
         return self._answer(relevance, Origin.RETRIEVAL, listing)
 
     def recommend_batch(self, questions: Sequence[Question]) -> list[Answer]:
-        """Rank the catalogue for B users, with one matrix product for most of them.
+        """Rank the catalogue for B users, with one matrix product for those who ask alike.
 
         Returns:
             B answers, in the order of `questions`: those of `recommend`, bit for bit.
         """
-        together = [self._is_plain(*question) for question in questions]
-        if sum(together) < TOGETHER:
-            return [self.recommend(*question) for question in questions]
-        found = iter(self._nearest_many([*compress(questions, together)]))
+        alike: dict[int, list[int]] = {}
+        for place, question in enumerate(questions):
+            if self._is_plain(*question):
+                alike.setdefault(id(question[1].allowed), []).append(place)
+        answers: dict[int, Answer] = {}
+        for places in alike.values():
+            if len(places) >= TOGETHER:
+                found = self._nearest_many([questions[place] for place in places])
+                answers.update(zip(places, found, strict=True))
         return [
-            next(found) if plain else self.recommend(*question)
-            for question, plain in zip(questions, together, strict=True)
+            answers[place] if place in answers else self.recommend(*question)
+            for place, question in enumerate(questions)
         ]
 
     def embed(self, taste: Taste) -> Place:
@@ -199,22 +203,24 @@ class Recommender:
         return (
             index.exact is index
             and listing.start == 0
-            and listing.allowed is None
             and not taste.asks_next
             and bool(taste.history or taste.preferences)
         )
 
     def _nearest_many(self, questions: Sequence[Question]) -> list[Answer]:
-        size = len(self.generation.catalogue)
+        """The answers to plain questions that all allow the same items."""
+        allowed = questions[0][1].allowed
+        size = len(self.generation.catalogue) if allowed is None else int(np.count_nonzero(allowed))
         vectors = np.stack([self._vector(taste) for taste, _ in questions])
         limits = np.array([listing.limit for _, listing in questions])
         excluded = Excluded.of([listing.excluded for _, listing in questions])
-        hits = search_many(self.generation.index.exact, vectors, limits, excluded)
+        hits = search_many(self.generation.index.exact, vectors, limits, excluded, allowed)
         answers = []
         for (_, listing), rows, scores in zip(
             questions, hits.rows.tolist(), hits.scores.tolist(), strict=True
         ):
-            left = size - len(listing.excluded)
+            out = listing.excluded if allowed is None else [row for row in listing.excluded if allowed[row]]
+            left = size - len(out)
             page = Scored(rows, scores).part(0, min(listing.limit, left))
             answers.append(self._answered(page, left, Origin.RETRIEVAL, listing))
         return answers

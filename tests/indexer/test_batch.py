@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer import batch
 from deepmoviematch.indexer.batch import Excluded, search_many
 from deepmoviematch.indexer.hnsw import HnswIndex
@@ -17,13 +17,19 @@ ANY = st.floats(-2, 2, width=32)
 WHOLE = st.integers(-2, 2).map(float)  # many ties
 
 
-def assert_as_alone(vectors: Floats, queries: Floats, limits: Sequence[int], out: list[set[int]]) -> None:
+def assert_as_alone(
+    vectors: Floats,
+    queries: Floats,
+    limits: Sequence[int],
+    out: list[set[int]],
+    allowed: Flags | None = None,
+) -> None:
     index = FlatIndex.of(vectors)
-    together = search_many(index, queries, np.array(limits), Excluded.of(out))
+    together = search_many(index, queries, np.array(limits), Excluded.of(out), allowed)
     for place, (query, limit, rows) in enumerate(zip(queries, limits, out, strict=True)):
-        allowed = np.ones(len(vectors), dtype=np.bool_)
-        allowed[list(rows)] = False
-        alone = index.search(query[None], limit, allowed=allowed)
+        running = np.ones(len(vectors), dtype=np.bool_) if allowed is None else allowed.copy()
+        running[list(rows)] = False
+        alone = index.search(query[None], limit, allowed=running)
         count = alone.rows.shape[1]
         assert together.rows[place, :count].tolist() == alone.rows[0].tolist()
         assert together.scores[place, :count].tobytes() == alone.scores[0].tobytes()
@@ -39,7 +45,8 @@ def test_it_answers_each_query_as_if_it_were_alone(data: st.DataObject) -> None:
     excluded = data.draw(
         st.lists(st.sets(st.integers(0, size - 1), max_size=size), min_size=count, max_size=count)
     )
-    assert_as_alone(vectors, queries, limits, excluded)
+    allowed = data.draw(st.none() | arrays.arrays(np.bool_, size))
+    assert_as_alone(vectors, queries, limits, excluded, allowed)
 
 
 @pytest.mark.parametrize("dim", [1, 7, 8, 33, 65])

@@ -147,6 +147,21 @@ def test_ratings_on_another_scale_mean_the_same_stars(
         assert_as_served(tmp_path / "out", data, running.stub.Recommend)
 
 
+def test_a_filter_holds_for_everyone(
+    recommend_all: Callable[..., Any], running: SimpleNamespace, data: Path
+) -> None:
+    words = 'genres:"Horror" AND year > 1982'
+    out, _ = recommend_all("--count", "7", "--filter", words)
+
+    def recommend(request: pb.RecommendRequest) -> Any:
+        request.filter = words
+        return running.stub.Recommend(request)
+
+    assert_as_served(out, data, recommend)
+    assert "filter" in recommend_all("--resume", "--count", "7")[1]
+    assert "--filter must compare a field" in recommend_all("--filter", "taste = 5", out=out / "other")[1]
+
+
 def test_as_of_a_time_later_ratings_are_as_if_they_were_not_there(
     recommend_all: Callable[..., Any], running: SimpleNamespace, data: Path
 ) -> None:

@@ -83,10 +83,15 @@ def test_recommend_returns_the_best_of_what_is_allowed_and_not_excluded(
     assert answer.exhausted == (len(answer.rows) == len(left))
 
 
-@given(batch=st.lists(st.tuples(tastes, listings), max_size=20))
+@given(data=st.data())
 def test_a_batch_is_answered_like_its_users_one_by_one_to_the_bit(
-    recommender: Recommender, batch: list[tuple[Taste, Listing]]
+    recommender: Recommender, data: st.DataObject
 ) -> None:
+    allowed = st.sampled_from(data.draw(st.lists(allowances, min_size=1, max_size=2)))
+    batch = [
+        (taste, listing._replace(allowed=data.draw(allowed)))
+        for taste, listing in data.draw(st.lists(st.tuples(tastes, listings), max_size=25))
+    ]
     assert recommender.recommend_batch(batch) == [recommender.recommend(*question) for question in batch]
 
 
