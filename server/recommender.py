@@ -22,6 +22,7 @@ from deepmoviematch.indexer.towers import unit
 
 from .affinity import genre_directions
 from .filters import Filters
+from .order import Figures, Style, arranged
 from .relevance import Nearest, Popular, Relevance, Scored, page_of
 from .titles import Titles
 
@@ -103,6 +104,9 @@ class Listing(NamedTuple):
     allowed: Flags | None = None
     """[N] which items may be returned at all; None for every one."""
 
+    style: Style | None = None
+    """What the list is to be besides relevant; None for nothing else."""
+
 
 Question: TypeAlias = tuple[Taste, Listing]
 
@@ -132,6 +136,15 @@ class Answer(NamedTuple):
 
     exact: bool = True
     """Whether every item was compared, if a search took place."""
+
+    figures: Figures | None = None
+    """What became of the page, if the list has a style."""
+
+    explored: Sequence[bool] = ()
+    """[K] whether each place was given to chance; empty where exploration is not asked for."""
+
+    propensities: Sequence[float] = ()
+    """[K] chance of each item to be at its place; empty where exploration is not asked for."""
 
 
 class Recommender:
@@ -203,6 +216,7 @@ class Recommender:
         return (
             index.exact is index
             and listing.start == 0
+            and listing.style is None
             and not taste.asks_next
             and bool(taste.history or taste.preferences)
         )
@@ -268,8 +282,16 @@ class Recommender:
         return self._answer(relevance, Origin.POPULARITY, listing)
 
     def _answer(self, relevance: Relevance, origin: Origin, listing: Listing) -> Answer:
-        page = page_of(relevance, listing.start, listing.start + listing.limit, listing.ahead)
-        return self._answered(page, relevance.left, origin, listing)
+        start, stop, style = listing.start, listing.start + listing.limit, listing.style
+        if style is None:
+            page = page_of(relevance, start, stop, listing.ahead)
+            return self._answered(page, relevance.left, origin, listing)
+        styled = arranged(relevance, start, stop, style, self.generation)
+        answer = self._answered(styled.page, relevance.left, origin, listing)
+        answer = answer._replace(exhausted=styled.is_last, figures=styled.figures)
+        if not style.exploration:
+            return answer
+        return answer._replace(explored=styled.explored, propensities=styled.propensities)
 
     def _answered(self, page: Scored, left: int, origin: Origin, listing: Listing) -> Answer:
         """The answer with a page out of `left` items in the running."""

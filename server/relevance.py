@@ -7,7 +7,7 @@ order: nothing comes twice and nothing is skipped, whatever the graph missed.
 Symbols: `N` items, `D` embedding width, `K` results.
 """
 
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Set as AbstractSet
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -32,6 +32,17 @@ class Scored(NamedTuple):
     def part(self, start: int, stop: int) -> "Scored":
         """The items from place `start` to before place `stop`."""
         return Scored(self.rows[start:stop], self.scores[start:stop], self.exact)
+
+    def at(self, places: Iterable[int]) -> "Scored":
+        """The items at some places, in the order of `places`."""
+        places = [*places]
+        return Scored(
+            [self.rows[each] for each in places], [self.scores[each] for each in places], self.exact
+        )
+
+    def then(self, other: "Scored") -> "Scored":
+        """These items, and then others."""
+        return Scored(self.rows + other.rows, self.scores + other.scores, self.exact and other.exact)
 
 
 class Relevance(Protocol):
@@ -72,10 +83,10 @@ class Nearest:
         # As many more as there are exclusions: whatever is dropped, enough are left.
         rows, scores, exact = self._index.nearest(self._vector, count + len(self._excluded))
         excluded = self._excluded
+        best = Scored(rows, scores, exact)
         if excluded and not excluded.isdisjoint(rows):
-            places = [place for place, row in enumerate(rows) if row not in excluded]
-            rows, scores = [rows[place] for place in places], [scores[place] for place in places]
-        return Scored(rows[:count], scores[:count], exact)
+            best = best.at(place for place, row in enumerate(rows) if row not in excluded)
+        return best.part(0, count)
 
     def exactly(self, count: int) -> Scored:
         """See `Relevance`."""
@@ -137,12 +148,14 @@ def page_of(relevance: Relevance, start: int, stop: int, ahead: int) -> Scored:
     if ahead == 0:
         return relevance.exactly(stop).part(start, stop)
     head = relevance.best(ahead)
+    return head.then(beyond(head, relevance, stop)).part(start, stop)._replace(exact=True)
+
+
+def beyond(head: Scored, relevance: Relevance, count: int) -> Scored:
+    """Those of the `count` most relevant items that are not in `head`, in their exact order."""
     known = frozenset(head.rows)
-    everything = relevance.exactly(stop)
-    rest = [place for place, row in enumerate(everything.rows) if row not in known]
-    rows = head.rows + [everything.rows[place] for place in rest]
-    scores = head.scores + [everything.scores[place] for place in rest]
-    return Scored(rows, scores).part(start, stop)
+    everything = relevance.exactly(count)
+    return everything.at(place for place, row in enumerate(everything.rows) if row not in known)
 
 
 def without(allowed: Flags | None, excluded: AbstractSet[int], size: int) -> Flags:

@@ -16,9 +16,10 @@ from deepmoviematch.data.tables import TOP_STARS, Flags
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from .errors import FilterError, InvalidRequestError, UnknownItemError, Violation, shown
+from .order import Style
 from .recommender import Listing, Recommender, Seeds, Taste
 from .syntax import count_conditions
-from .tokens import Mark
+from .tokens import Mark, digest_of
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1000
@@ -89,6 +90,7 @@ def read_recommend(
     history = _history(user.history, recommender, fields, missing, as_of)
     excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, fields, missing)
     allowed = _allowed(request, recommender, fields, missing)
+    style = _style(request, fields, request.exploration)
     intent = request.intent
     if intent not in _INTENTS:
         fields.refuse("intent", f"must be one of {', '.join(pb.Intent.keys())}, got {intent}")
@@ -97,7 +99,7 @@ def read_recommend(
         excluded |= history.keys()
     return RecommendQuery(
         Taste(preferences, history, intent == pb.INTENT_NEXT),
-        listing._replace(excluded=excluded, allowed=allowed),
+        listing._replace(excluded=excluded, allowed=allowed, style=style),
         [*dict.fromkeys(missing)],
     )
 
@@ -128,9 +130,10 @@ def read_similar(
                 fields.refuse(f"negative_item_ids[{place}]", rule)
     excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, fields, missing)
     allowed = _allowed(request, recommender, fields, missing)
+    style = _style(request, fields)
     fields.check()
     seeds = Seeds(_known(positive, recommender), _known(negative, recommender))
-    listing = listing._replace(excluded=excluded, allowed=allowed)
+    listing = listing._replace(excluded=excluded, allowed=allowed, style=style)
     return SimilarQuery(seeds, listing, [*dict.fromkeys(missing)])
 
 
@@ -233,6 +236,10 @@ class _Fields:
         if size > most:
             self.refuse(field, f"must have at most {most} entries, got {size}")
         return size <= most
+
+    def share(self, field: str, share: float) -> None:
+        if not 0 <= share <= 1:  # NaN is not either
+            self.refuse(field, f"must be 0 to 1, got {share:g}")
 
     def stars(self, field: str, stars: float) -> None:
         if not LOWEST_STARS <= stars <= TOP_STARS:  # NaN is not either
@@ -384,3 +391,21 @@ def _allowed(
         else:
             allowed = satisfying if allowed is None else allowed & satisfying
     return allowed
+
+
+def _style(
+    request: pb.RecommendRequest | pb.SimilarItemsRequest,
+    fields: _Fields,
+    exploration: pb.Exploration | None = None,
+) -> Style | None:
+    """What the list is to be besides relevant; None where nothing is asked for."""
+    diversity, share = request.diversity, 0.0 if exploration is None else exploration.share
+    strength, most, novelty = diversity.strength, diversity.max_per_genre, request.novelty
+    if not (strength or most or novelty or share):
+        return None
+    fields.share("diversity.strength", strength)
+    fields.share("novelty", novelty)
+    fields.share("exploration.share", share)
+    if most < 0:
+        fields.refuse("diversity.max_per_genre", f"must be 0 or more, got {most}; 0 is no limit")
+    return Style(novelty, strength, most, share, digest_of(request) if share else b"")

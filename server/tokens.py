@@ -51,7 +51,7 @@ class Tokens:
     def seal(self, mark: Mark, request: Any) -> bytes:
         """The token with which `request` goes on at `mark`."""
         name = mark.generation_id.encode()
-        body = _BODY.pack(_FORM, mark.start, mark.ahead, len(name), _digest(request)) + name
+        body = _BODY.pack(_FORM, mark.start, mark.ahead, len(name), digest_of(request)) + name
         return base64.urlsafe_b64encode(body + self._seal(body))
 
     def open(self, request: Any) -> Mark | Violation:
@@ -67,7 +67,7 @@ class Tokens:
         if not hmac.compare_digest(seal, self._seal(body)):
             return _refusal("got one that was changed, or sealed with another key; begin without one")
         _, start, ahead, _, digest = _BODY.unpack_from(body)
-        if digest != _digest(request):
+        if digest != digest_of(request):
             return _refusal(
                 "got that of another one; repeat all arguments but page_size, or begin without one"
             )
@@ -75,6 +75,17 @@ class Tokens:
 
     def _seal(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")
+
+
+def digest_of(request: Any) -> bytes:
+    """Of the kind of request and the arguments that a walk must not change."""
+    rest = type(request)()
+    rest.CopyFrom(request)
+    for name in _PAGING:
+        rest.ClearField(name)
+    rest.DiscardUnknownFields()  # which nothing here heeds
+    contents = rest.DESCRIPTOR.name.encode() + b" " + rest.SerializeToString(deterministic=True)
+    return hashlib.sha256(contents).digest()[:16]
 
 
 def read_key(path: Path | None) -> bytes:
@@ -103,17 +114,6 @@ def _is_whole(body: bytes) -> bool:
         return False
     form, _, _, name_bytes, _ = _BODY.unpack_from(body)
     return bool(form == _FORM and len(body) == _BODY.size + name_bytes)
-
-
-def _digest(request: Any) -> bytes:
-    """Of the kind of request and the arguments that a walk must not change."""
-    rest = type(request)()
-    rest.CopyFrom(request)
-    for name in _PAGING:
-        rest.ClearField(name)
-    rest.DiscardUnknownFields()  # which nothing here heeds
-    contents = rest.DESCRIPTOR.name.encode() + b" " + rest.SerializeToString(deterministic=True)
-    return hashlib.sha256(contents).digest()[:16]
 
 
 def _refusal(received: str) -> Violation:

@@ -48,9 +48,9 @@ def _tag(field: Any) -> bytes:
     return varint(field.number << 3 | _WIRE_TYPES[field.type])
 
 
-def _place(rank: int, source: pb.Source.ValueType) -> bytes:
+def _place(rank: int, source: pb.Source.ValueType, propensity: float = 0.0) -> bytes:
     """The end of a result: its place, and where it came from."""
-    return pb.Recommendation(rank=rank, source=source).SerializeToString()
+    return pb.Recommendation(rank=rank, source=source, propensity=propensity).SerializeToString()
 
 
 _RESULT = _tag(pb.RecommendResponse.DESCRIPTOR.fields_by_name["results"])
@@ -113,6 +113,9 @@ class Replies:
             *self._results(answer),
             self._metadata(answer.origin, answer.filtered_out, answer.exhausted, answer.exact),
         ]
+        if answer.figures is not None:
+            figures = pb.ResponseMetadata(**answer.figures._asdict())  # which joins the metadata above
+            pieces.append(pb.RecommendResponse(metadata=figures).SerializeToString())
         if token:
             pieces += (_TOKEN, varint(len(token)), token)
         if missing:
@@ -162,13 +165,22 @@ class Replies:
     def _results(self, answer: Answer) -> Iterable[bytes]:
         """The field `results`: for each item its card, its score and its place."""
         places, rest = _PLACES[answer.origin], _REST
-        if answer.start:
-            ranks = range(answer.start + 1, answer.start + len(answer.rows) + 1)
-            places = [_place(rank, _SOURCES[answer.origin]) for rank in ranks]
+        if answer.start or answer.propensities:
+            places = _places(answer)
             rest = [_SCORE.size + len(place) for place in places]
         cards = map(self._card, answer.rows, rest)
         scores = map(_SCORE.pack, repeat(_SCORE_TAG), answer.scores)
         return chain.from_iterable(zip(cards, scores, places, strict=False))
+
+
+def _places(answer: Answer) -> list[bytes]:
+    """The ends of results that are not those of a plain first page."""
+    ranks = range(answer.start + 1, answer.start + len(answer.rows) + 1)
+    source = _SOURCES[answer.origin]
+    if not answer.propensities:
+        return [_place(rank, source) for rank in ranks]
+    sources = [pb.SOURCE_EXPLORATION if given else source for given in answer.explored]
+    return [*map(_place, ranks, sources, answer.propensities)]
 
 
 def _card(catalogue: Catalogue, row: int, rest: int) -> bytes:

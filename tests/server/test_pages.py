@@ -1,5 +1,6 @@
 """Walks through pages over a real socket: one order, whatever happens meanwhile."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +31,20 @@ QUESTIONS: dict[str, Any] = {
         positive_item_ids=["6", "50"], negative_item_ids=["1"], exclude_item_ids=["7"]
     ),
     "FindItems": pb.FindItemsRequest(title="film"),
+    "Recommend, styled": pb.RecommendRequest(
+        user=pb.UserFeatures(history=HISTORY),
+        diversity=pb.Diversity(strength=0.5),
+        novelty=0.2,
+        exploration=pb.Exploration(share=0.4, seed=7),
+    ),
+    "Recommend, capped": pb.RecommendRequest(
+        user=pb.UserFeatures(history=HISTORY), diversity=pb.Diversity(max_per_genre=2)
+    ),
+    "SimilarItems, styled": pb.SimilarItemsRequest(
+        item_id="6", diversity=pb.Diversity(strength=0.5, max_per_genre=3), novelty=0.2
+    ),
 }
+FIGURES = ("intra_list_diversity", "relevance_paid", "mean_popularity")
 
 
 def walk(call: Callable[[Any], Any], question: Any, sizes: list[int]) -> Iterator[Any]:
@@ -74,7 +88,11 @@ def test_all_pages_are_the_one_answer(running: SimpleNamespace, name: str, sizes
     assert [bool(page.next_page_token) for page in pages] == [True] * (len(pages) - 1) + [False]
     for page in pages:
         page.metadata.exhausted = True
-        assert page.metadata == whole.metadata
+    for response in (whole, *pages):
+        for figure in FIGURES:
+            assert response.metadata.HasField(figure) == (name.endswith(("styled", "capped")))
+            response.metadata.ClearField(figure)
+        assert response.metadata == whole.metadata
 
 
 @pytest.mark.parametrize("name", [name for name in QUESTIONS if name.startswith("Recommend")])
@@ -204,3 +222,70 @@ def test_servers_understand_the_tokens_of_those_with_the_same_key(
     with serve(current, tokens=Tokens(b"k" * 32)) as one, serve(current, tokens=Tokens(key)) as other:
         token = one.stub.Recommend(pb.RecommendRequest(page_size=3)).next_page_token
         assert outcome(other.stub.Recommend, pb.RecommendRequest(page_token=token)).code == code
+
+
+def recommended(running: SimpleNamespace, **fields: Any) -> Any:
+    user = pb.UserFeatures(history=HISTORY)
+    return running.stub.Recommend(pb.RecommendRequest(user=user, **fields))
+
+
+def test_styles_of_strength_nothing_change_nothing(running: SimpleNamespace) -> None:
+    plain = recommended(running, page_size=9)
+    for fields in (
+        {"diversity": pb.Diversity()},
+        {"exploration": pb.Exploration(seed=5)},
+        {"diversity": pb.Diversity(strength=0, max_per_genre=0), "novelty": 0},
+    ):
+        styled = recommended(running, page_size=9, **fields)
+        styled.next_page_token = plain.next_page_token
+        assert styled == plain
+
+
+def test_a_page_says_what_its_diversity_cost(running: SimpleNamespace) -> None:
+    plain = recommended(running, page_size=8)
+    diverse = recommended(running, page_size=8, diversity=pb.Diversity(strength=0.8))
+    mean = [sum(item.score for item in response.results) / 8 for response in (plain, diverse)]
+    assert diverse.metadata.relevance_paid == pytest.approx(mean[0] - mean[1], abs=1e-6)
+    assert diverse.metadata.relevance_paid > 0
+
+
+def test_a_cap_holds_for_the_whole_walk_and_spares_items_without_genres(running: SimpleNamespace) -> None:
+    question = QUESTIONS["Recommend, capped"]
+    items = results(list(walk(running.stub.Recommend, question, [3])))
+    counts = Counter(genre for item in items for genre in item.genres)
+    assert set(counts.values()) == {1, 2}
+    assert any(not item.genres for item in items)
+
+
+def test_exploration_says_where_and_how_likely(running: SimpleNamespace) -> None:
+    plain = recommended(running, page_size=1000)
+    size, share = len(plain.results), 0.25
+    stay = 1 - share + (1 - (1 - share) ** size) / size
+    seen = set()
+    for seed in range(30):
+        exploring = recommended(running, page_size=1000, exploration=pb.Exploration(share=share, seed=seed))
+        for was, now in zip(plain.results, exploring.results, strict=True):
+            moved = was.item_id != now.item_id
+            assert now.propensity == pytest.approx((1 - stay) / (size - 1) if moved else stay)
+            assert now.source == pb.SOURCE_EXPLORATION or not moved
+            seen.add(now.source)
+        again = recommended(running, page_size=1000, exploration=pb.Exploration(share=share, seed=seed))
+        assert again == exploring
+    assert seen == {pb.SOURCE_RETRIEVAL, pb.SOURCE_EXPLORATION}
+
+
+def test_one_seed_does_another_thing_for_another_user(running: SimpleNamespace) -> None:
+    exploration = pb.Exploration(share=0.5, seed=1)
+    explored = []
+    for items in (["6"], ["6", "50"], ["7", "50", "1"]):
+        user = pb.UserFeatures(history=[pb.Interaction(item_id=item) for item in items])
+        request = pb.RecommendRequest(user=user, page_size=20, exploration=exploration)
+        response = running.stub.Recommend(request)
+        explored.append([item.source == pb.SOURCE_EXPLORATION for item in response.results])
+    assert explored[0] != explored[1] != explored[2]
+
+
+def test_popular_items_keep_their_source_where_chance_has_no_hand(running: SimpleNamespace) -> None:
+    exploration = pb.Exploration(share=0.3)
+    response = running.stub.Recommend(pb.RecommendRequest(page_size=25, exploration=exploration))
+    assert {item.source for item in response.results} == {pb.SOURCE_POPULARITY, pb.SOURCE_EXPLORATION}

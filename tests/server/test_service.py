@@ -122,6 +122,16 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
             "exclude_item_ids[1]",
         ],
     ),
+    "negative diversity": (
+        pb.RecommendRequest(diversity=pb.Diversity(strength=-0.1, max_per_genre=-1)),
+        ["diversity.strength", "diversity.max_per_genre"],
+    ),
+    "no numbers of a style": (
+        pb.RecommendRequest(
+            diversity=pb.Diversity(strength=NAN), novelty=INF, exploration=pb.Exploration(share=1.5)
+        ),
+        ["diversity.strength", "novelty", "exploration.share"],
+    ),
     "no intent": (pb.RecommendRequest(intent=7), ["intent"]),  # type: ignore[arg-type]
     "no time": (
         user(history=[pb.Interaction(item_id="6", time=Timestamp(nanos=-5))]),
@@ -174,6 +184,10 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
             "user.history[0].rating",
             "intent",
         ],
+    ),
+    "similar, without a style": (
+        pb.SimilarItemsRequest(item_id="6", diversity=pb.Diversity(strength=2), novelty=NAN),
+        ["diversity.strength", "novelty"],
     ),
     "no title": (pb.FindItemsRequest(), ["title"]),
     "long title": (pb.FindItemsRequest(title="x" * 1001, page_size=-1), ["page_size", "title"]),

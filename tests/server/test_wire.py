@@ -8,6 +8,7 @@ from google.rpc import status_pb2
 from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.server.order import Figures
 from deepmoviematch.server.recommender import Answer, Origin, Recommender
 from deepmoviematch.server.wire import KEPT_REQUEST_BYTES, KEPT_RESULTS, Replies, Reply
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -34,10 +35,18 @@ def plainly(generation: Generation, answer: Answer, missing: Sequence[str]) -> p
                 title=catalogue.titles[row],
                 year=int(catalogue.years[row]),
                 genres=catalogue.genres_of(row),
-                source=SOURCES[answer.origin],
+                source=pb.SOURCE_EXPLORATION if explored else SOURCES[answer.origin],
+                propensity=propensity,
             )
-            for rank, (row, score) in enumerate(
-                zip(answer.rows, answer.scores, strict=True), start=answer.start + 1
+            for rank, (row, score, explored, propensity) in enumerate(
+                zip(
+                    answer.rows,
+                    answer.scores,
+                    answer.explored or [False] * len(answer.rows),
+                    answer.propensities or [0.0] * len(answer.rows),
+                    strict=True,
+                ),
+                start=answer.start + 1,
             )
         ],
         missing_item_ids=missing,
@@ -47,6 +56,7 @@ def plainly(generation: Generation, answer: Answer, missing: Sequence[str]) -> p
             filtered_out=answer.filtered_out,
             exhausted=answer.exhausted,
             cold_start=answer.origin is Origin.POPULARITY,
+            **(answer.figures._asdict() if answer.figures else {}),
         ),
     )
 
@@ -59,6 +69,7 @@ def parsed(reply: Reply, kind: type[Message] = pb.RecommendResponse) -> Message:
 def answers(draw: st.DrawFn) -> Answer:
     size = draw(st.integers(0, 12) | st.sampled_from([127, 128, 129, 1000]))  # where a rank takes a byte more
     scores = st.floats(-1, 1, width=32)
+    explored = draw(st.sampled_from([[], [True] * size, [place % 3 == 0 for place in range(size)]]))
     return Answer(
         rows=[draw(st.integers(0, ITEMS - 1)) for _ in range(size)]
         if size < 20
@@ -69,6 +80,9 @@ def answers(draw: st.DrawFn) -> Answer:
         filtered_out=draw(st.integers(0, 10_000)),
         exhausted=draw(st.booleans()),
         exact=draw(st.booleans()),
+        figures=draw(st.none() | st.builds(Figures, *[st.floats(0, 1, width=32)] * 3)),
+        explored=explored,
+        propensities=[0.25 if each else 1.0 for each in explored],
     )
 
 
