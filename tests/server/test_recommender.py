@@ -12,6 +12,7 @@ from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.hnsw import HnswIndex
+from deepmoviematch.server.order import Style
 from deepmoviematch.server.recommender import NEGATIVE_SHARE, Listing, Origin, Recommender, Seeds, Taste
 
 ITEMS, GENRES = 25, 5
@@ -32,6 +33,10 @@ listings = st.builds(
     ahead=st.just(0),
     excluded=st.frozensets(rows, max_size=ITEMS),
     allowed=allowances,
+    style=st.none(),
+)
+styles = st.none() | st.builds(
+    Style, st.just(0.5), st.just(0.5), st.integers(0, 3), st.sampled_from([0.0, 0.5]), st.binary(max_size=1)
 )
 
 
@@ -89,7 +94,7 @@ def test_a_batch_is_answered_like_its_users_one_by_one_to_the_bit(
 ) -> None:
     allowed = st.sampled_from(data.draw(st.lists(allowances, min_size=1, max_size=2)))
     batch = [
-        (taste, listing._replace(allowed=data.draw(allowed)))
+        (taste, listing._replace(allowed=data.draw(allowed), style=data.draw(styles)))
         for taste, listing in data.draw(st.lists(st.tuples(tastes, listings), max_size=25))
     ]
     assert recommender.recommend_batch(batch) == [recommender.recommend(*question) for question in batch]
