@@ -28,6 +28,9 @@ POSITIONS = 2
 SUMMARIES = len(DECAYS) + POSITIONS
 """Weighted sums over the window (`recent_items`)."""
 
+TRANSITION = DECAYS.index(0.8)
+"""The sum that transitions from item to item are read from."""
+
 
 @dataclass(frozen=True, eq=False)
 class UserBatch:
@@ -166,27 +169,38 @@ def preference_signal(preferences: Floats) -> Floats:
 def recent_items(users: UserBatch) -> tuple[Ints, Floats]:
     """The latest interactions of each user, and how much each counts in `SUMMARIES` weighted sums.
 
-    The first sums fade by a factor of `DECAYS` with every interaction that came after,
-    the others pick one position each: the latest interaction, the one before it.
-
     Args:
-        users: B users; those who do not ask what is next get weights of 0.
+        users: B users.
 
     Returns:
-        [B, L] rows of the catalogue, the latest first and 0 where there are no more, L at
-        most `WINDOW`; and [B, L, SUMMARIES] weights, of length 1 over L for each sum.
+        [B, WINDOW] rows of the catalogue, the latest first and 0 where there are no more, and
+        [B, WINDOW, SUMMARIES] weights (`RECENCY`).
     """
-    length = max(1, min(WINDOW, int(users.history_sizes.max(initial=0))))
-    ages = np.repeat(users.offsets[1:], users.history_sizes) - 1 - np.arange(len(users.items))
-    recent = (ages < length) & users.asks_next[users.owners]
-    rows = np.zeros((len(users), length), dtype=np.int32)
+    sizes = users.history_sizes
+    ages = np.repeat(users.offsets[1:], sizes) - 1 - np.arange(len(users.items))
+    recent = ages < WINDOW
+    rows = np.zeros((len(users), WINDOW), dtype=np.int32)
     rows[users.owners[recent], ages[recent]] = users.items[recent]
-    known = np.zeros((len(users), length, 1), dtype=np.float32)
-    known[users.owners[recent], ages[recent]] = 1
-    age = np.arange(length)[:, None]
-    weights = np.concatenate([np.power(DECAYS, age), age == np.arange(POSITIONS)], axis=1) * known
-    norms = np.sqrt(np.sum(weights**2, axis=1, keepdims=True))  # [B, 1, SUMMARIES]
-    return rows, (weights / np.maximum(norms, 1e-12)).astype(np.float32)
+    return rows, RECENCY[np.minimum(sizes, WINDOW)]
+
+
+def _recency() -> Floats:
+    age = np.arange(WINDOW)[:, None]
+    weights = np.concatenate([np.power(DECAYS, age), age == np.arange(POSITIONS)], axis=1)
+    known = np.arange(WINDOW) < np.arange(WINDOW + 1)[:, None]  # [WINDOW + 1, WINDOW]
+    weights = known[:, :, None] * weights
+    norms = np.sqrt(np.sum(weights**2, axis=1, keepdims=True))
+    recency: Floats = (weights / np.maximum(norms, 1e-12)).astype(np.float32)
+    return recency
+
+
+RECENCY = _recency()
+"""[WINDOW + 1, WINDOW, SUMMARIES] weights by number of interactions, then by age, 0 for the latest.
+
+The first sums fade by a factor of `DECAYS` with every interaction that came after, the
+others pick one position each: the latest interaction, the one before it. The weights of
+a sum have length 1.
+"""
 
 
 def preferences_from_lift(lift: Floats) -> Floats:

@@ -59,15 +59,32 @@ def bundle(run: Run, *, index: str = "auto") -> tuple[dict[str, bytes], dict[str
         index: How to search, one of `kinds.CHOICES`.
     """
     users, items = user_tower(run.user_tower), item_tower(run.item_tower)
-    if users.dim != items.dim:
-        raise GenerationError(f"both towers must be as wide, got {users.dim} and {items.dim}")
+    if (users.dim, users.next_dim) != (items.dim, items.next_dim):
+        raise GenerationError(
+            f"both towers must be as wide, got {users.dim} and {items.dim}, "
+            f"{users.next_dim} and {items.next_dim} for what is next"
+        )
     vectors = items.embed(run.catalogue)  # [N, D]
     directions = items.directions(vectors)  # [N, D]
     queries = golden.queries_from(run.reference)
-    samples = users.embed(golden.users(queries, run.catalogue))
-    nearest = index_of(vectors, index, lambda made: recall(made, vectors, samples))
-    some = directions[:: max(1, len(directions) // SAMPLES)]
-    similar = index_of(directions, index, lambda made: recall(made, directions, some))
+    batch = golden.users(queries, run.catalogue)
+    samples = users.embed(batch)
+    nearest, found = _index_of(vectors, index, samples)
+    similar, found_similar = _index_of(directions, index, directions[:: max(1, len(directions) // SAMPLES)])
+    about: dict[str, Any] = {
+        "kind": nearest.kind,
+        "dim": nearest.dim,
+        "items": nearest.size,
+        f"recall_at_{RECALL_AT}": found,
+        f"similar_recall_at_{RECALL_AT}": found_similar,
+    }
+    next_files, following = {}, nearest
+    if users.next_dim != users.dim:
+        next_vectors = items.embed_next(run.catalogue)  # [N, next_dim]
+        following, found_next = _index_of(next_vectors, index, users.embed_next(batch))
+        next_files = {"next_vectors.npy": _npy(next_vectors), "next.faiss": following.to_bytes()}
+        about |= {"next_dim": following.dim, f"next_recall_at_{RECALL_AT}": found_next}
+    spaces = golden.spaces(users, nearest, following)
     files = {
         "catalogue.json": to_json(run.catalogue.to_json()),
         **_within("user_tower", run.user_tower.to_files()),
@@ -76,9 +93,10 @@ def bundle(run: Run, *, index: str = "auto") -> tuple[dict[str, bytes], dict[str
         "index.faiss": nearest.to_bytes(),
         "directions.npy": _npy(directions),
         "similar.faiss": similar.to_bytes(),
+        **next_files,
         "popularity.npy": _npy(run.popularity),
         "reference.json": to_json(run.reference),
-        "golden.json": to_json(golden.record(queries, users, nearest, run.catalogue)),
+        "golden.json": to_json(golden.record(queries, spaces, run.catalogue)),
     }
     description = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -88,15 +106,15 @@ def bundle(run: Run, *, index: str = "auto") -> tuple[dict[str, bytes], dict[str
             "numpy": np.__version__,
             "faiss": faiss.__version__,
         },
-        "index": {
-            "kind": nearest.kind,
-            "dim": nearest.dim,
-            "items": nearest.size,
-            f"recall_at_{RECALL_AT}": recall(nearest, vectors, samples),
-            f"similar_recall_at_{RECALL_AT}": recall(similar, directions, some),
-        },
+        "index": about,
     }
     return files, description
+
+
+def _index_of(vectors: Floats, choice: str, queries: Floats) -> tuple[VectorIndex, float]:
+    """The index over `vectors`, and the recall that `queries` find in it."""
+    index = index_of(vectors, choice, lambda made: recall(made, vectors, queries))
+    return index, recall(index, vectors, queries)
 
 
 def recall(index: VectorIndex, vectors: Floats, queries: Floats, k: int = RECALL_AT) -> float:

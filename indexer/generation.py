@@ -47,6 +47,9 @@ class Generation:
     index: VectorIndex
     """The items' vectors: what a user's vector is searched in."""
 
+    next_index: VectorIndex
+    """What the vector of a user who asks what is next is searched in; may be `index` itself."""
+
     similar: VectorIndex
     """The items' directions: what an item is searched in."""
 
@@ -93,17 +96,23 @@ def _assemble(folder: Path, name: str, values: dict[str, Any]) -> Generation:
     size, dim = len(catalogue), values["index"]["dim"]
     if values["index"]["items"] != size:
         raise GenerationError(f"the index must hold {size} items, got {values['index']['items']}")
+    next_dim = values["index"].get("next_dim", dim)
     users = user_tower(Weights.load(folder / "user_tower"))
     for tower in (users, item_tower(Weights.load(folder / "item_tower"))):
-        if tower.dim != dim:
+        if (tower.dim, tower.next_dim) != (dim, next_dim):
             raise GenerationError(
-                f"towers and index must come from one run, got an index of width {dim} "
-                f"and a tower of width {tower.dim}"
+                f"towers and index must come from one run, got indexes of width {dim} and {next_dim} "
+                f"and a tower of width {tower.dim} and {tower.next_dim}"
             )
-    index, _ = _index(folder, "index.faiss", "vectors.npy", values)
-    similar, directions = _index(folder, "similar.faiss", "directions.npy", values)
+    index, _ = _index(folder, "index.faiss", "vectors.npy", values, dim)
+    similar, directions = _index(folder, "similar.faiss", "directions.npy", values, dim)
+    following = index
+    if next_dim != dim:
+        following, _ = _index(folder, "next.faiss", "next_vectors.npy", values, next_dim)
     _check_inputs(users, catalogue)
-    golden.replay(manifest.read_json(folder / "golden.json"), users, index, catalogue)
+    golden.replay(
+        manifest.read_json(folder / "golden.json"), golden.spaces(users, index, following), catalogue
+    )
     manifest.read_json(folder / "reference.json")
     return Generation(
         id=name,
@@ -112,6 +121,7 @@ def _assemble(folder: Path, name: str, values: dict[str, Any]) -> Generation:
         scale=RatingScale(**values["run"]["scale"]),
         user_tower=users,
         index=index,
+        next_index=following,
         similar=similar,
         directions=directions,
         popularity=_popularity(folder, size),
@@ -121,8 +131,10 @@ def _assemble(folder: Path, name: str, values: dict[str, Any]) -> Generation:
 def _check_inputs(tower: UserTower, catalogue: Catalogue) -> None:
     """Fail here rather than on somebody's request if the tower is for other items or genres."""
     size, genres = len(catalogue), len(catalogue.genre_names)
+    user = UserBatch.of(genres, [dict.fromkeys(range(genres), TOP_STARS)], [{size - 1: TOP_STARS}])
     try:
-        tower.embed(UserBatch.of(genres, [dict.fromkeys(range(genres), TOP_STARS)], [{size - 1: TOP_STARS}]))
+        tower.embed(user)
+        tower.embed_next(user)
     except (IndexError, ValueError) as error:
         raise GenerationError(
             f"the user tower must take the catalogue's {size} items and {genres} genres, got {error!r}"
@@ -130,10 +142,10 @@ def _check_inputs(tower: UserTower, catalogue: Catalogue) -> None:
 
 
 def _index(
-    folder: Path, name: str, vectors_name: str, values: Mapping[str, Any]
+    folder: Path, name: str, vectors_name: str, values: Mapping[str, Any], dim: int
 ) -> tuple[VectorIndex, Floats]:
-    """The index in the file `name`, and the unit vectors that it must hold."""
-    dim, size = values["index"]["dim"], values["index"]["items"]
+    """The index in the file `name`, and the unit vectors [N, `dim`] that it must hold."""
+    size = values["index"]["items"]
     vectors = _array(folder / vectors_name, (size, dim))
     lengths = np.linalg.norm(vectors, axis=1)
     if not (np.abs(lengths - 1) <= UNIT_TOLERANCE).all():

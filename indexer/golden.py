@@ -4,13 +4,14 @@ Whoever loads the generation asks again, and refuses it if the answers differ.
 Symbols: `Q` queries, `K` answers to each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue
+from deepmoviematch.data.tables import Catalogue, Floats
 
 from .errors import GenerationError
 from .towers import UserTower
@@ -36,6 +37,23 @@ def queries_from(reference: Mapping[str, Any]) -> list[dict[str, Any]]:
     return queries
 
 
+@dataclass(frozen=True, eq=False)
+class Space:
+    """One way to ask: how a user becomes a vector, and where that is searched."""
+
+    embed: Callable[[UserBatch], Floats]
+
+    index: VectorIndex
+
+
+def spaces(tower: UserTower, index: VectorIndex, next_index: VectorIndex) -> dict[str, Space]:
+    """The ways to ask by name: what suits a user and, where it has an index of its own, what is next."""
+    ways = {"taste": Space(tower.embed, index)}
+    if next_index is not index:
+        ways["next"] = Space(tower.embed_next, next_index)
+    return ways
+
+
 def users(queries: list[dict[str, Any]], catalogue: Catalogue) -> UserBatch:
     """The batch of Q users that `queries` describe."""
     return UserBatch.of(
@@ -45,19 +63,20 @@ def users(queries: list[dict[str, Any]], catalogue: Catalogue) -> UserBatch:
     )
 
 
-def record(
-    queries: list[dict[str, Any]], tower: UserTower, index: VectorIndex, catalogue: Catalogue
-) -> dict[str, Any]:
-    """The queries with today's answers, for `replay`."""
-    hits = index.search(tower.embed(users(queries, catalogue)), TOP)
-    return {
-        "queries": queries,
-        "item_ids": [[catalogue.item_ids[row] for row in rows] for rows in hits.rows],
-        "scores": hits.scores.astype(float).tolist(),
-    }
+def record(queries: list[dict[str, Any]], ways: Mapping[str, Space], catalogue: Catalogue) -> dict[str, Any]:
+    """The queries with today's answers to each of the `ways` to ask, for `replay`."""
+    batch = users(queries, catalogue)
+    golden: dict[str, Any] = {"queries": queries}
+    for name, way in ways.items():
+        hits = way.index.search(way.embed(batch), TOP)
+        golden[name] = {
+            "item_ids": [[catalogue.item_ids[row] for row in rows] for rows in hits.rows],
+            "scores": hits.scores.astype(float).tolist(),
+        }
+    return golden
 
 
-def replay(golden: Mapping[str, Any], tower: UserTower, index: VectorIndex, catalogue: Catalogue) -> None:
+def replay(golden: Mapping[str, Any], ways: Mapping[str, Space], catalogue: Catalogue) -> None:
     """Ask again what `record` asked.
 
     An id may differ where its score ties, within the tolerance, with the recorded one.
@@ -67,10 +86,18 @@ def replay(golden: Mapping[str, Any], tower: UserTower, index: VectorIndex, cata
     """
     if not golden["queries"]:
         raise GenerationError("golden.json must hold at least one query, got none")
-    vectors = tower.embed(users(golden["queries"], catalogue))
-    hits = index.search(vectors, TOP)
-    scores = np.asarray(golden["scores"], dtype=np.float32)  # [Q, K]
-    rows = np.array([[catalogue.row_of[name] for name in names] for names in golden["item_ids"]])
+    batch = users(golden["queries"], catalogue)
+    for name, way in ways.items():
+        # The first format knew one way to ask, and did not name it.
+        answers = golden if name == "taste" and name not in golden else golden[name]
+        _compare(answers, way, batch, catalogue)
+
+
+def _compare(answers: Mapping[str, Any], way: Space, batch: UserBatch, catalogue: Catalogue) -> None:
+    vectors = way.embed(batch)
+    hits = way.index.search(vectors, TOP)
+    scores = np.asarray(answers["scores"], dtype=np.float32)  # [Q, K]
+    rows = np.array([[catalogue.row_of[name] for name in names] for names in answers["item_ids"]])
     if not scores.shape == rows.shape == hits.scores.shape:
         raise GenerationError(
             f"golden queries must have {hits.scores.shape} answers, "
@@ -78,7 +105,7 @@ def replay(golden: Mapping[str, Any], tower: UserTower, index: VectorIndex, cata
         )
     if not (np.diff(np.sort(rows, axis=1), axis=1) > 0).all():
         raise GenerationError("a golden query's answers must be distinct")
-    now = np.einsum("qd,qkd->qk", vectors, index.vectors()[rows])  # today's scores of the recorded items
+    now = np.einsum("qd,qkd->qk", vectors, way.index.vectors()[rows])  # today's scores of the recorded items
     off = float(np.maximum(np.abs(hits.scores - scores), np.abs(now - scores)).max())
     if not off <= TOLERANCE:
         raise GenerationError(

@@ -83,28 +83,19 @@ class HnswIndex:
     def breadth(self, breadth: int) -> None:
         self._index.hnsw.efSearch = breadth
 
-    def compares_all(self, k: int, count: int | None = None) -> bool:
-        """See `VectorIndex.compares_all`."""
-        among = self.size if count is None else count
-        return among <= max(k, EXACT_UP_TO, COMPARED * self._reach(k, count)[1])
-
-    def _reach(self, k: int, count: int | None) -> tuple[int, int]:
-        """How many vectors to fetch for the best `k` of `count` allowed ones, and candidates in view."""
-        if count is None:
-            return k + 1, max(self.breadth, 2 * k)
-        # The fewer rows are allowed, the more have to be visited to find as many of them. All the
-        # best are asked for, allowed or not: told what is allowed, FAISS would make up for a lack
-        # of near rows with distant ones that it passed on its way, and nobody could tell.
-        fetch = max(self.breadth // 2, 2 * (k + 1)) * self.size // max(count, 1)
-        return fetch, 2 * fetch
-
     def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
         """See `VectorIndex.search`."""
         check_search(self, queries, k, allowed)
-        count = None if allowed is None else int(np.count_nonzero(allowed))
-        if self.compares_all(k, count):
+        fetch, breadth, count = k + 1, max(self.breadth, 2 * k), self.size
+        if allowed is not None:
+            # The fewer rows are allowed, the more have to be visited to find as many of them. All the
+            # best are asked for, allowed or not: told what is allowed, FAISS would make up for a lack
+            # of near rows with distant ones that it passed on its way, and nobody could tell.
+            count = int(np.count_nonzero(allowed))
+            fetch = max(self.breadth // 2, 2 * fetch) * self.size // max(count, 1)
+            breadth = 2 * fetch
+        if count <= max(k, EXACT_UP_TO, COMPARED * breadth):
             return self.exact.search(queries, k, allowed=allowed)
-        fetch, breadth = self._reach(k, count)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         stay_on_one_thread()
         scores, rows = self._index.search(queries, fetch, params=_parameters(efSearch=breadth))

@@ -24,30 +24,34 @@ class Shortcut:
     """Embeds a history by looking up rows."""
 
     def __init__(
-        self, likes: Floats, others: Floats, bag: Floats, layers: Sequence[tuple[Floats, Floats]]
+        self,
+        likes: Floats,
+        others: Floats,
+        known: tuple[Floats, Floats],
+        layers: Sequence[tuple[Floats, Floats]],
     ) -> None:
         """Multiply the tables out.
 
         Args:
             likes: [N, D] what a like adds to the vector.
             others: [N, D] what any other rating adds.
-            bag: [N, .] what each item is to the first layer.
+            known: [N, .] each, what a like and what any other rating is to the first layer.
             layers: Kernel [in, out] and bias [out] of each layer. The first takes the bag
                 of the likes, that of the others, signals that are 0 here, and how many
                 likes and others there are (log1p).
         """
         (first, first_bias), *middle, (last, last_bias) = layers
-        size, width = bag.shape
+        size, width = len(likes), known[0].shape[1]
         # A user's vector so far, the first hidden layer, and the 1 that all biases are weights of.
         self._columns = columns = likes.shape[1]
         self._size = size
         self._table = np.zeros((2 * size + 3, columns + first.shape[1] + 1), dtype=np.float32)
-        for rows, direct, kernel in (
-            (slice(size), likes, first[:width]),
-            (slice(size, 2 * size), others, first[width : 2 * width]),
+        for rows, direct, table, kernel in (
+            (slice(size), likes, known[0], first[:width]),
+            (slice(size, 2 * size), others, known[1], first[width : width + known[1].shape[1]]),
         ):
             self._table[rows, :columns] = direct
-            np.matmul(bag, kernel, out=self._table[rows, columns:-1])
+            np.matmul(table, kernel, out=self._table[rows, columns:-1])
         self._table[2 * size, :columns] = last_bias
         self._table[2 * size, columns:-1] = first_bias
         self._table[2 * size, -1] = 1

@@ -14,16 +14,14 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
 from deepmoviematch.indexer.batch import Excluded, search_many
 from deepmoviematch.indexer.generation import Generation
-from deepmoviematch.indexer.towers import unit
+from deepmoviematch.indexer.mlp import unit
 
 from .affinity import genre_directions
 from .filters import Filters
 from .order import Figures, Style, arranged
-from .plan import Plan, planned
 from .relevance import Nearest, Popular, Relevance, Scored, page_of
 from .titles import Titles
 
@@ -108,9 +106,6 @@ class Listing(NamedTuple):
     style: Style | None = None
     """What the list is to be besides relevant; None for nothing else."""
 
-    only_plan: bool = False
-    """Whether to say what would be done, and not to do it."""
-
 
 Question: TypeAlias = tuple[Taste, Listing]
 
@@ -150,9 +145,6 @@ class Answer(NamedTuple):
     propensities: Sequence[float] = ()
     """[K] chance of each item to be at its place; empty where exploration is not asked for."""
 
-    plan: Plan | None = None
-    """What would be done, where only this is asked for; there are no rows then."""
-
 
 class Recommender:
     """Answers from one generation."""
@@ -183,7 +175,8 @@ class Recommender:
         """Rank the catalogue for one user; one of whom nothing is known gets the popular items."""
         if not (taste.history or taste.preferences):
             return self._popular(listing)
-        relevance = Nearest(self.generation.index, self._vector(taste), listing.excluded, listing.allowed)
+        index = self.generation.next_index if taste.asks_next else self.generation.index
+        relevance = Nearest(index, self._vector(taste), listing.excluded, listing.allowed)
         return self._answer(relevance, Origin.RETRIEVAL, listing)
 
     def recommend_batch(self, questions: Sequence[Question]) -> list[Answer]:
@@ -224,7 +217,6 @@ class Recommender:
             index.exact is index
             and listing.start == 0
             and listing.style is None
-            and not listing.only_plan
             and not taste.asks_next
             and bool(taste.history or taste.preferences)
         )
@@ -248,13 +240,10 @@ class Recommender:
         return answers
 
     def _vector(self, taste: Taste) -> Floats:
-        """[D] where the user is."""
+        """Where the user is, in the space of the question."""
         tower = self.generation.user_tower
-        if not taste.asks_next:
-            return tower.embed_one(taste.preferences, taste.history)
-        genres = len(self.generation.catalogue.genre_names)
-        vector: Floats = tower.embed(UserBatch.of(genres, [taste.preferences], [taste.history], [True]))[0]
-        return vector
+        embed = tower.embed_next_one if taste.asks_next else tower.embed_one
+        return embed(taste.preferences, taste.history)
 
     def similar(self, seeds: Seeds, listing: Listing) -> Answer:
         """Rank the catalogue by likeness to `seeds`, which are left out."""
@@ -291,10 +280,6 @@ class Recommender:
 
     def _answer(self, relevance: Relevance, origin: Origin, listing: Listing) -> Answer:
         start, stop, style = listing.start, listing.start + listing.limit, listing.style
-        if listing.only_plan:
-            plan = planned(relevance, start, stop, style)
-            answer = self._answered(Scored([], [], plan.exact), relevance.left, origin, listing)
-            return answer._replace(plan=plan, exhausted=plan.is_last)
         if style is None:
             page = page_of(relevance, start, stop, listing.ahead)
             return self._answered(page, relevance.left, origin, listing)

@@ -57,9 +57,6 @@ class Relevance(Protocol):
     def exactly(self, count: int) -> Scored:
         """The same, with every item compared."""
 
-    def compares_all(self, count: int) -> bool:
-        """Whether `best` is sure to compare every item."""
-
 
 class Nearest:
     """By the inner product with a vector."""
@@ -94,12 +91,6 @@ class Nearest:
     def exactly(self, count: int) -> Scored:
         """See `Relevance`."""
         return self._search(self._index.exact, count)
-
-    def compares_all(self, count: int) -> bool:
-        """See `Relevance`."""
-        if self._allowed is not None:
-            return self._index.compares_all(count, self.left)
-        return self._index.compares_all(count + len(self._excluded))
 
     def _search(self, index: VectorIndex, count: int) -> Scored:
         hits = index.search(self._vector[None], count, allowed=self._running)
@@ -141,10 +132,6 @@ class Popular:
         return Scored(rows, self._popularity[rows].tolist())
 
     exactly = best
-
-    def compares_all(self, count: int) -> bool:
-        """See `Relevance`."""
-        return True
 
 
 def page_of(relevance: Relevance, start: int, stop: int, ahead: int) -> Scored:

@@ -99,7 +99,7 @@ def read_recommend(
         excluded |= history.keys()
     return RecommendQuery(
         Taste(preferences, history, intent == pb.INTENT_NEXT),
-        listing._replace(excluded=excluded, allowed=allowed, style=style, only_plan=request.validate_only),
+        listing._replace(excluded=excluded, allowed=allowed, style=style),
         [*dict.fromkeys(missing)],
     )
 
@@ -133,9 +133,7 @@ def read_similar(
     style = _style(request, fields)
     fields.check()
     seeds = Seeds(_known(positive, recommender), _known(negative, recommender))
-    listing = listing._replace(
-        excluded=excluded, allowed=allowed, style=style, only_plan=request.validate_only
-    )
+    listing = listing._replace(excluded=excluded, allowed=allowed, style=style)
     return SimilarQuery(seeds, listing, [*dict.fromkeys(missing)])
 
 

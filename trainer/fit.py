@@ -20,6 +20,7 @@ from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
 from .errors import TrainingError
 from .loop import Checkpoint, Row, Stopping, make_deterministic, train
+from .markov import later_likes
 from .metrics import Interval, RankingReport
 from .peers import EaseRanker, Popularity, Ranker
 from .protocols import Trial, genres_only, new_users
@@ -28,7 +29,7 @@ from .recipe import Recipe, RetrievalRecipe, SeedRecipe
 from .retrieval import RetrievalTask, TwoTowers
 from .run import Fitted, Towers, write_run
 from .seed import SeedRows, SeedTask, SeedTowers
-from .sequence import SequenceTask, later_likes
+from .sequence import SequenceTask
 
 CHECKPOINT = "checkpoint"
 VALIDATION = "validation_ndcg@100"
@@ -162,13 +163,11 @@ def fit_retrieval(
     fitted_on = ratings if trial is None or recipe.refit else trial.train
     if fitted_on.timestamps is not None and recipe.sequence_epochs and len(later_likes(fitted_on)):
         make_deterministic(recipe.seed)
+        task = SequenceTask(towers, fitted_on, recipe)
         curves["sequence"] = train(
-            SequenceTask(towers, fitted_on, recipe),
-            "sequence",
-            epochs=recipe.sequence_epochs,
-            seed=recipe.seed,
-            checkpoint=checkpoint,
+            task, "sequence", epochs=recipe.sequence_epochs, seed=recipe.seed, checkpoint=checkpoint
         )
+        towers.order = task.order()
     return Fitted(towers=towers, curves=curves, metrics=metrics, kept=kept)
 
 

@@ -44,7 +44,10 @@ class Task(Protocol):
         """What moves it."""
 
     def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[Any], ...]]:
-        """The arguments of `loss` for each step of an epoch, drawn from the seed and `epoch` alone."""
+        """The arguments of `loss` for each step of an epoch, drawn from the seed and `epoch` alone.
+
+        Between steps nothing but the length of an argument may change.
+        """
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
         """The scalar to make small, as a graph."""
@@ -134,14 +137,7 @@ def train(
     if checkpoint is not None and checkpoint.resume and checkpoint.path(phase).exists():
         rows, best = _restore(task, checkpoint.path(phase), checkpoint.fingerprint)
 
-    @tf.function  # type: ignore[untyped-decorator]
-    def step(*batch: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss = task.loss(*batch)
-        gradients = tape.gradient(loss, [variable.value for variable in task.trainable])
-        task.optimizer.apply(gradients, task.trainable)
-        return loss
-
+    step: Callable[..., tf.Tensor] | None = None
     with _Bar(phase, epochs, done=len(rows)) as bar:
         while len(rows) < epochs and not (stopping and rows and stopping.is_due(rows)):
             epoch = len(rows)
@@ -149,6 +145,7 @@ def train(
             _seed_dropout(task.models, seed, epoch)
             losses = []
             for number, batch in enumerate(task.batches(epoch), start=1):
+                step = step or _step(task, batch)
                 losses.append(float(step(*map(tf.convert_to_tensor, batch))))
                 if not np.isfinite(losses[-1]):
                     raise TrainingError(
@@ -169,6 +166,23 @@ def train(
     for variable, value in zip(task.trainable, best, strict=True):
         variable.assign(value)
     return rows
+
+
+def _step(task: Task, example: Sequence[npt.NDArray[Any]]) -> Callable[..., tf.Tensor]:
+    """One update as a graph, for batches like `example` of whatever length."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in example])  # type: ignore[untyped-decorator]
+    def step(*batch: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = task.loss(*batch)
+        gradients = tape.gradient(loss, [variable.value for variable in task.trainable])
+        # Rows of a sparse gradient may repeat, and Adam would square each by itself.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        task.optimizer.apply(gradients, task.trainable)
+        return loss
+
+    made: Callable[..., tf.Tensor] = step
+    return made
 
 
 def _refuse_broken(task: Task, epoch: int) -> None:

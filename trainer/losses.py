@@ -6,17 +6,18 @@ NEVER = -1e9
 """Stands for minus infinity in a logit: its softmax is 0, and 0 times it is still 0."""
 
 
-def masked_log_softmax(logits: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-    """Log-probabilities over the candidates alone.
+def masked_log_softmax(logits: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """Log-probabilities over the items that are not known yet.
 
     Args:
         logits: [B, N] float32.
-        candidates: [B, N] float32, 1 for an item in the running, 0 for one that is not.
+        known: [K, 2] int64, pairs of user and item that are out of the running.
 
     Returns:
-        [B, N] float32; about `NEVER` where an item is no candidate.
+        [B, N] float32; about `NEVER` where an item is known.
     """
-    return tf.nn.log_softmax(tf.where(candidates > 0, logits, NEVER), axis=1)
+    out = tf.fill(tf.shape(known)[:1], NEVER)
+    return tf.nn.log_softmax(tf.tensor_scatter_nd_min(logits, known, out), axis=1)
 
 
 def softmax_loss(log_probabilities: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -27,16 +28,18 @@ def softmax_loss(log_probabilities: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
     Args:
         log_probabilities: [B, N] float32.
-        targets: [B, N] float32, 1 for a target; a user without any contributes 0.
+        targets: [T, 2] int64, pairs of user and item; a user without any contributes 0.
 
     Returns:
         [B] float32.
     """
-    counts = tf.reduce_sum(targets, axis=1)
-    return -tf.reduce_sum(targets * log_probabilities, axis=1) * tf.math.rsqrt(tf.maximum(counts, 1.0))
+    users = tf.shape(log_probabilities)[0]
+    hits = tf.gather_nd(log_probabilities, targets)
+    sums = tf.math.unsorted_segment_sum(hits, targets[:, 0], users)
+    return -sums * tf.math.rsqrt(tf.maximum(target_counts(targets, users), 1.0))
 
 
-def distillation_loss(log_probabilities: tf.Tensor, teacher: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+def distillation_loss(log_probabilities: tf.Tensor, teacher: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
     """Cross-entropy against the teacher's distribution, on the scale of `softmax_loss`.
 
     It differs from the Kullback-Leibler divergence (Hinton et al., 2015) by the
@@ -45,10 +48,14 @@ def distillation_loss(log_probabilities: tf.Tensor, teacher: tf.Tensor, targets:
     Args:
         log_probabilities: [B, N] float32.
         teacher: [B, N] float32, rows that sum to 1.
-        targets: [B, N] float32, as in `softmax_loss`.
+        counts: [B] float32, number of targets of each user; one without contributes 0.
 
     Returns:
         [B] float32.
     """
-    counts = tf.reduce_sum(targets, axis=1)
     return -tf.reduce_sum(teacher * log_probabilities, axis=1) * tf.sqrt(counts)
+
+
+def target_counts(targets: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
+    """[B] float32 number of each user's targets, of B users."""
+    return tf.math.unsorted_segment_sum(tf.ones(tf.shape(targets)[:1]), targets[:, 0], users)

@@ -102,6 +102,9 @@ class RetrievalRecipe(CommonRecipe):
     id_dropout: float = 0.1
     """Share of items that a step embeds from content alone, so that content learns to stand alone."""
 
+    content_hidden: tuple[int, ...] = (64,)
+    """Widths of the hidden layers that read an item's year and genres."""
+
     history_share: tuple[float, float] = (0.3, 0.8)
     """A step keeps between these shares of a user's ratings as history and asks for the other likes."""
 
@@ -123,8 +126,17 @@ class RetrievalRecipe(CommonRecipe):
     ease_penalty: float = 200.0
     """L2 penalty of the closed-form EASE that teaches and gives the towers their start."""
 
-    sequence_epochs: int = 20
+    sequence_epochs: int = 10
     """Passes of the second phase, which learns from the order of histories; 0 leaves it out."""
+
+    transition_dim: int = 256
+    """Width of the closed-form transitions that users who ask what is next are matched by too."""
+
+    transition_penalty: float = 100.0
+    """L2 penalty of the transitions."""
+
+    transition_weight: float = 0.1
+    """Weight of the transitions' scores beside the towers', both at one standard deviation."""
 
     validation_share: float = 0.1
     """Share of the users held out to measure each epoch; 0 trains on everyone, for all the epochs."""
@@ -140,9 +152,20 @@ class RetrievalRecipe(CommonRecipe):
         CommonRecipe.__post_init__(self)
         for setting in ("dropout", "id_dropout", "validation_share"):
             self._check(setting, 0 <= getattr(self, setting) < 1, "at least 0 and below 1")
-        for setting in ("weight_decay", "short_weight", "stated_weight", "sequence_epochs", "patience"):
+        for setting in (
+            "weight_decay",
+            "short_weight",
+            "stated_weight",
+            "sequence_epochs",
+            "transition_weight",
+            "patience",
+        ):
             self._check(setting, getattr(self, setting) >= 0, "at least 0")
-        for setting in ("gate", "teacher_temperature", "ease_penalty"):
+        self._check(
+            "content_hidden", all(width >= 1 for width in self.content_hidden), "widths of at least 1"
+        )
+        self._check("transition_dim", self.transition_dim >= 1, "at least 1")
+        for setting in ("gate", "teacher_temperature", "ease_penalty", "transition_penalty"):
             self._check(setting, getattr(self, setting) > 0, "positive")
         self._check("distillation", 0 <= self.distillation <= 1, "in 0..1")
         low, high = self.history_share

@@ -7,7 +7,8 @@ follows a teacher, the closed-form EASE, from whose factors the towers start.
 Symbols: `B` users of a batch, `U` users, `N` items, `G` genres, `D` width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -22,18 +23,29 @@ from deepmoviematch.data.features import (
     content_features,
     preference_gate,
     preference_signal,
-    recent_items,
     year_statistics,
 )
-from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ratings
+from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ints, Ratings, Times
 from deepmoviematch.data.weights import Weights
 
 from .ease import Ease, like_matrix
 from .errors import TrainingError
-from .losses import distillation_loss, masked_log_softmax, softmax_loss
+from .losses import distillation_loss, masked_log_softmax, softmax_loss, target_counts
+from .order import Order
 from .recipe import RetrievalRecipe
-from .towers import dense_arrays, identity_item_tower, taste_user_tower
-from .views import base_shares, genre_shares, history_view, sample_preferences, short_view, stated_view
+from .towers import READ, dense_arrays, identity_item_tower, taste_user_tower
+from .views import (
+    RatedBy,
+    base_shares,
+    genre_shares,
+    history_view,
+    sample_preferences,
+    short_view,
+    stated_view,
+)
+
+Inputs: TypeAlias = tuple[npt.NDArray[np.generic], ...]
+"""What `TwoTowers.user_inputs` makes."""
 
 
 class TwoTowers:
@@ -56,35 +68,51 @@ class TwoTowers:
             dim=recipe.embedding_dim,
             dropout=recipe.dropout,
         )
-        self.sequence: keras.Model | None = None
+        self.head: keras.Model = self.user.get_layer("head")
+        """The user tower without its tables."""
+        self.order: Order | None = None
         """Reads the order of histories, where the data have times (`sequence.py`)."""
         self.item = identity_item_tower(
             len(catalogue),
             self._content.shape[1],
-            hidden=recipe.hidden,
+            hidden=recipe.content_hidden,
             dim=recipe.embedding_dim,
-            dropout=recipe.dropout,
         )
 
-    def user_inputs(self, likes: Floats, others: Floats, preferences: Floats) -> list[Floats]:
-        """What the user tower takes.
+    def user_inputs(self, likes: sparse.csr_matrix, others: sparse.csr_matrix, preferences: Floats) -> Inputs:
+        """What the user tower takes, as arrays for `embed_features`.
 
         Args:
             likes: [B, N] 1 where an item of the history is liked.
             others: [B, N] 1 where an item of the history is not.
             preferences: [B, G] stars, NaN where unknown.
         """
-        counts = np.stack([likes.sum(axis=1), others.sum(axis=1)], axis=1)  # [B, 2]
+        counts = np.stack([likes.getnnz(axis=1), others.getnnz(axis=1)], axis=1)  # [B, 2]
         stated: Flags = np.isfinite(preferences).max(axis=1, initial=False)
         gate = preference_gate(stated, counts.sum(axis=1).astype(np.int64), self._gate)
-        norms = np.sqrt(np.maximum(counts, 1)).astype(np.float32)
-        return [
-            likes / norms[:, :1],
-            others / norms[:, 1:],
+        norms = (1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)
+        liked, disliked = cells(likes), cells(others)
+        return (
+            liked,
+            norms[liked[:, 0], 0],
+            disliked,
+            norms[disliked[:, 0], 1],
             preference_signal(preferences),
             np.log1p(counts).astype(np.float32),
             gate[:, None],
+        )
+
+    def embed_features(self, inputs: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:
+        """[B, D] vectors of users whom `user_inputs` described, not yet of unit length."""
+        liked, like_values, disliked, other_values, *rest = inputs
+        bags = [
+            _bags(self.user.get_layer(name).kernel.value, cells, values, tf.shape(rest[0])[0])
+            for name, cells, values in (
+                ("likes", liked, like_values),
+                ("others", disliked, other_values),
+            )
         ]
+        return self.head([*bags, *rest], training=training)
 
     def embed_items(self, use_id: tf.Tensor, *, training: bool) -> tf.Tensor:
         """[N, D] vectors of the catalogue, whose length carries popularity; `use_id` is [N]."""
@@ -94,25 +122,28 @@ class TwoTowers:
 
     def embed_tastes(self, users: UserBatch) -> Floats:
         """[B, D] vectors of users, whatever the order of their histories."""
-        rated = np.zeros((2, len(users), len(self._content)), dtype=np.float32)
-        rated[(users.stars < LIKE_STARS).astype(int), users.owners, users.items] = 1
-        inputs = [tf.constant(part) for part in self.user_inputs(rated[0], rated[1], users.preferences)]
-        vectors: Floats = self.user(inputs, training=False).numpy()
+        liked = users.stars >= LIKE_STARS
+        likes, others = (self._histories(users, chosen) for chosen in (liked, ~liked))
+        inputs = map(tf.constant, self.user_inputs(likes, others, users.preferences))
+        vectors: Floats = self.embed_features(list(inputs), training=False).numpy()
         return vectors
 
+    def _histories(self, users: UserBatch, chosen: Flags) -> sparse.csr_matrix:
+        """[B, N] 1 for the interactions that are chosen."""
+        return marked(users.owners[chosen], users.items[chosen], (len(users), len(self._content)))
+
     def embed_users(self, users: UserBatch) -> Floats:
-        """[B, D] unit vectors of users."""
-        vectors = tf.math.l2_normalize(self.embed_tastes(users), axis=1)
-        if self.sequence is not None:
-            added = self.sequence([tf.constant(part) for part in recent_items(users)], training=False)
-            following = tf.math.l2_normalize(vectors + added, axis=1)
-            vectors = tf.where(users.asks_next[:, None], following, vectors)
-        embedded: Floats = vectors.numpy()
-        return embedded
+        """[B, D] unit vectors of users, whatever the order of their histories."""
+        vectors: Floats = tf.math.l2_normalize(self.embed_tastes(users), axis=1).numpy()
+        return vectors
 
     def score(self, users: UserBatch) -> Floats:
         """[B, N] scores of the whole catalogue for each user."""
-        return self.embed_users(users) @ self.item_vectors().T
+        vectors, items = self.embed_users(users), self.item_vectors()
+        if self.order is None or not users.asks_next.any():
+            return vectors @ items.T
+        following = self.order.embed(vectors, users) @ self.order.items(items).T
+        return np.where(users.asks_next[:, None], following, vectors @ items.T)
 
     def item_vectors(self) -> Floats:
         """[N, D] vectors of the catalogue, whose length carries popularity."""
@@ -127,13 +158,16 @@ class TwoTowers:
             "kind": "identity",
             "year_mean": mean,
             "year_scale": scale,
-            "largest_norm": float(np.linalg.norm(vectors, axis=1).max()) or 1.0,
+            "largest_norm": _largest_norm(vectors),
         }
         items = dense_arrays(self.item)
         items["ids"] = items["ids"] * self.has_id[:, None]
-        users = dense_arrays(self.user)
-        if self.sequence is not None:
-            users |= dense_arrays(self.sequence)
+        users = dense_arrays(self.user) | dense_arrays(self.head)
+        users["deep_0_kernel"][: 2 * vectors.shape[1]] *= READ
+        if self.order is not None:
+            users |= dense_arrays(self.order.tower) | {"transitions": self.order.markov.users}
+            items["follows"] = self.order.markov.items
+            settings["next_largest_norm"] = _largest_norm(self.order.items(vectors))
         return Weights({"kind": "taste", "gate": self._gate}, users), Weights(settings, items)
 
 
@@ -146,7 +180,10 @@ class RetrievalTask:
         """Start the towers from EASE's factors and set the optimizer up."""
         self._towers, self._recipe = towers, recipe
         self._likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)  # [U, N]
-        self._rated = like_matrix(ratings, len(catalogue), threshold=-np.inf)
+        self._items = len(catalogue)
+        self._stars = sparse.csr_matrix(
+            (ratings.stars, (ratings.users, ratings.items)), shape=self._likes.shape, dtype=np.float32
+        )
         self._users = np.flatnonzero(self._likes.getnnz(axis=1))
         if len(self._users) == 0:
             raise TrainingError(
@@ -160,7 +197,7 @@ class RetrievalTask:
         scale = self._start()
 
         self._log_scale = keras.Variable(np.log(scale), dtype="float32", name="log_scale")
-        self.models = (towers.user, towers.item)
+        self.models = (towers.head, towers.item)
         self.trainable = [
             *towers.user.trainable_variables,
             *towers.item.trainable_variables,
@@ -205,41 +242,81 @@ class RetrievalTask:
             yield self._batch(users[first : first + self._recipe.batch_size], rng)
 
     def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, ...]:
-        recipe = self._recipe
-        likes, rated = self._likes[users].toarray(), self._rated[users].toarray()
+        recipe, rated = self._recipe, self._rated_by(users)
         stated = sample_preferences(self._shares[users], self._base, rng)
         views = [
-            (history_view(likes, rated, stated, recipe.history_share, rng), 1.0),
-            (short_view(likes, stated, rng), recipe.short_weight),
-            (stated_view(likes, stated), recipe.stated_weight),
+            (history_view(rated, stated, recipe.history_share, rng), 1.0),
+            (short_view(rated, stated, rng), recipe.short_weight),
+            (stated_view(rated, stated), recipe.stated_weight),
         ]
-        kept = np.concatenate([view.likes for view, _ in views])
-        others = np.concatenate([view.others for view, _ in views])
+        rows = np.concatenate([place * rated.size + rated.owners for place in range(len(views))])
+        columns = np.tile(rated.items, len(views))
+        likes, others, targets = (
+            marked(rows[flags], columns[flags], (len(views) * rated.size, self._items))
+            for flags in map(
+                np.concatenate,
+                zip(*((view.likes, view.others, view.targets) for view, _ in views), strict=True),
+            )
+        )
         preferences = np.concatenate([view.preferences for view, _ in views])
-        targets = np.concatenate([view.targets for view, _ in views])
-        weights = [
-            np.full(len(users), weight / max(np.sqrt(view.targets.sum(axis=1)).sum(), 1.0), dtype=np.float32)
+        shares = [
+            weight / max(np.sqrt(np.bincount(rated.owners[view.targets])).sum(), 1.0)
             for view, weight in views
         ]
-        keeps_id = rng.random(len(self._towers.has_id)) >= recipe.id_dropout
+        taught = likes[: 2 * rated.size]  # there is nothing to teach where no history is known
+        keeps_id = rng.random(self._items) >= recipe.id_dropout
         return (
-            *self._towers.user_inputs(kept, others, preferences),
-            1 - kept - others,
-            targets,
-            self.teacher.score(sparse.csr_matrix(kept)),
-            (recipe.distillation * (kept.sum(axis=1) > 0)).astype(np.float32),
-            np.concatenate(weights),
+            *self._towers.user_inputs(likes, others, preferences),
+            cells(targets),
+            self.teacher.score(taught),
+            (recipe.distillation * (likes.getnnz(axis=1) > 0)).astype(np.float32),
+            np.repeat(shares, rated.size).astype(np.float32),
             (self._towers.has_id * keeps_id).astype(np.float32),
         )
 
+    def _rated_by(self, users: npt.NDArray[np.int64]) -> RatedBy:
+        rated = self._stars[users]
+        owners = np.repeat(np.arange(len(users)), rated.getnnz(axis=1))
+        return RatedBy(owners, rated.indices, rated.data >= LIKE_STARS, len(users))
+
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
         """Mix of the softmax over held-out likes and the teacher's, over all three views."""
-        *inputs, candidates, targets, teacher, followed, weights, use_id = batch
-        users = tf.math.l2_normalize(self._towers.user(inputs, training=True), axis=1)  # [3 B, D]
+        *inputs, targets, teacher, followed, weights, use_id = batch
+        users = tf.math.l2_normalize(self._towers.embed_features(inputs, training=True), axis=1)  # [3 B, D]
         items = self._towers.embed_items(use_id, training=True)  # [N, D]
         logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True)
-        chances = masked_log_softmax(logits, candidates)
-        taught = tf.exp(masked_log_softmax(teacher / self._recipe.teacher_temperature, candidates))
-        learnt = (1 - followed) * softmax_loss(chances, targets)
-        copied = followed * distillation_loss(chances, taught, targets)
-        return tf.reduce_sum(weights * (learnt + copied))
+        known = tf.concat([inputs[0], inputs[2]], axis=0)
+        chances = masked_log_softmax(logits, known)
+        learnt = softmax_loss(chances, targets)
+        size = tf.shape(teacher)[0]
+        with_history = known[:, 0] < tf.cast(size, tf.int64)
+        taught = tf.exp(masked_log_softmax(teacher / self._recipe.teacher_temperature, known[with_history]))
+        copied = distillation_loss(chances[:size], taught, target_counts(targets, tf.shape(users)[0])[:size])
+        return tf.reduce_sum(weights * (1 - followed) * learnt) + tf.reduce_sum(
+            (weights * followed)[:size] * copied
+        )
+
+
+def _largest_norm(vectors: Floats) -> float:
+    return float(np.linalg.norm(vectors, axis=1).max()) or 1.0
+
+
+def _bags(table: tf.Tensor, rated: tf.Tensor, values: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
+    """[B, D] sums of the rows of `table` [N, D] that users rated, given as `cells` and their values.
+
+    What Keras makes of a sparse input differs in the last bits from run to run.
+    """
+    rows = values[:, None] * tf.gather(table, rated[:, 1])
+    return tf.math.unsorted_segment_sum(rows, rated[:, 0], users)
+
+
+def marked(rows: npt.NDArray[np.integer], columns: Ints, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """A float32 matrix with 1 in the cells given."""
+    return sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
+
+
+def cells(matrix: sparse.csr_matrix) -> Times:
+    """[nnz, 2] row and column of what is stored, in order."""
+    matrix.sort_indices()
+    rows = np.repeat(np.arange(matrix.shape[0]), matrix.getnnz(axis=1))
+    return np.stack([rows, matrix.indices], axis=1).astype(np.int64)

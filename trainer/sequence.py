@@ -13,74 +13,84 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from deepmoviematch.data.features import LIKE_STARS, UserBatch, recent_items
+from deepmoviematch.data.features import recent_items
 from deepmoviematch.data.tables import Ratings, Times
 
 from .losses import masked_log_softmax
+from .markov import Markov, later_likes, prefixes
+from .order import Order
 from .recipe import RetrievalRecipe
 from .retrieval import TwoTowers
 from .towers import sequence_tower
 
-PREFIXES = 4
+PREFIXES = 20
 """Histories that an epoch cuts out of a user's ratings, on average."""
 
-
-def later_likes(ratings: Ratings) -> Times:
-    """Places of the likes that are not their user's first rating: each can be asked for."""
-    likes = np.flatnonzero(ratings.stars >= LIKE_STARS)
-    later: Times = likes[likes > ratings.offsets[ratings.users[likes]]]
-    return later
+SAMPLE = 1000
+"""Prefixes that the scales of both parts are compared on."""
 
 
 class SequenceTask:
     """Trains the sequence tower of fitted `TwoTowers`; see `trainer.loop.Task`."""
 
     def __init__(self, towers: TwoTowers, ratings: Ratings, recipe: RetrievalRecipe) -> None:
-        """Add a fresh sequence tower to `towers` and set the optimizer up."""
+        """Make a fresh sequence tower for `towers` and set the optimizer up."""
         self._towers, self._ratings, self._recipe = towers, ratings, recipe
-        self._items = tf.constant(towers.item_vectors())
+        self._items = towers.item_vectors()
         self._likes = later_likes(ratings)
-        self._genres = towers.genres
         self.tower = sequence_tower(
             len(self._items), hidden=recipe.hidden, dim=recipe.embedding_dim, dropout=recipe.dropout
         )
-        towers.sequence = self.tower
         self._log_scale = keras.Variable(towers.log_scale, dtype="float32", name="log_scale")
         self.models = (self.tower,)
         self.trainable = [*self.tower.trainable_variables, self._log_scale]
-        steps = recipe.sequence_epochs * -(-PREFIXES * len(ratings.user_ids) // recipe.batch_size)
+        self._asked = min(len(self._likes), PREFIXES * len(ratings.user_ids))
+        steps = recipe.sequence_epochs * -(-self._asked // self._batch_size)
         schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
         self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
         self.optimizer.exclude_from_weight_decay(var_list=[self._log_scale])
 
+    @property
+    def _batch_size(self) -> int:
+        return 4 * self._recipe.batch_size  # one view of a user, where the first phase takes three
+
     def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.generic], ...]]:
         """See `trainer.loop.Task.batches`; the arguments of `loss`."""
         rng = np.random.default_rng([self._recipe.seed, epoch, 1])
-        count = min(len(self._likes), PREFIXES * len(self._ratings.user_ids))
-        asked = rng.choice(self._likes, count, replace=False)
-        for first in range(0, count, self._recipe.batch_size):
-            yield self._batch(asked[first : first + self._recipe.batch_size])
+        asked = rng.choice(self._likes, self._asked, replace=False)
+        for first in range(0, len(asked), self._batch_size):
+            yield self._batch(asked[first : first + self._batch_size])
 
     def _batch(self, asked: Times) -> tuple[npt.NDArray[np.generic], ...]:
-        ratings, size = self._ratings, len(asked)
-        begins = ratings.offsets[ratings.users[asked]]
-        places = np.concatenate([np.arange(*span) for span in zip(begins, asked, strict=True)])
-        known = UserBatch(
-            preferences=np.full((size, self._genres), np.nan, dtype=np.float32),
-            items=ratings.items[places],
-            stars=ratings.stars[places],
-            offsets=np.concatenate([[0], np.cumsum(asked - begins)]),
-            asks_next=np.ones(size, dtype=np.bool_),
-        )
-        candidates = np.ones((size, self._items.shape[0]), dtype=np.float32)
-        candidates[known.owners, known.items] = 0
-        return self._towers.embed_tastes(known), *recent_items(known), candidates, ratings.items[asked]
+        known = prefixes(self._ratings, asked, self._towers.genres)
+        seen = np.stack([known.owners, known.items], axis=1).astype(np.int64)
+        return self._towers.embed_users(known), *recent_items(known), seen, self._ratings.items[asked]
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
         """Mean surprise at the next like, of all that is not known yet."""
-        tastes, rows, weights, candidates, following = batch
-        added = self.tower([rows, weights], training=True)
-        users = tf.math.l2_normalize(tf.math.l2_normalize(tastes, axis=1) + added, axis=1)
+        tastes, rows, weights, seen, following = batch
+        users = tf.math.l2_normalize(tastes + self.tower([rows, weights], training=True), axis=1)
         logits = tf.exp(self._log_scale.value) * tf.matmul(users, self._items, transpose_b=True)
-        chances = masked_log_softmax(logits, candidates)
+        chances = masked_log_softmax(logits, seen)
         return -tf.reduce_mean(tf.gather(chances, following, axis=1, batch_dims=1))
+
+    def order(self) -> Order:
+        """The fitted part, its transitions weighted as the recipe says."""
+        recipe = self._recipe
+        markov = Markov.fit(
+            self._ratings,
+            len(self._items),
+            penalty=recipe.transition_penalty,
+            width=recipe.transition_dim,
+            seed=recipe.seed,
+        )
+        order = Order(self.tower, markov)
+        rng = np.random.default_rng(recipe.seed)
+        sample = rng.choice(self._likes, min(SAMPLE, len(self._likes)), replace=False)
+        users = prefixes(self._ratings, sample, self._towers.genres)
+        embedded, width = order.embed(self._towers.embed_users(users), users), self._items.shape[1]
+        ours, theirs = (
+            float((left @ right.T).std())
+            for left, right in ((embedded[:, :width], self._items), (embedded[:, width:], markov.items))
+        )
+        return Order(self.tower, markov.scaled(recipe.transition_weight * ours / (theirs or 1.0)))

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from deepmoviematch.data.features import SUMMARIES
 from deepmoviematch.data.tables import Floats
 
+READ = 0.2
+"""What the deep part of the user tower multiplies the linear one's bags with, to read them."""
+
 
 def genre_user_tower(genres: int, *, hidden: tuple[int, ...], dim: int) -> keras.Model:
     """Map standardised stars per genre [B, G] to unit vectors [B, D]."""
@@ -41,16 +44,28 @@ def taste_user_tower(
     likes, others = keras.Input((items,), name="liked"), keras.Input((items,), name="disliked")
     signal, counts = keras.Input((max(genres, 1),), name="signal"), keras.Input((2,), name="counts")
     gate = keras.Input((1,), name="gate")
-    table = keras.layers.Dense(dim, use_bias=False, name="bag", kernel_initializer="random_normal")
     linear = [
         keras.layers.Dense(dim, use_bias=False, name="likes", kernel_initializer="zeros")(likes),
         keras.layers.Dense(dim, use_bias=False, name="others", kernel_initializer="zeros")(others),
     ]
-    known = keras.layers.Concatenate()([table(likes), table(others), signal, counts])
+    head = _taste_head(genres, hidden=hidden, dim=dim, dropout=dropout)
+    users = head([*linear, signal, counts, gate])
+    return keras.Model([likes, others, signal, counts, gate], users, name="user_tower")
+
+
+def _taste_head(genres: int, *, hidden: tuple[int, ...], dim: int, dropout: float) -> keras.Model:
+    """The rest of the user tower, given what its tables make of both bags: [B, D] each.
+
+    A model of its own, as training looks the rows of the tables up: bags are nearly empty.
+    """
+    linear = [keras.Input((dim,), name=name) for name in ("likes_vector", "others_vector")]
+    signal, counts = keras.Input((max(genres, 1),), name="signal"), keras.Input((2,), name="counts")
+    gate = keras.Input((1,), name="gate")
+    known = keras.layers.Concatenate()([READ * linear[0], READ * linear[1], signal, counts])
     bag = keras.layers.Add()([*linear, _mlp(known, "deep", hidden, dim, dropout=dropout, silent=True)])
     taste = _mlp(signal, "taste", hidden, dim, dropout=dropout)
     users = (1.0 - gate) * bag + gate * taste
-    return keras.Model([likes, others, signal, counts, gate], users, name="user_tower")
+    return keras.Model([*linear, signal, counts, gate], users, name="head")
 
 
 def sequence_tower(items: int, *, hidden: tuple[int, ...], dim: int, dropout: float) -> keras.Model:
@@ -70,9 +85,7 @@ def sequence_tower(items: int, *, hidden: tuple[int, ...], dim: int, dropout: fl
     )
 
 
-def identity_item_tower(
-    items: int, features: int, *, hidden: tuple[int, ...], dim: int, dropout: float
-) -> keras.Model:
+def identity_item_tower(items: int, features: int, *, hidden: tuple[int, ...], dim: int) -> keras.Model:
     """Map items to vectors [N, D], whose length carries popularity.
 
     Inputs, in this order: rows of the catalogue [N], whether the id may be used [N, 1]
@@ -81,7 +94,7 @@ def identity_item_tower(
     rows = keras.Input((), dtype="int32", name="rows")
     use_id, content = keras.Input((1,), name="use_id"), keras.Input((features,), name="content")
     ids = keras.layers.Embedding(items, dim, name="ids", embeddings_initializer="zeros")(rows)
-    vectors = ids * use_id + _mlp(content, "content", hidden, dim, dropout=dropout, silent=True)
+    vectors = ids * use_id + _mlp(content, "content", hidden, dim, silent=True)
     return keras.Model([rows, use_id, content], vectors, name="item_tower")
 
 

@@ -1,6 +1,8 @@
-"""How a user's ratings become a question for the towers: what is known, what is asked for.
+"""How users' ratings become a question for the towers: what is known, what is asked for.
 
-Symbols: `B` users of a batch, `N` items, `G` genres.
+Ratings are listed one by one, user after user, as in `Ratings`; what a view knows
+and asks for are flags over that list, so that nothing as wide as the catalogue is
+ever drawn. Symbols: `B` users of a batch, `R` ratings of all of them, `G` genres.
 """
 
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from deepmoviematch.data.features import preferences_from_lift
-from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
+from deepmoviematch.data.tables import TOP_STARS, Flags, Floats, Ints, Times
 
 MOST_TICKED = 5
 """People tick a few favourite genres: one to this many."""
@@ -19,69 +21,84 @@ LONGEST_SHORT = 6
 
 
 @dataclass(frozen=True, eq=False)
+class RatedBy:
+    """Everything that the users of a batch rated."""
+
+    owners: Times
+    """[R] the user, 0 to B - 1, never decreasing."""
+
+    items: Ints
+    """[R] rows of the catalogue."""
+
+    liked: Flags
+    """[R] whether the rating is a like."""
+
+    size: int
+    """B."""
+
+
+@dataclass(frozen=True, eq=False)
 class View:
     """One question for every user of a batch."""
 
-    likes: Floats
-    """[B, N] 1 for a like that is known."""
+    likes: Flags
+    """[R] a like that is known."""
 
-    others: Floats
-    """[B, N] 1 for a known rating that is not a like."""
+    others: Flags
+    """[R] a known rating that is not a like."""
+
+    targets: Flags
+    """[R] a like to predict; never one that is known."""
 
     preferences: Floats
     """[B, G] stars, NaN where unknown."""
 
-    targets: Floats
-    """[B, N] 1 for a like to predict; never one that is known."""
-
 
 def history_view(
-    likes: Floats, rated: Floats, preferences: Floats, share: tuple[float, float], rng: np.random.Generator
+    rated: RatedBy, preferences: Floats, share: tuple[float, float], rng: np.random.Generator
 ) -> View:
     """Keep a random share of each user's ratings, between the two of `share`; ask for the other likes.
 
     Args:
-        likes: [B, N] 1 for a like.
-        rated: [B, N] 1 for any rating.
+        rated: Of B users.
         preferences: [B, G] stars; three users in ten state them.
         share: The least and the most to keep.
         rng: Source of chance.
     """
-    kept = rng.random(likes.shape, dtype=np.float32) < rng.uniform(*share, size=(len(likes), 1))
+    kept = rng.random(len(rated.owners)) < rng.uniform(*share, size=rated.size)[rated.owners]
     return View(
-        likes=likes * kept,
-        others=(rated - likes) * kept,
+        likes=rated.liked & kept,
+        others=~rated.liked & kept,
+        targets=rated.liked & ~kept,
         preferences=_stated_by(0.3, preferences, rng),
-        targets=likes * ~kept,
     )
 
 
-def short_view(likes: Floats, preferences: Floats, rng: np.random.Generator) -> View:
+def short_view(rated: RatedBy, preferences: Floats, rng: np.random.Generator) -> View:
     """Keep one to `LONGEST_SHORT` likes of each user and ask for the others.
 
     Args:
-        likes: [B, N] 1 for a like.
+        rated: Of B users.
         preferences: [B, G] stars; every other user states them.
         rng: Source of chance.
     """
-    keys = likes * (1 - rng.random(likes.shape, dtype=np.float32))  # above 0 for likes alone
-    most = min(LONGEST_SHORT, likes.shape[1])
-    best = -np.partition(-keys, most - 1, axis=1)[:, :most]
-    best = -np.sort(-best, axis=1)
-    least = np.take_along_axis(best, rng.integers(most, size=(len(likes), 1)), axis=1)
-    kept = likes * (keys >= least)
+    keys = np.where(rated.liked, rng.random(len(rated.owners)), 2)  # likes come before others
+    shuffled = np.lexsort((keys, rated.owners))  # still user after user
+    places = np.arange(len(shuffled)) - np.searchsorted(rated.owners, rated.owners)
+    kept = np.zeros(len(shuffled), dtype=np.bool_)
+    kept[shuffled] = places < rng.integers(1, LONGEST_SHORT + 1, size=rated.size)[rated.owners]
     return View(
-        likes=kept,
-        others=np.zeros_like(likes),
+        likes=rated.liked & kept,
+        others=np.zeros_like(kept),
+        targets=rated.liked & ~kept,
         preferences=_stated_by(0.5, preferences, rng),
-        targets=likes - kept,
     )
 
 
-def stated_view(likes: Floats, preferences: Floats) -> View:
+def stated_view(rated: RatedBy, preferences: Floats) -> View:
     """Keep nothing but what the users state, and ask for every like."""
-    nothing = np.zeros_like(likes)
-    return View(likes=nothing, others=nothing, preferences=preferences, targets=likes)
+    nothing = np.zeros_like(rated.liked)
+    return View(likes=nothing, others=nothing, targets=rated.liked, preferences=preferences)
 
 
 def genre_shares(likes: sparse.csr_matrix, genres: Flags) -> Floats:

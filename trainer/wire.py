@@ -235,11 +235,15 @@ class ServedTowers:
     def __init__(self, run: Run) -> None:
         """Embed the catalogue."""
         self._users, self._popularity = user_tower(run.user_tower), run.popularity
-        self._items = item_tower(run.item_tower).embed(run.catalogue)
+        items = item_tower(run.item_tower)
+        self._items, self._next_items = items.embed(run.catalogue), items.embed_next(run.catalogue)
 
     def score(self, users: UserBatch) -> Floats:
         """[B, N] inner products of unit vectors."""
         scores = self._users.embed(users) @ self._items.T
+        if users.asks_next.any():
+            following = self._users.embed_next(users) @ self._next_items.T
+            scores = np.where(users.asks_next[:, None], following, scores)
         return np.where(users.has_features[:, None], scores, self._popularity).astype(np.float32)
 
 

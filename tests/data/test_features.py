@@ -130,18 +130,21 @@ def test_year_statistics_are_of_the_known_years(years: list[int], mean: float, s
 
 def test_recent_items_weigh_the_latest_most_by_hand() -> None:
     """A history of two: the latest has age 0, the one before it age 1."""
-    users = UserBatch.of(0, [{}, {}, {}], [{7: 5.0, 3: 1.0}, {}, {4: 5.0}], [True, True, False])
+    users = UserBatch.of(0, [{}, {}, {}], [{7: 5.0, 3: 1.0}, {}, {4: 5.0}])
     rows, weights = recent_items(users)
-    assert rows.tolist() == [[3, 7], [0, 0], [0, 0]]
+    assert rows[:, :2].tolist() == [[3, 7], [0, 0], [4, 0]]
+    assert not weights[:, 2:].any()
+    weights = weights[:, :2]
     for column, decay in enumerate(DECAYS):
         length = np.hypot(1, decay)
         assert weights[0, :, column] == pytest.approx([1 / length, decay / length])
     assert weights[0, :, len(DECAYS) :].tolist() == [[1, 0], [0, 1]]
-    assert not weights[1:].any()
+    assert not weights[1].any()
+    assert weights[2, :, : len(DECAYS) + 1].tolist() == [[1] * 4, [0] * 4]  # the only one is all there is
 
 
 def test_recent_items_look_no_further_back_than_the_window() -> None:
     history = dict.fromkeys(range(WINDOW + 10), 5.0)
-    rows, weights = recent_items(UserBatch.of(0, [{}], [history], [True]))
+    rows, weights = recent_items(UserBatch.of(0, [{}], [history]))
     assert rows.tolist() == [list(range(WINDOW + 9, 9, -1))]
     assert weights.shape == (1, WINDOW, SUMMARIES)

@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
+from deepmoviematch.data.features import SUMMARIES
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
 
-ITEMS, GENRES, WIDTH, HIDDEN = 14, 3, 5, 4
+ITEMS, GENRES, WIDTH, HIDDEN, TRANSITIONS = 14, 3, 5, 4, 2
 
 Bundle: TypeAlias = tuple[dict[str, bytes], dict[str, Any]]
 
@@ -88,12 +89,22 @@ def retrieval_towers(rng: np.random.Generator, catalogue: Catalogue) -> tuple[We
     users = {
         "likes": normal(rng, ITEMS, WIDTH),
         "others": normal(rng, ITEMS, WIDTH),
-        "bag": normal(rng, ITEMS, HIDDEN),
-        **mlp(rng, "deep", 2 * HIDDEN + GENRES + 2, HIDDEN, WIDTH),
+        **mlp(rng, "deep", 2 * WIDTH + GENRES + 2, HIDDEN, WIDTH),
         **mlp(rng, "taste", GENRES, HIDDEN, WIDTH),
+        "recent": normal(rng, ITEMS, HIDDEN),
+        "transitions": normal(rng, ITEMS, TRANSITIONS),
+        **mlp(rng, "next", SUMMARIES * HIDDEN, WIDTH),
     }
-    items = {"ids": ids, **mlp(rng, "content", 2 + GENRES, HIDDEN, WIDTH)}
-    settings = {"kind": "identity", "year_mean": 1995.0, "year_scale": 5.0, "largest_norm": 9.0}
+    follows = normal(rng, ITEMS, TRANSITIONS)
+    follows[-3:] = 0
+    items = {"ids": ids, "follows": follows, **mlp(rng, "content", 2 + GENRES, HIDDEN, WIDTH)}
+    settings = {
+        "kind": "identity",
+        "year_mean": 1995.0,
+        "year_scale": 5.0,
+        "largest_norm": 9.0,
+        "next_largest_norm": 10.0,
+    }
     return Weights({"kind": "taste", "gate": 0.5}, users), Weights(settings, items)
 
 

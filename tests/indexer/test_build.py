@@ -21,13 +21,16 @@ def test_it_publishes_the_run_with_all_its_provenance(run: Path, store: Store) -
     loaded = Run.load(run)
     assert store.current() == generation.id
     assert generation.manifest["run"] == loaded.provenance
-    assert generation.manifest["index"] == {
+    about = {
         "kind": "flat",
         "dim": generation.index.dim,
         "items": 14,
         "recall_at_10": 1.0,
         "similar_recall_at_10": 1.0,
     }
+    if generation.next_index is not generation.index:
+        about |= {"next_dim": generation.next_index.dim, "next_recall_at_10": 1.0}
+    assert generation.manifest["index"] == about
     assert generation.manifest["libraries"].keys() == {"python", "numpy", "faiss"}
     assert generation.catalogue.to_json() == loaded.catalogue.to_json()
     assert (generation.popularity == loaded.popularity).all()
@@ -38,12 +41,16 @@ def test_the_indexes_hold_what_the_item_tower_says(run: Path, store: Store) -> N
     tower = item_tower(loaded.item_tower)
     vectors = tower.embed(loaded.catalogue)
     assert (generation.index.vectors() == vectors).all()
+    assert (generation.next_index.vectors() == tower.embed_next(loaded.catalogue)).all()
     assert (generation.directions == tower.directions(vectors)).all()
 
 
 def test_a_generation_holds_these_files(run: Path, store: Store) -> None:
-    folder = store.folder / "generations" / build(run, store).id
+    generation = build(run, store)
+    folder = store.folder / "generations" / generation.id
+    apart = generation.next_index is not generation.index
     assert {path.name for path in folder.iterdir()} == {
+        *({"next.faiss", "next_vectors.npy"} if apart else ()),
         "catalogue.json",
         "directions.npy",
         "golden.json",
@@ -64,11 +71,11 @@ def test_the_same_run_gives_the_same_files(run: Path) -> None:
 
 def test_towers_of_two_widths_are_refused(run: Path) -> None:
     loaded = Run.load(run)
-    users = loaded.user_tower.arrays
-    for name, array in users.items():
-        if array.shape[-1] == 5:  # what ends in the tower's width
-            users[name] = array[..., :-1]
-    with pytest.raises(GenerationError, match=r"both towers must be as wide, got [45] and [56]"):
+    of_users = loaded.user_tower.settings["kind"] == "genres"
+    arrays = (loaded.user_tower if of_users else loaded.item_tower).arrays
+    for name in ("mlp_0_kernel", "mlp_0_bias") if of_users else ("ids", "content_1_kernel", "content_1_bias"):
+        arrays[name] = arrays[name][..., :-1]
+    with pytest.raises(GenerationError, match=r"both towers must be as wide, got [46] and 5"):
         bundle(loaded)
 
 

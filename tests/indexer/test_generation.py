@@ -232,6 +232,10 @@ def wider(values: dict[str, Any]) -> None:
     values["index"]["dim"] = 7
 
 
+def next_wider(values: dict[str, Any]) -> None:
+    values["index"]["next_dim"] = 9
+
+
 def more_items(values: dict[str, Any]) -> None:
     values["index"]["items"] = 15
 
@@ -255,7 +259,11 @@ def no_scale(values: dict[str, Any]) -> None:
         (climbing, "manifest.json must name files below its folder, got '../outside.txt'"),
         (absolute, "manifest.json must name files below its folder, got '/etc/passwd'"),
         (huge_file, "golden.json must have 1152921504606846976 bytes"),
-        (wider, "towers and index must come from one run, got an index of width 7 and a tower of width 6"),
+        (
+            wider,
+            "must come from one run, got indexes of width 7 and 8 and a tower of width 6 and 8",
+        ),
+        (next_wider, "got indexes of width 6 and 9 and a tower of width 6 and 8"),
         (more_items, "the index must hold 14 items, got 15"),
         (other_index, "an index must be one of flat, hnsw, got 'ivf'; it may come from a newer version"),
         (no_scale, "a generation must be readable, got KeyError\\('scale'\\)"),
@@ -305,7 +313,7 @@ def other_tower(folder: Path) -> None:
 
 
 def tower_of_fewer_items(folder: Path) -> None:
-    for name in ("likes", "others", "bag"):
+    for name in ("likes", "others", "recent", "transitions"):
         path = folder / "user_tower" / f"{name}.npy"
         np.save(path, np.load(path)[:-1])
 
@@ -320,7 +328,7 @@ def one_more_genre(folder: Path) -> None:
 def other_answer(folder: Path) -> None:
     path = folder / "golden.json"
     values = json.loads(path.read_text())
-    ids = values["item_ids"][0]
+    ids = values["taste"]["item_ids"][0]
     ids[0], ids[1] = ids[1], ids[0]
     path.write_text(json.dumps(values))
 

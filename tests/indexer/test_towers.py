@@ -1,10 +1,14 @@
 """One user alone gets the vector that the user gets in a batch."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.features import SUMMARIES, WINDOW, UserBatch
+from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import UserTower, user_tower
 
@@ -22,10 +26,51 @@ def tower(loaded_run: Run) -> UserTower:
     preferences=st.dictionaries(st.integers(0, GENRES - 1), stars),
     history=st.dictionaries(st.integers(0, ITEMS - 1), stars),
 )
-def test_one_user_gets_the_vector_of_a_batch(
+def test_one_user_gets_the_vectors_of_a_batch(
     tower: UserTower, preferences: dict[int, float], history: dict[int, float]
 ) -> None:
-    [expected] = tower.embed(UserBatch.of(GENRES, [preferences], [history]))
-    found = tower.embed_one(preferences, history)
-    assert found.dtype == np.float32
-    assert found == pytest.approx(expected, abs=1e-5)
+    users = UserBatch.of(GENRES, [preferences], [history])
+    for embed, embed_one in ((tower.embed, tower.embed_one), (tower.embed_next, tower.embed_next_one)):
+        [expected] = embed(users)
+        found = embed_one(preferences, history)
+        assert found.dtype == np.float32
+        assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_order_counts_for_what_is_next_and_not_for_taste(new_run: Callable[[], Path]) -> None:
+    tower = user_tower(Run.load(new_run()).user_tower)
+    history = {3: 5.0, 4: 4.0, 7: 1.0}
+    backward = dict(reversed(history.items()))
+    assert tower.embed_one({}, history) == pytest.approx(tower.embed_one({}, backward), abs=1e-6)
+    difference = tower.embed_next_one({}, history) - tower.embed_next_one({}, backward)
+    assert np.abs(difference).max() > 0.01
+
+
+def test_what_is_next_reads_no_further_back_than_the_window() -> None:
+    """With more items than the window holds, the oldest count for taste alone."""
+    rng = np.random.default_rng(0)
+    size = WINDOW + 5
+    arrays = {
+        "likes": rng.normal(size=(size, 2)),
+        "others": rng.normal(size=(size, 2)),
+        "deep_0_kernel": np.zeros((2 + 2 + 1 + 2, 2)),
+        "deep_0_bias": np.zeros(2),
+        "taste_0_kernel": np.zeros((1, 2)),
+        "taste_0_bias": np.zeros(2),
+        "recent": rng.normal(size=(size, 3)),
+        "transitions": rng.normal(size=(size, 4)),
+        "next_0_kernel": np.zeros((3 * SUMMARIES, 2)),
+        "next_0_bias": np.zeros(2),
+    }
+    tower = user_tower(
+        Weights(
+            {"kind": "taste", "gate": 1.0}, {name: each.astype(np.float32) for name, each in arrays.items()}
+        )
+    )
+    history = dict.fromkeys(range(size), 5.0)
+    ages = np.arange(WINDOW)
+    weights = 0.8**ages / np.linalg.norm(0.8**ages)
+    follows = weights @ arrays["transitions"][::-1][:WINDOW]
+    found = tower.embed_next_one({}, history)
+    expected = np.concatenate([tower.embed_one({}, history)[:-1], follows, [0]])
+    assert found == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)

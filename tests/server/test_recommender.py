@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 
 from deepmoviematch.data.features import UserBatch
@@ -34,7 +34,6 @@ listings = st.builds(
     excluded=st.frozensets(rows, max_size=ITEMS),
     allowed=allowances,
     style=st.none(),
-    only_plan=st.just(False),
 )
 styles = st.none() | st.builds(
     Style, st.just(0.5), st.just(0.5), st.integers(0, 3), st.sampled_from([0.0, 0.5]), st.binary(max_size=1)
@@ -66,10 +65,12 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def true_scores(generation: Generation, taste: Taste) -> Floats:
-    users = UserBatch.of(GENRES, [taste.preferences], [taste.history], [taste.asks_next])
+    users = UserBatch.of(GENRES, [taste.preferences], [taste.history])
     if not users.has_features[0]:
         return generation.popularity
-    scores: Floats = generation.index.vectors() @ generation.user_tower.embed(users)[0]
+    tower, index = generation.user_tower, generation.next_index if taste.asks_next else generation.index
+    vectors = tower.embed_next(users) if taste.asks_next else tower.embed(users)
+    scores: Floats = index.vectors() @ vectors[0]
     return scores
 
 
@@ -115,7 +116,9 @@ def test_a_user_is_placed_where_recommend_searches_from(recommender: Recommender
     assert place.known == bool(taste.preferences or taste.history)
     assert np.linalg.norm(place.vector) == pytest.approx(1, abs=1e-5)
     if place.known:
-        scores = recommender.generation.index.vectors() @ place.vector
+        generation = recommender.generation
+        index = generation.next_index if taste.asks_next else generation.index
+        scores = index.vectors() @ place.vector
         assert scores == pytest.approx(true_scores(recommender.generation, taste), abs=1e-5)
 
 
@@ -211,21 +214,3 @@ def test_a_graph_answers_like_comparison_whatever_is_allowed(
     assert approximate.recommend(taste, listing).rows == recommender.recommend(taste, listing).rows
     seeds, listing = Seeds([3]), Listing(4, allowed=allowed)
     assert approximate.similar(seeds, listing).rows == recommender.similar(seeds, listing).rows
-
-
-@pytest.mark.usefixtures("trusting")
-@given(taste=tastes, listing=listings, style=styles)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_plan_is_what_the_answer_comes_to(
-    recommender: Recommender, approximate: Recommender, taste: Taste, listing: Listing, style: Style | None
-) -> None:
-    for one, start in ((recommender, 0), (approximate, 0), (recommender, 5), (approximate, 5)):
-        asked = listing._replace(style=style, start=start, limit=min(listing.limit, ITEMS - 2))
-        answer, planned = one.recommend(taste, asked), one.recommend(taste, asked._replace(only_plan=True))
-        assert planned.plan is not None
-        assert planned.plan.candidates == len(running(listing.excluded, listing.allowed))
-        assert (planned.origin, planned.filtered_out) == (answer.origin, answer.filtered_out)
-        assert answer.exact or not planned.exact  # ties may make it exact all the same
-        if style is None or not style.max_per_genre:
-            assert planned.exhausted == answer.exhausted
-        assert not planned.rows

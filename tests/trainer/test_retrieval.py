@@ -85,16 +85,21 @@ def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalog
     assert funny[cold] > sad[cold]
 
 
-def test_the_loss_asks_only_for_candidates_and_targets_that_are_likes(
-    catalogue: Catalogue, ratings: Ratings
-) -> None:
+def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings: Ratings) -> None:
     task = RetrievalTask(TwoTowers(catalogue, RECIPE), catalogue, ratings, RECIPE)
-    *inputs, candidates, targets, _, followed, scale, use_id = next(task.batches(0))
-    assert candidates.shape == targets.shape == (3 * RECIPE.batch_size, 30)
-    assert (targets <= candidates).all()
-    known = (inputs[0] > 0) | (inputs[1] > 0)
-    assert (known == (candidates == 0)).all()
-    assert (followed[-RECIPE.batch_size :] == 0).all()  # no history, no teacher
+    batch = next(task.batches(0))
+    likes, like_values, others, _, *_, targets, teacher, followed, scale, use_id = batch
+    size = RECIPE.batch_size
+    known, asked = {tuple(cell) for part in (likes, others) for cell in part}, set(map(tuple, targets))
+    assert len(known) == len(likes) + len(others)
+    assert not known & asked
+    assert {user for user, _ in known} <= set(range(2 * size))  # the last third tells preferences alone
+    assert {user for user, _ in asked} <= set(range(3 * size))
+    counts = np.bincount(likes[:, 0], minlength=3 * size)
+    assert like_values == pytest.approx(counts[likes[:, 0]] ** -0.5)
+    assert teacher.shape == (2 * size, 30)
+    assert followed.shape == scale.shape == (3 * size,)
+    assert ((followed > 0) == (counts > 0)).all()  # no likes, no teacher
     assert (scale > 0).all()
     assert set(use_id) <= {0.0, 1.0}
 

@@ -6,6 +6,7 @@ import pytest
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Ratings
 from deepmoviematch.trainer.fit import fit_retrieval
+from deepmoviematch.trainer.markov import later_likes, prefixes
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 from deepmoviematch.trainer.retrieval import TwoTowers
 from deepmoviematch.trainer.sequence import SequenceTask
@@ -67,7 +68,7 @@ def test_taste_is_answered_as_if_order_had_never_been_learnt(
     towers: TwoTowers, catalogue: Catalogue, chain: Ratings
 ) -> None:
     plain = fit_retrieval(catalogue, chain, replace(RECIPE, sequence_epochs=0)).towers
-    assert plain.sequence is None
+    assert plain.order is None
     users = UserBatch.of(3, [{0: 5.0}, {}], [{3: 5.0, 9: 1.0}, {4: 4.0}])
     assert (towers.score(users) == plain.score(users)).all()
 
@@ -75,20 +76,29 @@ def test_taste_is_answered_as_if_order_had_never_been_learnt(
 def test_users_of_one_rating_have_no_order_to_learn_from(catalogue: Catalogue, chain: Ratings) -> None:
     first = np.zeros(len(chain), dtype=np.bool_)
     first[chain.offsets[:-1]] = True
-    assert fit_retrieval(catalogue, chain.take(first), RECIPE).towers.sequence is None
+    assert fit_retrieval(catalogue, chain.take(first), RECIPE).towers.order is None
 
 
-def test_without_times_there_is_no_sequence_tower(catalogue: Catalogue, chain: Ratings) -> None:
+def test_without_times_order_is_not_learnt(catalogue: Catalogue, chain: Ratings) -> None:
     timeless = Ratings(chain.user_ids, chain.users, chain.items, chain.ratings, None)
-    assert fit_retrieval(catalogue, timeless, RECIPE).towers.sequence is None
+    assert fit_retrieval(catalogue, timeless, RECIPE).towers.order is None
 
 
 def test_a_batch_knows_what_came_before_and_asks_for_the_next_like(towers: TwoTowers, chain: Ratings) -> None:
     task = SequenceTask(towers, chain, RECIPE)
-    _, rows, weights, candidates, following = next(task.batches(0))
-    assert len(following) == RECIPE.batch_size
+    _, rows, weights, seen, following = next(task.batches(0))
+    assert len(following) == 4 * RECIPE.batch_size
     for row, item in enumerate(following):
         known = rows[row][weights[row].any(axis=1)]
         assert item == (known[0] + 1) % 30
-        assert not candidates[row][known].any()
-        assert candidates[row][item] == 1
+        assert set(seen[seen[:, 0] == row, 1]) == set(known)
+
+
+def test_the_transitions_weigh_as_much_as_the_recipe_says(towers: TwoTowers, chain: Ratings) -> None:
+    """At weight 1 both parts of a score spread alike, over the prefixes that it was fitted on."""
+    order = SequenceTask(towers, chain, replace(RECIPE, transition_weight=1.0)).order()
+    users = prefixes(chain, later_likes(chain), genres=3)
+    embedded, items = order.embed(towers.embed_users(users), users), towers.item_vectors()
+    width = items.shape[1]
+    ours, theirs = embedded[:, :width] @ items.T, embedded[:, width:] @ order.markov.items.T
+    assert theirs.std() == pytest.approx(ours.std(), rel=1e-4)

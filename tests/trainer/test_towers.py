@@ -1,5 +1,6 @@
 """The Keras towers and their NumPy twins are one model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -10,7 +11,10 @@ from hypothesis import given, settings, strategies as st
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Floats, Ratings
 from deepmoviematch.data.weights import Weights
-from deepmoviematch.indexer.towers import item_tower, unit, user_tower
+from deepmoviematch.indexer.mlp import unit
+from deepmoviematch.indexer.towers import item_tower, user_tower
+from deepmoviematch.trainer.markov import Markov
+from deepmoviematch.trainer.order import Order
 from deepmoviematch.trainer.recipe import RetrievalRecipe, SeedRecipe
 from deepmoviematch.trainer.retrieval import TwoTowers
 from deepmoviematch.trainer.seed import SeedRows, SeedTowers
@@ -44,7 +48,9 @@ def two_towers(catalogue: Catalogue) -> TwoTowers:
     towers = TwoTowers(catalogue, RETRIEVAL)
     towers.has_id = np.arange(30) % 5 != 0  # some items never had a rating
     towers.has_id = towers.has_id.astype(np.float32)
-    towers.sequence = sequence_tower(30, hidden=(8, 5), dim=6, dropout=0.0)
+    rng = np.random.default_rng(0)
+    tables = (rng.normal(size=(30, 4)).astype(np.float32) for _ in range(2))
+    towers.order = Order(sequence_tower(30, hidden=(8, 5), dim=6, dropout=0.0), Markov(*tables))
     return towers
 
 
@@ -58,8 +64,8 @@ def seed_towers(catalogue: Catalogue, ratings: Ratings) -> SeedTowers:
 def test_the_retrieval_towers_agree_to_1e_5(
     two_towers: TwoTowers, catalogue: Catalogue, weights: int, inputs: int
 ) -> None:
-    assert two_towers.sequence is not None
-    shake([two_towers.user, two_towers.item, two_towers.sequence], weights)
+    assert two_towers.order is not None
+    shake([two_towers.user, two_towers.item, two_towers.order.tower], weights)
     user_weights, item_weights = two_towers.export()
     users, items = user_tower(user_weights), item_tower(item_weights)
     batch = sample_users(inputs)
@@ -75,6 +81,13 @@ def test_the_retrieval_towers_agree_to_1e_5(
     assert np.linalg.norm(embedded, axis=1) == pytest.approx(np.ones(30), abs=1e-5)
     directions = items.directions(embedded)
     assert directions[:, :-1] == pytest.approx(unit(keras_items), abs=1e-4)
+
+    following = users.embed_next(batch) @ items.embed_next(catalogue).T
+    wanted = two_towers.score(replace(batch, asks_next=np.ones(6, dtype=np.bool_)))
+    embedded = two_towers.order.embed(two_towers.embed_users(batch), batch)
+    lengths = np.linalg.norm(embedded, axis=1, keepdims=True)
+    largest = np.linalg.norm(two_towers.order.items(keras_items), axis=1).max()
+    assert following == pytest.approx(wanted / lengths / largest, abs=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -97,6 +110,7 @@ def test_the_extra_axis_keeps_the_order_of_the_longer_vectors(
     shake([two_towers.user, two_towers.item], 3)
     user_weights, item_weights = two_towers.export()
     batch = sample_users(3).slice(1, 6)
+    batch = replace(batch, asks_next=np.zeros(len(batch), dtype=np.bool_))
     served = user_tower(user_weights).embed(batch) @ item_tower(item_weights).embed(catalogue).T
     trained = two_towers.score(batch)
     scale = np.linalg.norm(two_towers.embed_items(two_towers.has_id, training=False).numpy(), axis=1).max()

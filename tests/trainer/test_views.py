@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import sparse
 
-from deepmoviematch.data.tables import Floats
 from deepmoviematch.trainer.views import (
     LONGEST_SHORT,
     MOST_TICKED,
+    RatedBy,
     View,
     genre_lift,
     genre_shares,
@@ -19,61 +19,75 @@ from deepmoviematch.trainer.views import (
 seeds = st.integers(0, 1000)
 
 
-def world(rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """Likes and ratings of five users over 40 items, and preferences over 3 genres."""
-    rated = (rng.random((5, 40)) < 0.5).astype(np.float32)
-    likes = rated * (rng.random((5, 40)) < 0.6)
-    return likes.astype(np.float32), rated, np.full((5, 3), 4.0, dtype=np.float32)
+def world(rng: np.random.Generator) -> RatedBy:
+    """Five users who rated about half of 40 items each, and liked about half of those."""
+    owners, items = np.nonzero(rng.random((5, 40)) < 0.5)
+    return RatedBy(owners, items.astype(np.int32), rng.random(len(items)) < 0.6, 5)
 
 
-def views(seed: int) -> tuple[Floats, Floats, list[View]]:
+def views(seed: int) -> tuple[RatedBy, list[View]]:
     rng = np.random.default_rng(seed)
-    likes, rated, stated = world(rng)
-    return (
-        likes,
-        rated,
-        [
-            history_view(likes, rated, stated, (0.3, 0.8), rng),
-            short_view(likes, stated, rng),
-            stated_view(likes, stated),
-        ],
-    )
+    rated, stated = world(rng), np.full((5, 3), 4.0, dtype=np.float32)
+    return rated, [
+        history_view(rated, stated, (0.3, 0.8), rng),
+        short_view(rated, stated, rng),
+        stated_view(rated, stated),
+    ]
 
 
 @given(seeds)
-def test_what_is_known_and_what_is_asked_for_never_overlap_and_are_the_users_own(seed: int) -> None:
-    likes, rated, asked = views(seed)
+def test_a_like_is_either_known_or_asked_for_and_another_rating_never_asked_for(seed: int) -> None:
+    rated, asked = views(seed)
     for view in asked:
-        assert (view.likes + view.targets == likes).all()
-        assert (view.others <= rated - likes).all()
-        for part in (view.likes, view.others, view.targets):
-            assert set(np.unique(part)) <= {0, 1}
+        assert (view.likes ^ view.targets == rated.liked).all()
+        assert not (view.others & rated.liked).any()
 
 
 @given(seeds)
 def test_a_short_history_has_one_to_six_likes_and_nothing_else(seed: int) -> None:
-    likes, _, (_, short, _) = views(seed)
-    counts = short.likes.sum(axis=1)
-    assert (counts >= 1).all()
-    assert (counts <= np.minimum(LONGEST_SHORT, likes.sum(axis=1))).all()
+    rated, (_, short, _) = views(seed)
+    counts = np.bincount(rated.owners[short.likes], minlength=5)
+    likes = np.bincount(rated.owners[rated.liked], minlength=5)
+    assert (counts >= np.minimum(1, likes)).all()
+    assert (counts <= np.minimum(LONGEST_SHORT, likes)).all()
     assert not short.others.any()
 
 
+def test_every_like_is_as_likely_to_be_in_a_short_history() -> None:
+    size = 4000
+    rated = RatedBy(
+        np.repeat(np.arange(size), 10),
+        np.tile(np.arange(10, dtype=np.int32), size),
+        np.arange(10 * size) % 5 > 0,
+        size,
+    )
+    rng = np.random.default_rng(0)
+    short = short_view(rated, np.full((size, 3), np.nan, dtype=np.float32), rng)
+    shares = short.likes.reshape(size, 10).mean(axis=0)
+    # 3.5 of 8 likes on average, as one to six are equally likely; the two others never.
+    assert shares == pytest.approx([0, *[3.5 / 8] * 4, 0, *[3.5 / 8] * 4], abs=0.03)
+
+
 def test_stated_preferences_come_without_a_history() -> None:
-    likes, _, (_, _, stated) = views(0)
+    rated, (_, _, stated) = views(0)
     assert not stated.likes.any()
     assert not stated.others.any()
-    assert (stated.targets == likes).all()
+    assert (stated.targets == rated.liked).all()
     assert (stated.preferences == 4).all()
 
 
 def test_some_users_with_a_history_state_preferences_and_some_do_not() -> None:
     rng = np.random.default_rng(0)
-    likes, rated = (np.ones((1000, 8), dtype=np.float32) for _ in range(2))
+    rated = RatedBy(
+        np.repeat(np.arange(1000), 8),
+        np.tile(np.arange(8, dtype=np.int32), 1000),
+        np.ones(8000, dtype=np.bool_),
+        1000,
+    )
     stated = np.full((1000, 3), 5.0, dtype=np.float32)
-    share = np.isfinite(history_view(likes, rated, stated, (0.3, 0.8), rng).preferences[:, 0]).mean()
+    share = np.isfinite(history_view(rated, stated, (0.3, 0.8), rng).preferences[:, 0]).mean()
     assert share == pytest.approx(0.3, abs=0.05)
-    assert np.isfinite(short_view(likes, stated, rng).preferences[:, 0]).mean() == pytest.approx(
+    assert np.isfinite(short_view(rated, stated, rng).preferences[:, 0]).mean() == pytest.approx(
         0.5, abs=0.05
     )
 
