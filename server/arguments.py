@@ -123,6 +123,10 @@ def _add_query(command: argparse.ArgumentParser) -> None:
     )
     common.add_argument("--json", action="store_true", help="print the response as JSON")
     _add_reach(common)
+    paged = argparse.ArgumentParser(add_help=False)
+    paged.add_argument(
+        "--pages", type=_count, default=1, help="how many times so many results (default: %(default)s)"
+    )
     choice = argparse.ArgumentParser(add_help=False)
     choice.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="never return this")
     choice.add_argument(
@@ -135,6 +139,17 @@ def _add_query(command: argparse.ArgumentParser) -> None:
         help="choose among what satisfies these, as in 'genres:comedy year >= 1990 NOT title:\"part ii\"'; "
         "a field that does not exist is answered with those that do",
     )
+
+    choice.add_argument(
+        "--diversity", type=_share, default=0.0, metavar="0..1", help="results that differ from each other"
+    )
+    choice.add_argument(
+        "--max-per-genre", type=_count, default=0, metavar="N", help="so many results of a genre at most"
+    )
+    choice.add_argument(
+        "--novelty", type=_share, default=0.0, metavar="0..1", help="pass over what is popular"
+    )
+    choice.add_argument("--validate", action="store_true", help="say what would be done, without doing it")
 
     user = argparse.ArgumentParser(add_help=False)
     user.add_argument("--like", action="append", default=[], metavar="ITEM", help="the user likes this")
@@ -167,15 +182,19 @@ def _add_query(command: argparse.ArgumentParser) -> None:
 
     recommend = questions.add_parser(
         "recommend",
-        parents=[common, user, choice],
+        parents=[common, paged, user, choice],
         help="the best items for a user",
         description="The best items for a user. An ITEM is an id or a title; options may be repeated.",
     )
+    recommend.add_argument(
+        "--explore", type=_share, default=0.0, metavar="SHARE", help="give this share of the places to chance"
+    )
+    recommend.add_argument("--seed", type=_seed, default=0, help="of chance (default: %(default)s)")
     recommend.add_argument("--include-history", action="store_true", help="return liked and rated items too")
 
     similar = questions.add_parser(
         "similar",
-        parents=[common, choice],
+        parents=[common, paged, choice],
         help="the items nearest to one or more items",
         description="The items nearest to one or more items. An ITEM is an id or a title.",
     )
@@ -190,7 +209,7 @@ def _add_query(command: argparse.ArgumentParser) -> None:
         description="The genres nearest to a user, and with --json the user's vector. "
         "An ITEM is an id or a title; options may be repeated.",
     )
-    find = questions.add_parser("find", parents=[common], help="items by title")
+    find = questions.add_parser("find", parents=[common, paged], help="items by title")
     find.add_argument("title", metavar="TITLE", help="a title, words of it, or an id")
 
 
@@ -315,6 +334,12 @@ def _port(text: str) -> int:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1000:
         raise argparse.ArgumentTypeError(f"must be 1 to 1000, got {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**64:
+        raise argparse.ArgumentTypeError(f"must be 0 to {2**64 - 1}, got {text!r}")
     return int(text)
 
 

@@ -202,6 +202,7 @@ class LoadTest:
         def finish(call: Any) -> None:
             latency_s = self._now() - due_s
             outcome, fault, generation = _outcome(call, question, oldest)
+            following = question.following(call.result()) if outcome == "OK" else None
             with self._lock:
                 self._measured.add(question.call, due_s, outcome, latency_s, sent_s - due_s)
                 if fault:
@@ -211,7 +212,10 @@ class LoadTest:
                     self._measured.generations[generation] += 1
                     if (newest := number_of(generation)) > self._seen[-1][1]:
                         self._seen.append((self._now(), newest))
-            self._finished.release()
+            if following is None:
+                self._finished.release()
+            else:
+                self._send(method, following, following.request.SerializeToString(), self._now())
 
         call = method.future(contents, timeout=self._timeout_s, metadata=self._reach.metadata)
         call.add_done_callback(finish)

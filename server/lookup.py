@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
 
 import grpc
 
@@ -39,21 +41,22 @@ class Lookup:
         self._client = client
         self._address = address
 
-    def recommend(self, request: pb.RecommendRequest) -> pb.RecommendResponse:
-        """Ask for the best items for a user."""
-        return self._call(self._client.recommend, request)
+    def recommend(self, request: pb.RecommendRequest, *, pages: int = 1) -> pb.RecommendResponse:
+        """Ask for the best items for a user, so many pages of them at once."""
+        return self._call(partial(self._joined, pages, pb.RecommendResponse), request)
 
-    def similar(self, request: pb.SimilarItemsRequest) -> pb.SimilarItemsResponse:
-        """Ask for the items nearest to an item."""
-        return self._call(self._client.similar_items, request)
+    def similar(self, request: pb.SimilarItemsRequest, *, pages: int = 1) -> pb.SimilarItemsResponse:
+        """Ask for the items nearest to others, so many pages of them at once."""
+        return self._call(partial(self._joined, pages, pb.SimilarItemsResponse), request)
 
     def embed(self, request: pb.EmbedUserRequest) -> pb.EmbedUserResponse:
         """Ask where a user is."""
         return self._call(self._client.embed_user, request)
 
-    def find(self, text: str, page_size: int = 0) -> pb.FindItemsResponse:
-        """Look items up by id or title."""
-        return self._call(self._client.find_items, pb.FindItemsRequest(title=text, page_size=page_size))
+    def find(self, text: str, page_size: int = 0, *, pages: int = 1) -> pb.FindItemsResponse:
+        """Look items up by id or title, so many pages of them at once."""
+        request = pb.FindItemsRequest(title=text, page_size=page_size)
+        return self._call(partial(self._joined, pages, pb.FindItemsResponse), request)
 
     def resolve(self, text: str) -> Resolved:
         """The item that `text` means: the one with that id, else with that very title.
@@ -72,6 +75,12 @@ class Lookup:
             f"did you mean {', '.join(map(label, found))}?" if found else "look for words of it: query find"
         )
         raise QueryError(f"an item must be named by its id or whole title, got {text!r}; {cure}")
+
+    def _joined(self, pages: int, kind: Callable[..., _Response], request: Any) -> _Response:
+        """The last of so many pages, with the results of all of them."""
+        answers = [*islice(self._client.pages(request), pages)]
+        others = {field.name: value for field, value in answers[-1].ListFields() if field.name != "results"}
+        return kind(results=[item for answer in answers for item in answer.results], **others)
 
     def _call(self, call: Callable[[_Request], _Response], request: _Request) -> _Response:
         try:

@@ -38,8 +38,13 @@ def run(arguments: Namespace) -> None:
     elif isinstance(response, pb.EmbedUserResponse):
         tables.print_genres(tables.console(), response, arguments.count)
     else:
+        out = tables.console()
         missing = () if isinstance(response, pb.FindItemsResponse) else response.missing_item_ids
-        tables.print_results(tables.console(), response.results, response.metadata, tuple(missing))
+        tables.print_headline(out, response.metadata, tuple(missing))
+        if not isinstance(response, pb.FindItemsResponse) and response.HasField("plan"):
+            tables.print_plan(out, response.plan)
+        else:
+            tables.print_results(out, response.results)
 
 
 def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
@@ -52,7 +57,12 @@ def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
             candidate_item_ids=_ids(client, arguments.only),
             include_history=arguments.include_history,
             intent=_intent(arguments),
-        )
+            diversity=_diversity(arguments),
+            novelty=arguments.novelty,
+            exploration=pb.Exploration(share=arguments.explore, seed=arguments.seed),
+            validate_only=arguments.validate,
+        ),
+        pages=arguments.pages,
     )
 
 
@@ -84,12 +94,20 @@ def _similar(client: Lookup, arguments: Namespace) -> pb.SimilarItemsResponse:
             filter=arguments.filter,
             exclude_item_ids=_ids(client, arguments.exclude),
             candidate_item_ids=_ids(client, arguments.only),
-        )
+            diversity=_diversity(arguments),
+            novelty=arguments.novelty,
+            validate_only=arguments.validate,
+        ),
+        pages=arguments.pages,
     )
 
 
+def _diversity(arguments: Namespace) -> pb.Diversity:
+    return pb.Diversity(strength=arguments.diversity, max_per_genre=arguments.max_per_genre)
+
+
 def _find(client: Lookup, arguments: Namespace) -> pb.FindItemsResponse:
-    return client.find(arguments.title, arguments.count)
+    return client.find(arguments.title, arguments.count, pages=arguments.pages)
 
 
 _QUESTIONS: dict[str, Callable[[Lookup, Namespace], _Response]] = {

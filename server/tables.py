@@ -1,7 +1,7 @@
 """Answers as tables for people."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -19,11 +19,26 @@ def console() -> Console:
     return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
-def print_results(
-    out: Console, results: Iterable[pb.Recommendation], metadata: pb.ResponseMetadata, missing: Sequence[str]
-) -> None:
-    """Print what the answer comes from, then the items, best first."""
+def print_headline(out: Console, metadata: pb.ResponseMetadata, missing: Sequence[str]) -> None:
+    """Print what an answer comes from, and what became of its last page if it was to be of a style."""
     out.print(_headline(metadata, missing), soft_wrap=True)
+    if metadata.HasField("relevance_paid"):
+        out.print(
+            f"intra-list diversity {metadata.intra_list_diversity:.3f}, "
+            f"relevance paid {metadata.relevance_paid:.3f}, mean popularity {metadata.mean_popularity:.3f}",
+            soft_wrap=True,
+        )
+
+
+def print_plan(out: Console, plan: pb.Plan) -> None:
+    """Print what would be done."""
+    out.print(f"{plan.candidates} candidates; {plan.reordered} of them to reorder", soft_wrap=True)
+    for note in plan.notes:
+        out.print(f"- {note}", soft_wrap=True)
+
+
+def print_results(out: Console, results: Sequence[pb.Recommendation]) -> None:
+    """Print items, best first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("title", overflow="fold", ratio=3)
@@ -31,10 +46,15 @@ def print_results(
     table.add_column("genres", overflow="fold", ratio=2)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("id", overflow="fold")
+    explored = any(item.propensity for item in results)
+    if explored:
+        table.add_column("by chance", justify="right", no_wrap=True)
     for item in results:
         year = str(item.year) if item.year else ""
         genres = ", ".join(item.genres)
-        table.add_row(str(item.rank), item.title, year, genres, f"{item.score:.3f}", item.item_id)
+        given = item.source == pb.SOURCE_EXPLORATION
+        chance = [f"{'* ' if given else ''}{item.propensity:.3g}"] if explored else []
+        table.add_row(str(item.rank), item.title, year, genres, f"{item.score:.3f}", item.item_id, *chance)
     out.print(table if table.row_count else "nothing found\n")
 
 

@@ -6,6 +6,7 @@ there is no data set they are drawn from the server's popular items.
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ LONGEST = 100
 """Interactions of a history; of a longer one the last."""
 
 LARGEST_BATCH = 16
+MOST_PAGES = 5
 
 _ROWS = 2_000_000
 """Of a larger file the first so many ratings are read."""
@@ -50,6 +52,18 @@ class Question:
     fits: Callable[[pb.Recommendation], bool] = lambda _: True
     """What every one of them must be."""
 
+    descends: bool = True
+    """Whether scores must not rise."""
+
+    pages: int = 1
+    """How many to ask for, one after the other."""
+
+    seen: tuple[str, ...] = ()
+    """Ids on the pages before."""
+
+    pinned: str = ""
+    """The generation that those came from."""
+
     def fault(self, response: Any, oldest: int) -> str | None:
         """What is wrong with an answer, if anything.
 
@@ -60,17 +74,21 @@ class Question:
         found = response.results
         ids = [item.item_id for item in found]
         generation = self.generation(response)
+        walks = bool(self.pinned)
         faults = {
             f"{len(found)} results for {self.size}": len(found) > self.size
             or (len(found) < self.size and not response.metadata.exhausted),
-            "an item twice": len(set(ids)) != len(ids),
+            "an item twice": len({*ids, *self.seen}) != len(ids) + len(self.seen),
             "an item that was to be left out": not self.absent.isdisjoint(ids),
             "an item that was not asked for": not all(map(self.fits, found)),
-            "ranks out of order": any(item.rank != rank for rank, item in enumerate(found, start=1)),
-            "scores out of order": any(
-                after.score > before.score + _FLOAT32 for before, after in pairwise(found)
+            "ranks out of order": any(
+                item.rank != rank for rank, item in enumerate(found, start=len(self.seen) + 1)
             ),
-            f"generation {generation} after number {oldest}": number_of(generation) < oldest,
+            "scores out of order": self.descends
+            and any(after.score > before.score + _FLOAT32 for before, after in pairwise(found)),
+            "another generation on another page": walks and generation != self.pinned,
+            f"generation {generation} after number {oldest}": not walks and number_of(generation) < oldest,
+            "no token for what is left": not response.metadata.exhausted and not response.next_page_token,
         }
         return next((fault for fault, found_out in faults.items() if found_out), None)
 
@@ -78,6 +96,20 @@ class Question:
         """The generation that answered."""
         name: str = response.metadata.generation_id
         return name
+
+    def following(self, response: Any) -> "Question | None":
+        """What to ask next, given the answer: for the next page, if it is wanted and there is one."""
+        if self.pages == 1 or not response.next_page_token:
+            return None
+        request = deepcopy(self.request)
+        request.page_token = response.next_page_token
+        return replace(
+            self,
+            request=request,
+            pages=self.pages - 1,
+            seen=(*self.seen, *(item.item_id for item in response.results)),
+            pinned=self.generation(response),
+        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +139,9 @@ class Batch:
     def generation(self, response: Any) -> str:
         """See `Question.generation`."""
         return self.questions[0].generation(response.responses[0]) if response.responses else ""
+
+    def following(self, response: Any) -> None:
+        """Nothing: see `Question.following`."""
 
 
 def number_of(generation_id: str) -> int:
@@ -251,8 +286,27 @@ class Traffic:
         question.request.candidate_item_ids.extend(sorted(among))
         return replace(question, fits=lambda item: item.item_id in among)
 
+    def _walked(self, size: int) -> Question:
+        """A question that goes on for a few pages."""
+        kinds = Traffic._recommend, Traffic._similar, Traffic._recommend_filtered, Traffic._styled
+        question = kinds[self._rng.integers(len(kinds))](self, size)
+        return replace(question, pages=int(self._rng.integers(2, MOST_PAGES + 1)))
+
+    def _styled(self, size: int) -> Question:
+        """A question for more than what is most relevant."""
+        question = self._recommend(size)
+        request = question.request
+        request.diversity.strength, request.novelty = self._rng.choice([0, 0.3, 0.7], 2).tolist()
+        request.diversity.max_per_genre = int(self._rng.choice([0, 0, 50]))
+        request.exploration.share = share = float(self._rng.choice([0, 0.2]))
+        request.exploration.seed = int(self._rng.integers(2**32))
+        return replace(question, descends=False, fits=lambda item: (item.propensity > 0) == (share > 0))
+
     def _batch(self, size: int) -> Batch:
-        kinds = Traffic._recommend, Traffic._earlier, Traffic._next, Traffic._recommend_filtered
+        kinds = (
+            *(Traffic._recommend, Traffic._earlier, Traffic._next),
+            *(Traffic._recommend_filtered, Traffic._styled),
+        )
         drawn = self._rng.integers(len(kinds), size=self._rng.integers(1, LARGEST_BATCH + 1))
         return Batch(tuple(kinds[kind](self, size) for kind in drawn))
 
@@ -271,7 +325,9 @@ def _quoted(text: str) -> str:
 
 
 _KINDS: Mapping[Callable[[Traffic, int], Question | Batch], float] = {
-    Traffic._recommend: 0.4,
+    Traffic._recommend: 0.3,
+    Traffic._walked: 0.05,
+    Traffic._styled: 0.05,
     Traffic._recommend_filtered: 0.05,
     Traffic._similar_filtered: 0.05,
     Traffic._among: 0.05,

@@ -7,6 +7,8 @@
         answer = client.recommend(pb.RecommendRequest(user=pb.UserFeatures(history=likes), page_size=5))
         for item in answer.results:
             print(item.rank, item.title, item.score)
+        for page in client.pages(pb.SimilarItemsRequest(item_id="318", page_size=100)):
+            print(page.metadata.generation_id, len(page.results))
 
 One `Client` is meant to be shared by all threads of a process and to live as long as it
 does. Every call has a deadline. What is UNAVAILABLE, and nothing else, is tried again,

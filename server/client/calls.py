@@ -1,6 +1,8 @@
 """The calls, typed, and what they raise."""
 
 import itertools
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -17,6 +19,7 @@ TIMEOUT_S = 5.0
 
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
+_Paged: TypeAlias = pb.RecommendRequest | pb.SimilarItemsRequest | pb.FindItemsRequest
 _Method: TypeAlias = "grpc.UnaryUnaryMultiCallable[_Request, _Response]"
 
 
@@ -107,6 +110,32 @@ class Client:
     def embed_user(self, request: pb.EmbedUserRequest) -> pb.EmbedUserResponse:
         """Ask where a user is in the embedding space."""
         return self._call(self._stub.EmbedUser, request)
+
+    def pages(self, request: _Paged) -> Iterator[Any]:
+        """Ask for page after page until nothing is left, each when it is wanted.
+
+        All come from one generation, and have `page_size` results each but for the last. Whoever
+        stops early asks for no more.
+
+        Args:
+            request: For recommend, similar_items or find_items; its `page_token`, if any, begins.
+
+        Raises:
+            CallError: If a page is not answered. With the reason GENERATION_GONE the walk cannot go
+                on: begin again without a `page_token`.
+        """
+        calls: dict[type[Message], Callable[[Any], Any]] = {
+            pb.RecommendRequest: self.recommend,
+            pb.SimilarItemsRequest: self.similar_items,
+            pb.FindItemsRequest: self.find_items,
+        }
+        request, call = deepcopy(request), calls[type(request)]
+        while True:
+            response = call(request)
+            yield response
+            if not response.next_page_token:
+                return
+            request.page_token = response.next_page_token
 
     def close(self) -> None:
         """Close the connections; calls under way end."""

@@ -71,10 +71,10 @@ def serving(store: Path, *words: str) -> AbstractContextManager[Running]:
     return started(["-m", "deepmoviematch.server", "serve", "--store", str(store), "--port", "0", *words])
 
 
-def unpinned(store: Path, workers: int) -> AbstractContextManager[Running]:
+def unpinned(store: Path, workers: int, *more: str) -> AbstractContextManager[Running]:
     """The same with so many workers, on whatever core is free; its warnings are seen."""
     words = ["--store", str(store), "--port", "0", "--workers", str(workers), "--log-level", "warning"]
-    return started(["-m", "deepmoviematch.server", "serve", *words], cpu=None, stderr=None)
+    return started(["-m", "deepmoviematch.server", "serve", *words, *more], cpu=None, stderr=None)
 
 
 def listen(server: grpc.Server) -> None:

@@ -107,6 +107,35 @@ def test_a_call_ends_with_its_deadline(serve: Callable[..., Any]) -> None:
         assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.RecommendRequest(page_size=4),
+        pb.SimilarItemsRequest(item_id="6", page_size=4),
+        pb.FindItemsRequest(title="film", page_size=4),
+    ],
+    ids=lambda request: type(request).__name__,
+)
+def test_pages_come_one_after_the_other_until_nothing_is_left(
+    running: SimpleNamespace, request_: Any
+) -> None:
+    asked = type(request_).FromString(request_.SerializeToString())
+    with Client(running.address) as client:
+        pages = [*client.pages(request_)]
+        [whole] = client.pages(type(request_)(page_size=1000, **named(request_)))
+        rest = [*client.pages(type(request_)(page_token=pages[0].next_page_token, **named(request_)))]
+    assert [item.item_id for page in pages for item in page.results] == [
+        item.item_id for item in whole.results
+    ]
+    assert [len(page.results) for page in pages[:-1]] == [4] * (len(pages) - 1)
+    assert [item for page in rest for item in page.results] == list(whole.results)[4:]
+    assert request_ == asked
+
+
+def named(request_: Any) -> dict[str, Any]:
+    return {field.name: value for field, value in request_.ListFields() if field.name != "page_size"}
+
+
 def test_it_loads_nothing_of_the_server() -> None:
     script = "import sys, deepmoviematch.client; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout

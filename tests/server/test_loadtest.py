@@ -23,6 +23,7 @@ BRIEF = ["--rate", "200", "--seconds", "0.5", "--json"]
 def answer(*ids: str, **metadata: Any) -> pb.RecommendResponse:
     """A good answer of these items, best first."""
     return pb.RecommendResponse(
+        next_page_token="" if metadata.get("exhausted") else "more",
         results=[
             pb.Recommendation(item_id=item, rank=rank, score=1 / rank)
             for rank, item in enumerate(ids, start=1)
@@ -57,6 +58,28 @@ def test_every_kind_of_wrong_answer_is_found() -> None:
     asked = question(fits=lambda item: item.item_id != "x")
     assert [asked.fault(each, oldest=5) for each in wrong.values()] == list(wrong)
     assert question().fault(answer("a", "b"), oldest=6) == "generation g000005-00000000 after number 6"
+
+
+def test_pages_must_go_on_where_the_one_before_ended() -> None:
+    first = question(pages=3)
+    second = first.following(answer("a", "b"))
+    assert second is not None
+    assert second.request == pb.RecommendRequest(page_token="more")  # noqa: S106
+    good, repeated, other = answer("c", "d"), answer("c", "b"), answer("c", "d")
+    for each in (good, repeated, other):
+        each.results[0].rank, each.results[1].rank = 3, 4
+    other.metadata.generation_id = "g000006-00000000"
+    assert second.fault(good, oldest=7) is None  # an older generation is what was asked for
+    assert second.fault(repeated, oldest=5) == "an item twice"
+    assert second.fault(answer("c", "d"), oldest=5) == "ranks out of order"
+    assert second.fault(other, oldest=5) == "another generation on another page"
+    assert second.following(answer("c", exhausted=True)) is None
+    third = second.following(good)
+    assert third is not None
+    assert third.following(good) is None
+    lost = answer("a", "b")
+    lost.next_page_token = ""
+    assert first.fault(lost, oldest=5) == "no token for what is left"
 
 
 def test_the_number_of_a_generation_is_read_from_its_id() -> None:
@@ -143,7 +166,7 @@ def test_a_good_server_passes(
     assert main(words) == 0
     summary = json.loads(capsys.readouterr().out)
     asked = summary["calls"]["all"]["asked"]
-    assert asked == len(list(loadtest.arrivals(200.0, 0.5, seed=0)))
+    assert asked > len(list(loadtest.arrivals(200.0, 0.5, seed=0)))  # further pages come on top
     assert summary["calls"]["all"]["outcomes"] == {"OK": asked}
     latency = list(summary["calls"]["all"]["latency_ms"].values())
     assert latency == sorted(latency)
@@ -163,7 +186,7 @@ def test_refusals_fail_the_test_unless_they_are_allowed(
     class Refusing:
         asked = 0
 
-        def get(self) -> Recommender:
+        def get(self, generation_id: str | None = None) -> Recommender:
             self.asked += 1
             if self.asked % 5 == 0:  # not while the questions are drawn
                 raise OverloadedError
@@ -193,9 +216,9 @@ def test_a_generation_that_comes_back_is_a_wrong_answer(
     class Undecided:
         asked = 0
 
-        def get(self) -> Recommender:
-            self.asked += 1
-            return both[self.asked % 2]
+        def get(self, generation_id: str | None = None) -> Recommender:
+            self.asked += generation_id is None
+            return both[generation_id == new if generation_id else self.asked % 2]
 
     with serve(Undecided()) as running:
         running.wiring.health.serve()

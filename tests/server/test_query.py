@@ -223,3 +223,41 @@ def test_the_program_runs_from_the_command_line(running: SimpleNamespace) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     assert "Matrix, The" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_pages_are_joined_into_one_answer(ask: Ask) -> None:
+    for words in (["recommend", "--like", "6"], ["similar", "6"], ["find", "film"]):
+        whole, paged = found(ask, *words, "-n", "12"), found(ask, *words, "-n", "4", "--pages", "3")
+        assert ids(paged) == ids(whole)
+    everything = found(ask, "recommend", "--like", "6", "-n", "7", "--pages", "1000")
+    assert len(ids(everything)) == 24
+    assert everything["next_page_token"] == ""
+
+
+def test_styles_are_asked_for_and_told(ask: Ask) -> None:
+    words = ["recommend", "--like", "6", "--diversity", "0.5", "--novelty", "0.2", "--max-per-genre", "2"]
+    status, out, _ = ask(*words, "--explore", "0.5", "--seed", "3")
+    assert status == 0
+    assert "intra-list diversity 0." in out
+    assert "by chance" in out
+    assert "* 0." in out
+    response = found(ask, *words)
+    assert response["metadata"]["relevance_paid"] > 0
+    genres = [genre for item in response["results"] for genre in item["genres"]]
+    assert all(genres.count(genre) <= 2 for genre in genres)
+    assert found(ask, "similar", "6", "--diversity", "0.9")["metadata"]["intra_list_diversity"] > 0
+
+
+def test_a_plan_is_printed_in_place_of_results(ask: Ask) -> None:
+    status, out, _ = ask("similar", "6", "-n", "100", "--max-per-genre", "3", "--validate")
+    assert status == 0
+    assert "24 candidates; 24 of them to reorder\n- 24 results are left for a page of 100\n" in out
+    assert found(ask, "recommend", "--like", "6", "--validate")["plan"]["candidates"] == 24
+
+
+@pytest.mark.parametrize(
+    "words", [["--diversity", "1.1"], ["--explore", "x"], ["--seed", "-1"], ["--pages", "0"]]
+)
+def test_styles_beyond_their_bounds_are_refused_by_the_command_line(ask: Ask, words: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        ask("recommend", *words)
