@@ -1,12 +1,14 @@
 """What filters may ask of the items of a generation.
 
 Text is compared without regard to case, ids apart. What is unknown of an item satisfies
-no comparison, not even !=. Symbols: `N` items, `V` different texts.
+no comparison, not even !=. Symbols: `N` items, `V` different texts, `P` pairs
+of an item and a text.
 """
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy.typing as npt
 
 from deepmoviematch.data.cells import parse_number
 from deepmoviematch.data.columns import Column, Kind
-from deepmoviematch.data.tables import UNKNOWN_YEAR, Flags
+from deepmoviematch.data.tables import UNKNOWN_YEAR, Flags, Times
 from deepmoviematch.indexer.generation import Generation
 
 from .errors import FilterError, shown
@@ -94,32 +96,46 @@ class Booleans(Numbers):
 class Texts:
     """A text for each item."""
 
-    def __init__(self, size: int, entries: Iterable[tuple[int, str]]) -> None:
-        """Take N, and rows with their texts; what is empty is unknown."""
-        places: dict[str, int] = {}
-        found = [(row, places.setdefault(self._folded(text), len(places))) for row, text in entries if text]
-        self._rows, self._places = np.array(found, dtype=np.int64).reshape(-1, 2).T
-        self._texts = list(places)  # [V]
+    def __init__(self, size: int, texts: Iterable[str], rows: Times, places: Times) -> None:
+        """Take the texts of N items.
+
+        Args:
+            size: N.
+            texts: V texts; what is empty is unknown.
+            rows: [P] whose they are.
+            places: [P] which of the texts each one is.
+        """
+        self._texts = [*map(self._folded, texts)]
+        given = np.array([*map(bool, self._texts)], dtype=np.bool_)[places]
+        self._rows, self._places = rows[given], places[given]
         self.known: Flags = np.zeros(size, dtype=np.bool_)
         self.known[self._rows] = True
 
     def matches(self, asked: Comparison) -> Flags:
         """See `Field.matches`; "has" means that it stands somewhere in the text."""
         if asked.operator in _ORDERS:
-            order, bound = _ORDERS[asked.operator], self._folded(asked.value.text)
-            return self._whose(lambda text: order(text, bound))
-        pieces = tuple(map(self._folded, asked.value.pieces))
-        if asked.operator == ":":
-            pieces = ("", *pieces, "")
-        matches = self._whose(_fitting(pieces))
+            bound = repeat(self._folded(asked.value.text))
+            return self._whose(map(_ORDERS[asked.operator], self._texts, bound))
+        pieces = asked.value.pieces
+        matches = self._like(("", *pieces, "") if asked.operator == ":" else pieces)
         return ~matches if asked.operator == "!=" else matches
 
     def _folded(self, text: str) -> str:
         return text.casefold()
 
-    def _whose(self, fits: Callable[[str], bool]) -> Flags:
-        """[N] which items have a text that fits."""
-        fitting = np.fromiter(map(fits, self._texts), dtype=np.bool_, count=len(self._texts))  # [V]
+    def _like(self, pieces: Iterable[str]) -> Flags:
+        """[N] which items have a text that is the pieces one after the other, with anything in between."""
+        folded = tuple(map(self._folded, pieces))
+        match folded:
+            case (whole,):
+                return self._whose(map(whole.__eq__, self._texts))
+            case ("", part, ""):
+                return self._whose(map(operator.contains, self._texts, repeat(part)))
+        return self._whose(map(partial(_fits, folded), self._texts))
+
+    def _whose(self, fits: Iterable[bool]) -> Flags:
+        """[N] which items have one of the texts that fit."""
+        fitting = np.frombuffer(bytes(fits), dtype=np.bool_)  # [V]
         whose = np.zeros(len(self.known), dtype=np.bool_)
         whose[self._rows[fitting[self._places]]] = True
         return whose
@@ -145,23 +161,19 @@ class Lists(Texts):
         """See `Field.matches`; "has" means that one of the texts is equal."""
         if asked.operator != ":":
             raise FilterError("must ask what a list has with :", shown(asked.operator), at=asked.at)
-        return self._whose(_fitting(tuple(map(self._folded, asked.value.pieces))))
+        return self._like(asked.value.pieces)
 
 
 def fields_of(generation: Generation) -> dict[str, Callable[[], Field]]:
     """Name -> how to make the field; a generation of an older version has fewer."""
     catalogue = generation.catalogue
     size, years = len(catalogue), catalogue.years.astype(np.float64)
-
-    def genres() -> Field:
-        rows, names = np.nonzero(catalogue.genres)
-        return Lists(size, zip(rows.tolist(), (catalogue.genre_names[name] for name in names), strict=True))
-
+    rows = np.arange(size)
     return {
-        "item_id": lambda: Ids(size, enumerate(catalogue.item_ids)),
-        "title": lambda: Texts(size, enumerate(catalogue.titles)),
+        "item_id": lambda: Ids(size, catalogue.item_ids, rows, rows),
+        "title": lambda: Texts(size, catalogue.titles, rows, rows),
         "year": lambda: Numbers(np.where(years == UNKNOWN_YEAR, np.nan, years)),
-        "genres": genres,
+        "genres": lambda: Lists(size, catalogue.genre_names, *np.nonzero(catalogue.genres)),
         "popularity": lambda: Numbers(generation.popularity),
         **{column.name: partial(_field_of, column) for column in catalogue.columns},
     }
@@ -176,18 +188,12 @@ def _field_of(column: Column) -> Field:
             numbers: Any = np.array(values, dtype=np.float64 if precise else np.float32)  # None is NaN there
             return (Numbers if column.kind is Kind.NUMBER else Booleans)(numbers)
         case Kind.TEXT:
-            return Texts(len(values), ((row, text or "") for row, text in enumerate(values)))
-    return Lists(len(values), ((row, text) for row, texts in enumerate(values) for text in texts or ()))
-
-
-def _fitting(pieces: tuple[str, ...]) -> Callable[[str], bool]:
-    """Tells whether a text is the pieces one after the other, with anything in between."""
-    match pieces:
-        case (whole,):
-            return whole.__eq__
-        case ("", part, ""):
-            return lambda text: part in text
-    return partial(_fits, pieces)
+            values = [(value,) if value else () for value in values]
+    entries = [*chain.from_iterable(texts or () for texts in values)]
+    rows = np.repeat(np.arange(len(values)), [len(texts or ()) for texts in values])
+    place = {text: place for place, text in enumerate(dict.fromkeys(entries))}
+    places = np.array([*map(place.__getitem__, entries)], dtype=np.int64)
+    return (Texts if column.kind is Kind.TEXT else Lists)(len(values), place, rows, places)
 
 
 def _fits(pieces: tuple[str, ...], text: str) -> bool:

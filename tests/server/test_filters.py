@@ -208,7 +208,7 @@ def test_stars_stand_for_any_text() -> None:
         ["".join(letters) for size in sizes for letters in product(alphabet, repeat=size)]
         for alphabet, sizes in (("ab", (1, 2, 3)), ("ab*", range(5)))
     )
-    field = Texts(len(texts), enumerate(texts))
+    field = Texts(len(texts), texts, *[np.arange(len(texts))] * 2)
     for pattern in patterns:
         for asked, meant in ((f'title = "{pattern}"', pattern), (f'title:"{pattern}"', f"*{pattern}*")):
             tree = parse(asked)
