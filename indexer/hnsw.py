@@ -88,12 +88,12 @@ class HnswIndex:
         check_search(self, queries, k, allowed)
         fetch, breadth, count = k + 1, max(self.breadth, 2 * k), self.size
         if allowed is not None:
-            # The fewer rows are allowed, the more have to be visited to find as many of them. All the
-            # best are asked for, allowed or not: told what is allowed, FAISS would make up for a lack
-            # of near rows with distant ones that it passed on its way, and nobody could tell.
+            # The fewer rows are allowed, the more have to be visited to find as many of them. The best
+            # are asked for whether allowed or not, twice as many as would do by chance: told what is
+            # allowed, FAISS would make up for a lack of near rows with distant ones that it passed on
+            # its way, and nobody could tell.
             count = int(np.count_nonzero(allowed))
-            fetch = max(self.breadth // 2, 2 * fetch) * self.size // max(count, 1)
-            breadth = 2 * fetch
+            fetch, breadth = (each * self.size // max(count, 1) for each in (2 * fetch, breadth))
         if count <= max(k, EXACT_UP_TO, COMPARED * breadth):
             return self.exact.search(queries, k, allowed=allowed)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
@@ -108,9 +108,11 @@ class HnswIndex:
             scores[unsure], rows[unsure] = exact.scores, exact.rows
         return Hits(scores, rows, exact=bool(unsure.all()))
 
-    def nearest(self, query: Floats, k: int) -> tuple[list[int], list[float], bool]:
+    def nearest(
+        self, query: Floats, k: int, *, allowed: Flags | None = None
+    ) -> tuple[list[int], list[float], bool]:
         """See `VectorIndex.nearest`."""
-        hits = self.search(query[None], k)
+        hits = self.search(query[None], k, allowed=allowed)
         return hits.rows[0].tolist(), hits.scores[0].tolist(), hits.exact
 
     def vectors(self) -> Floats:

@@ -78,15 +78,18 @@ class VectorIndex(Protocol):
             ValueError: If a shape is wrong, `k` is below 1 or a query is not finite.
         """
 
-    def nearest(self, query: Floats, k: int) -> tuple[list[int], list[float], bool]:
-        """What `search` finds for one query among all rows, sooner.
+    def nearest(
+        self, query: Floats, k: int, *, allowed: Flags | None = None
+    ) -> tuple[list[int], list[float], bool]:
+        """What `search` finds for one query, sooner.
 
         Args:
             query: [D] float32, finite.
             k: Results wanted, at least 1.
+            allowed: [N] which rows may be returned; None for all.
 
         Returns:
-            min(k, N) rows, their scores, and whether the search was exact.
+            min(k, number of allowed rows) rows, their scores, and whether the search was exact.
 
         Raises:
             ValueError: As `search`.
@@ -156,19 +159,30 @@ class FlatIndex:
         order = np.lexsort((rows, -scores))[:, :k]
         return Hits(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
 
-    def nearest(self, query: Floats, k: int) -> tuple[list[int], list[float], bool]:
+    def nearest(
+        self, query: Floats, k: int, *, allowed: Flags | None = None
+    ) -> tuple[list[int], list[float], bool]:
         """See `VectorIndex.nearest`."""
-        fetch = min(k + 1, self.size)
-        if k >= 1 and query.shape == (self.dim,) and query.dtype == np.float32 and query.flags.c_contiguous:
+        fetch = k + 1
+        if allowed is not None:
+            # Comparing with all is quicker than telling FAISS what is allowed. So it is asked for
+            # twice as many as are needed of rows that do not depend on the query.
+            count = int(np.count_nonzero(allowed))
+            fetch = 2 * fetch * self.size // count if _SUBSET * count >= self.size else 0
+        fetch = min(fetch, self.size) if k >= 1 else 0
+        if fetch and query.shape == (self.dim,) and query.dtype == np.float32 and query.flags.c_contiguous:
             scores, rows = np.empty(fetch, dtype=np.float32), np.empty(fetch, dtype=np.int64)
             stay_on_one_thread()
             # Past FAISS's own wrapper of `search`, which takes as long as a small search.
             pointers = faiss.swig_ptr(query), fetch, faiss.swig_ptr(scores), faiss.swig_ptr(rows)
             self._index.search_c(1, *pointers)
+            if allowed is not None:
+                passing = np.flatnonzero(allowed[rows])[: k + 1]
+                scores, rows = scores[passing], rows[passing]
             found = scores.tolist()
-            if len(set(found)) == fetch:
+            if len(set(found)) == len(found) and (len(found) > k or fetch == self.size):
                 return rows.tolist()[:k], found[:k], True
-        hits = self.search(query[None], k)  # ties, or what it refuses
+        hits = self.search(query[None], k, allowed=allowed)  # few allowed, ties, or what it refuses
         return hits.rows[0].tolist(), hits.scores[0].tolist(), True
 
     @property

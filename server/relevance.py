@@ -79,7 +79,7 @@ class Nearest:
     def best(self, count: int) -> Scored:
         """See `Relevance`."""
         if self._allowed is not None:
-            return self._search(self._index, count)
+            return Scored(*self._index.nearest(self._vector, count, allowed=self._running))
         # As many more as there are exclusions: whatever is dropped, enough are left.
         rows, scores, exact = self._index.nearest(self._vector, count + len(self._excluded))
         excluded = self._excluded
@@ -90,11 +90,7 @@ class Nearest:
 
     def exactly(self, count: int) -> Scored:
         """See `Relevance`."""
-        return self._search(self._index.exact, count)
-
-    def _search(self, index: VectorIndex, count: int) -> Scored:
-        hits = index.search(self._vector[None], count, allowed=self._running)
-        return Scored(hits.rows[0].tolist(), hits.scores[0].tolist(), hits.exact)
+        return Scored(*self._index.exact.nearest(self._vector, count, allowed=self._running))
 
     @cached_property
     def _running(self) -> Flags | None:

@@ -56,10 +56,11 @@ def test_one_query_alone_is_answered_like_brute_force(name: str, data: st.DataOb
     size, dim = (data.draw(st.integers(1, top)) for top in (40, 9))
     vectors = data.draw(arrays.arrays(np.float32, (size, dim), elements=WHOLE))
     query = data.draw(arrays.arrays(np.float32, dim, elements=WHOLE))
+    allowed = data.draw(st.none() | arrays.arrays(np.bool_, size))
     k = data.draw(st.integers(1, size + 3))
-    rows, scores, exact = BACKENDS[name](vectors).nearest(query, k)
+    rows, scores, exact = BACKENDS[name](vectors).nearest(query, k, allowed=allowed)
     assert exact
-    assert [rows] == brute_force(vectors, query[None], k)
+    assert [rows] == brute_force(vectors, query[None], k, allowed)
     assert scores == [float(vectors[row] @ query) for row in rows]
 
 
@@ -175,6 +176,20 @@ def test_it_refuses(backend: Backend, queries: Floats, k: int, allowed: Flags | 
 def test_it_refuses_one_query_too(backend: Backend, query: Floats, k: int) -> None:
     with pytest.raises(ValueError, match=r"must (be|have)"):
         backend(np.eye(3, dtype=np.float32)).nearest(query.astype(np.float32), k)
+
+
+@pytest.mark.parametrize("k", [1, 10, 70])
+@pytest.mark.parametrize("quantile", [0.05, 0.3, 0.9])
+def test_one_query_finds_what_is_allowed_however_far(backend: Backend, k: int, quantile: float) -> None:
+    vectors = unit(np.random.default_rng(9), 500, 8)
+    index = backend(vectors)
+    for query in vectors[:5] + np.float32(0.1):
+        scores = vectors @ query
+        for allowed in (scores <= np.quantile(scores, quantile), scores >= np.quantile(scores, quantile)):
+            rows, found, _ = index.nearest(query, k, allowed=allowed)
+            hits = index.search(query[None], k, allowed=allowed)
+            assert (rows, found) == (hits.rows[0].tolist(), hits.scores[0].tolist())
+            assert [rows] == brute_force(vectors, query[None], k, allowed)
 
 
 def test_one_query_may_be_any_slice_of_an_array(backend: Backend) -> None:
