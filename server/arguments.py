@@ -229,6 +229,7 @@ def _add_recommend_all(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-n", "--count", type=_count, default=10, help="items for each user (default: %(default)s)"
     )
+    command.add_argument("--next", action="store_true", help="what to take next: the order of ratings counts")
     command.add_argument(
         "--as-of",
         type=_moment,

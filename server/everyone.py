@@ -8,8 +8,9 @@ trainer does. Memory holds the data and one part.
 import io
 import json
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,8 @@ def run(arguments: Namespace) -> None:
         begun = parts.asked() if arguments.resume else None
         wanted = arguments.generation or (begun["generation_id"] if begun else None)
         generation = Store(arguments.store).load(wanted)
-        audience = Audience.of(dataset, generation, as_of=arguments.as_of, condition=arguments.filter)
+        audience = Audience.of(dataset, generation, as_of=arguments.as_of)
+        listing = Listing(arguments.count, allowed=_allowed(audience.recommender, arguments.filter))
         size = max(1, PART_ROWS // arguments.count)
         asked = {
             "generation_id": generation.id,
@@ -68,10 +70,12 @@ def run(arguments: Namespace) -> None:
             "count": arguments.count,
             "as_of": arguments.as_of,
             "filter": arguments.filter,
+            "next": arguments.next,
             "users_per_part": size,
         }
         parts.begin(asked, resume=arguments.resume)
-        _write(parts, audience, arguments.count, size)
+        questions = partial(audience.questions, listing=listing, asks_next=arguments.next)
+        _write(parts, audience, questions, size)
     summary = asked | {**parts.totals(), "unknown_ratings": audience.unknown}
     print(json.dumps(summary) if arguments.json else _told(summary, arguments))
 
@@ -96,31 +100,21 @@ class Audience:
     unknown: int
     """Ratings left out, as their items are not in the catalogue."""
 
-    allowed: Flags | None
-    """[N] which items may be recommended; None for all."""
-
     @classmethod
-    def of(
-        cls, dataset: Dataset, generation: Generation, *, as_of: int | None = None, condition: str = ""
-    ) -> "Audience":
+    def of(cls, dataset: Dataset, generation: Generation, *, as_of: int | None = None) -> "Audience":
         """The users of `dataset`; items are matched by their ids.
 
         Args:
             dataset: Who rated what.
             generation: What ranks for them.
             as_of: Seconds since 1970, after which no rating is known; None knows all.
-            condition: Filter of the items that may be recommended; blank for all.
 
         Raises:
-            RecommendAllError: If a rating is not on the generation's scale, or has no time but needs
-                one, or the filter is at fault.
+            RecommendAllError: If a rating is not on the generation's scale, or has no time but needs one.
         """
         # Every item is compared, however the generation serves.
-        recommender = Recommender(replace(generation, index=generation.index.exact))
-        try:
-            allowed = recommender.filters.allowed(condition) if condition.strip() else None
-        except FilterError as error:
-            raise RecommendAllError(f"--filter {error}") from error
+        index, next_index = generation.index.exact, generation.next_index.exact
+        recommender = Recommender(replace(generation, index=index, next_index=next_index))
         ratings, row_of = dataset.ratings, generation.catalogue.row_of
         off = (ratings.ratings < recommender.lowest) | (ratings.ratings > recommender.highest)
         if off.any():
@@ -145,19 +139,39 @@ class Audience:
             items=items[known],
             stars=generation.scale.stars(ratings.ratings)[known],
             unknown=int(np.count_nonzero(present & ~known)),
-            allowed=allowed,
         )
 
-    def questions(self, first: int, last: int, count: int) -> Iterator[Question]:
-        """What users `first` to `last` - 1 ask: `count` items that they have not rated."""
+    def questions(self, first: int, last: int, listing: Listing, *, asks_next: bool) -> list[Question]:
+        """What users `first` to `last` - 1 ask: for the list, but nothing that they have rated."""
+        found = []
         for user in range(first, last):
             rated = slice(self.offsets[user], self.offsets[user + 1])
             history = dict(zip(self.items[rated].tolist(), self.stars[rated].tolist(), strict=True))
-            yield Taste(history=history), Listing(count, excluded=history.keys(), allowed=self.allowed)
+            found.append(
+                (Taste(history=history, asks_next=asks_next), listing._replace(excluded=history.keys()))
+            )
+        return found
 
 
-def _write(parts: Parts, audience: Audience, count: int, size: int) -> None:
-    """Write the parts of `size` users each that are not there yet."""
+def _allowed(recommender: Recommender, condition: str) -> Flags | None:
+    """[N] what satisfies a filter; None for a blank one."""
+    try:
+        return recommender.filters.allowed(condition) if condition.strip() else None
+    except FilterError as error:
+        raise RecommendAllError(f"--filter {error}") from error
+
+
+def _write(
+    parts: Parts, audience: Audience, questions: Callable[[int, int], list[Question]], size: int
+) -> None:
+    """Write the parts of `size` users each that are not there yet.
+
+    Args:
+        parts: Where to.
+        audience: Everyone.
+        questions: What users `first` to `last` - 1 ask.
+        size: Users of a part.
+    """
     users = len(audience.user_ids)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -169,9 +183,9 @@ def _write(parts: Parts, audience: Audience, count: int, size: int) -> None:
                 continue
             answers: list[Answer] = []
             for start in range(first, last, TOGETHER):
-                questions = [*audience.questions(start, min(start + TOGETHER, last), count)]
-                answers += audience.recommender.recommend_batch(questions)
-                progress.advance(task, len(questions))
+                asked = questions(start, min(start + TOGETHER, last))
+                answers += audience.recommender.recommend_batch(asked)
+                progress.advance(task, len(asked))
             parts.add(number, *_part(audience, first, answers))
 
 

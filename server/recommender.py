@@ -18,6 +18,7 @@ from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
 from deepmoviematch.indexer.batch import Excluded, search_many
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.mlp import unit
+from deepmoviematch.indexer.vectors import VectorIndex
 
 from .affinity import genre_directions
 from .filters import Filters
@@ -175,8 +176,7 @@ class Recommender:
         """Rank the catalogue for one user; one of whom nothing is known gets the popular items."""
         if not (taste.history or taste.preferences):
             return self._popular(listing)
-        index = self.generation.next_index if taste.asks_next else self.generation.index
-        relevance = Nearest(index, self._vector(taste), listing.excluded, listing.allowed)
+        relevance = Nearest(self._index(taste), self._vector(taste), listing.excluded, listing.allowed)
         return self._answer(relevance, Origin.RETRIEVAL, listing)
 
     def recommend_batch(self, questions: Sequence[Question]) -> list[Answer]:
@@ -185,10 +185,10 @@ class Recommender:
         Returns:
             B answers, in the order of `questions`: those of `recommend`, bit for bit.
         """
-        alike: dict[int, list[int]] = {}
-        for place, question in enumerate(questions):
-            if self._is_plain(*question):
-                alike.setdefault(id(question[1].allowed), []).append(place)
+        alike: dict[tuple[bool, int], list[int]] = {}
+        for place, (taste, listing) in enumerate(questions):
+            if self._is_plain(taste, listing):
+                alike.setdefault((taste.asks_next, id(listing.allowed)), []).append(place)
         answers: dict[int, Answer] = {}
         for places in alike.values():
             if len(places) >= TOGETHER:
@@ -212,23 +212,22 @@ class Recommender:
 
     def _is_plain(self, taste: Taste, listing: Listing) -> bool:
         """Whether the best items by one exact search are the answer."""
-        index = self.generation.index
+        index = self._index(taste)
         return (
             index.exact is index
             and listing.start == 0
             and listing.style is None
-            and not taste.asks_next
             and bool(taste.history or taste.preferences)
         )
 
     def _nearest_many(self, questions: Sequence[Question]) -> list[Answer]:
-        """The answers to plain questions that all allow the same items."""
-        allowed = questions[0][1].allowed
+        """The answers to plain questions with one intent that all allow the same items."""
+        index, allowed = self._index(questions[0][0]).exact, questions[0][1].allowed
         size = len(self.generation.catalogue) if allowed is None else int(np.count_nonzero(allowed))
         vectors = np.stack([self._vector(taste) for taste, _ in questions])
         limits = np.array([listing.limit for _, listing in questions])
         excluded = Excluded.of([listing.excluded for _, listing in questions])
-        hits = search_many(self.generation.index.exact, vectors, limits, excluded, allowed)
+        hits = search_many(index, vectors, limits, excluded, allowed)
         answers = []
         for (_, listing), rows, scores in zip(
             questions, hits.rows.tolist(), hits.scores.tolist(), strict=True
@@ -238,6 +237,10 @@ class Recommender:
             page = Scored(rows, scores).part(0, min(listing.limit, left))
             answers.append(self._answered(page, left, Origin.RETRIEVAL, listing))
         return answers
+
+    def _index(self, taste: Taste) -> VectorIndex:
+        """What the vector of the user is searched in."""
+        return self.generation.next_index if taste.asks_next else self.generation.index
 
     def _vector(self, taste: Taste) -> Floats:
         """Where the user is, in the space of the question."""

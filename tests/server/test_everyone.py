@@ -26,7 +26,7 @@ from deepmoviematch.server import everyone
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.arguments import parser
 from deepmoviematch.server.current import Current
-from deepmoviematch.server.recommender import Recommender
+from deepmoviematch.server.recommender import Listing, Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +147,18 @@ def test_ratings_on_another_scale_mean_the_same_stars(
         assert_as_served(tmp_path / "out", data, running.stub.Recommend)
 
 
+def test_everyone_may_ask_what_is_next(
+    recommend_all: Callable[..., Any], running: SimpleNamespace, data: Path
+) -> None:
+    out, _ = recommend_all("--count", "7", "--next")
+
+    def recommend(request: pb.RecommendRequest) -> Any:
+        request.intent = pb.INTENT_NEXT
+        return running.stub.Recommend(request)
+
+    assert_as_served(out, data, recommend)
+
+
 def test_a_filter_holds_for_everyone(
     recommend_all: Callable[..., Any], running: SimpleNamespace, data: Path
 ) -> None:
@@ -195,12 +207,15 @@ def test_as_of_a_time_needs_times(recommend_all: Callable[..., Any], tmp_path: P
 def test_an_index_that_may_miss_items_is_not_asked(
     generation: Any, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    approximate = replace(generation, index=HnswIndex.of(generation.index.vectors()))
+    vectors = generation.index.vectors(), generation.next_index.vectors()
+    index, next_index = map(HnswIndex.of, vectors)
+    approximate = replace(generation, index=index, next_index=next_index)
     for name in ("nearest", "search"):
         monkeypatch.setattr(HnswIndex, name, lambda *_: pytest.fail("an approximate search"))
     audience = everyone.Audience.of(read(data), approximate)
-    answers = audience.recommender.recommend_batch([*audience.questions(0, USERS, 3)])
-    assert all(answer.exact for answer in answers)
+    for asks_next in (False, True):
+        questions = audience.questions(0, USERS, Listing(3), asks_next=asks_next)
+        assert all(answer.exact for answer in audience.recommender.recommend_batch(questions))
 
 
 def test_the_parts_are_the_table_in_pieces(
