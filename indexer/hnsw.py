@@ -83,19 +83,29 @@ class HnswIndex:
     def breadth(self, breadth: int) -> None:
         self._index.hnsw.efSearch = breadth
 
+    def compares_all(self, k: int, count: int | None = None) -> bool:
+        """See `VectorIndex.compares_all`."""
+        among = self.size if count is None else count
+        return among <= max(k, EXACT_UP_TO, COMPARED * self._reach(k, count)[1])
+
+    def _reach(self, k: int, count: int | None) -> tuple[int, int]:
+        """How many vectors to fetch for the best `k` of `count` allowed ones, and candidates in view."""
+        fetch, breadth = k + 1, max(self.breadth, 2 * k)
+        if count is None:
+            return fetch, breadth
+        # The fewer rows are allowed, the more have to be visited to find as many of them. The best
+        # are asked for whether allowed or not, twice as many as would do by chance: told what is
+        # allowed, FAISS would make up for a lack of near rows with distant ones that it passed on
+        # its way, and nobody could tell.
+        return 2 * fetch * self.size // max(count, 1), breadth * self.size // max(count, 1)
+
     def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
         """See `VectorIndex.search`."""
         check_search(self, queries, k, allowed)
-        fetch, breadth, count = k + 1, max(self.breadth, 2 * k), self.size
-        if allowed is not None:
-            # The fewer rows are allowed, the more have to be visited to find as many of them. The best
-            # are asked for whether allowed or not, twice as many as would do by chance: told what is
-            # allowed, FAISS would make up for a lack of near rows with distant ones that it passed on
-            # its way, and nobody could tell.
-            count = int(np.count_nonzero(allowed))
-            fetch, breadth = (each * self.size // max(count, 1) for each in (2 * fetch, breadth))
-        if count <= max(k, EXACT_UP_TO, COMPARED * breadth):
+        count = None if allowed is None else int(np.count_nonzero(allowed))
+        if self.compares_all(k, count):
             return self.exact.search(queries, k, allowed=allowed)
+        fetch, breadth = self._reach(k, count)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         stay_on_one_thread()
         scores, rows = self._index.search(queries, fetch, params=_parameters(efSearch=breadth))

@@ -63,6 +63,14 @@ class VectorIndex(Protocol):
     def size(self) -> int:
         """N, the number of vectors."""
 
+    def compares_all(self, k: int, count: int | None = None) -> bool:
+        """Whether a search is sure to be exact, before it is made.
+
+        Args:
+            k: Results wanted per query.
+            count: How many rows are allowed; None where nothing is said about that.
+        """
+
     def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
         """Find the `k` vectors with the largest inner product for each query.
 
@@ -133,6 +141,10 @@ class FlatIndex:
                 f"got {len(contents)} bytes that begin with {bytes(contents[:12]).hex()}"
             )
         return cls(faiss_index(contents))
+
+    def compares_all(self, k: int, count: int | None = None) -> bool:
+        """See `VectorIndex.compares_all`."""
+        return True
 
     def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
         """See `VectorIndex.search`."""

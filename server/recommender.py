@@ -23,6 +23,7 @@ from deepmoviematch.indexer.vectors import VectorIndex
 from .affinity import genre_directions
 from .filters import Filters
 from .order import Figures, Style, arranged
+from .plan import Plan, planned
 from .relevance import Nearest, Popular, Relevance, Scored, page_of
 from .titles import Titles
 
@@ -107,6 +108,9 @@ class Listing(NamedTuple):
     style: Style | None = None
     """What the list is to be besides relevant; None for nothing else."""
 
+    only_plan: bool = False
+    """Whether to say what would be done, and not to do it."""
+
 
 Question: TypeAlias = tuple[Taste, Listing]
 
@@ -145,6 +149,9 @@ class Answer(NamedTuple):
 
     propensities: Sequence[float] = ()
     """[K] chance of each item to be at its place; empty where exploration is not asked for."""
+
+    plan: Plan | None = None
+    """What would be done, where only this is asked for; there are no rows then."""
 
 
 class Recommender:
@@ -217,6 +224,7 @@ class Recommender:
             index.exact is index
             and listing.start == 0
             and listing.style is None
+            and not listing.only_plan
             and bool(taste.history or taste.preferences)
         )
 
@@ -283,6 +291,10 @@ class Recommender:
 
     def _answer(self, relevance: Relevance, origin: Origin, listing: Listing) -> Answer:
         start, stop, style = listing.start, listing.start + listing.limit, listing.style
+        if listing.only_plan:
+            plan = planned(relevance, start, stop, style)
+            answer = self._answered(Scored([], [], plan.exact), relevance.left, origin, listing)
+            return answer._replace(plan=plan, exhausted=plan.is_last)
         if style is None:
             page = page_of(relevance, start, stop, listing.ahead)
             return self._answered(page, relevance.left, origin, listing)

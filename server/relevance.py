@@ -57,6 +57,9 @@ class Relevance(Protocol):
     def exactly(self, count: int) -> Scored:
         """The same, with every item compared."""
 
+    def compares_all(self, count: int) -> bool:
+        """Whether `best` is sure to compare every item."""
+
 
 class Nearest:
     """By the inner product with a vector."""
@@ -91,6 +94,12 @@ class Nearest:
     def exactly(self, count: int) -> Scored:
         """See `Relevance`."""
         return Scored(*self._index.exact.nearest(self._vector, count, allowed=self._running))
+
+    def compares_all(self, count: int) -> bool:
+        """See `Relevance`."""
+        if self._allowed is not None:
+            return self._index.compares_all(count, self.left)
+        return self._index.compares_all(count + len(self._excluded))
 
     @cached_property
     def _running(self) -> Flags | None:
@@ -128,6 +137,10 @@ class Popular:
         return Scored(rows, self._popularity[rows].tolist())
 
     exactly = best
+
+    def compares_all(self, count: int) -> bool:
+        """See `Relevance`."""
+        return True
 
 
 def page_of(relevance: Relevance, start: int, stop: int, ahead: int) -> Scored:

@@ -99,7 +99,7 @@ def read_recommend(
         excluded |= history.keys()
     return RecommendQuery(
         Taste(preferences, history, intent == pb.INTENT_NEXT),
-        listing._replace(excluded=excluded, allowed=allowed, style=style),
+        listing._replace(excluded=excluded, allowed=allowed, style=style, only_plan=request.validate_only),
         [*dict.fromkeys(missing)],
     )
 
@@ -133,7 +133,9 @@ def read_similar(
     style = _style(request, fields)
     fields.check()
     seeds = Seeds(_known(positive, recommender), _known(negative, recommender))
-    listing = listing._replace(excluded=excluded, allowed=allowed, style=style)
+    listing = listing._replace(
+        excluded=excluded, allowed=allowed, style=style, only_plan=request.validate_only
+    )
     return SimilarQuery(seeds, listing, [*dict.fromkeys(missing)])
 
 

@@ -131,7 +131,7 @@ class RecommenderService(rpc.RecommenderServiceServicer):
     ) -> Reply:
         """The reply with `answer`, and the token for the next page if there is one."""
         token = b""
-        if not answer.exhausted:
+        if answer.rows and not answer.exhausted:
             name = replies.recommender.generation.id
             token = self._tokens.seal(Mark(name, answer.start + len(answer.rows), answer.ahead), request)
         return replies.reply(answer, missing, token, rest)

@@ -25,7 +25,7 @@ _BODY = Struct(">BIIB16s")
 
 _FORM = 1
 _SEAL_BYTES = 32
-_PAGING = ("page_size", "page_token")
+_PAGING = ("page_size", "page_token", "validate_only")
 """Fields that may change from page to page."""
 
 
@@ -82,7 +82,8 @@ def digest_of(request: Any) -> bytes:
     rest = type(request)()
     rest.CopyFrom(request)
     for name in _PAGING:
-        rest.ClearField(name)
+        if name in rest.DESCRIPTOR.fields_by_name:
+            rest.ClearField(name)
     rest.DiscardUnknownFields()  # which nothing here heeds
     contents = rest.DESCRIPTOR.name.encode() + b" " + rest.SerializeToString(deterministic=True)
     return hashlib.sha256(contents).digest()[:16]

@@ -116,6 +116,11 @@ class Replies:
         if answer.figures is not None:
             figures = pb.ResponseMetadata(**answer.figures._asdict())  # which joins the metadata above
             pieces.append(pb.RecommendResponse(metadata=figures).SerializeToString())
+        if answer.plan is not None:
+            plan = pb.Plan(
+                candidates=answer.plan.candidates, reordered=answer.plan.reordered, notes=answer.plan.notes
+            )
+            pieces.append(pb.RecommendResponse(plan=plan).SerializeToString())
         if token:
             pieces += (_TOKEN, varint(len(token)), token)
         if missing:

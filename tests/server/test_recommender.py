@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
 from deepmoviematch.data.features import UserBatch
@@ -34,6 +34,7 @@ listings = st.builds(
     excluded=st.frozensets(rows, max_size=ITEMS),
     allowed=allowances,
     style=st.none(),
+    only_plan=st.just(False),
 )
 styles = st.none() | st.builds(
     Style, st.just(0.5), st.just(0.5), st.integers(0, 3), st.sampled_from([0.0, 0.5]), st.binary(max_size=1)
@@ -214,3 +215,21 @@ def test_a_graph_answers_like_comparison_whatever_is_allowed(
     assert approximate.recommend(taste, listing).rows == recommender.recommend(taste, listing).rows
     seeds, listing = Seeds([3]), Listing(4, allowed=allowed)
     assert approximate.similar(seeds, listing).rows == recommender.similar(seeds, listing).rows
+
+
+@pytest.mark.usefixtures("trusting")
+@given(taste=tastes, listing=listings, style=styles)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_plan_is_what_the_answer_comes_to(
+    recommender: Recommender, approximate: Recommender, taste: Taste, listing: Listing, style: Style | None
+) -> None:
+    for one, start in ((recommender, 0), (approximate, 0), (recommender, 5), (approximate, 5)):
+        asked = listing._replace(style=style, start=start, limit=min(listing.limit, ITEMS - 2))
+        answer, planned = one.recommend(taste, asked), one.recommend(taste, asked._replace(only_plan=True))
+        assert planned.plan is not None
+        assert planned.plan.candidates == len(running(listing.excluded, listing.allowed))
+        assert (planned.origin, planned.filtered_out) == (answer.origin, answer.filtered_out)
+        assert answer.exact or not planned.exact  # ties may make it exact all the same
+        if style is None or not style.max_per_genre:
+            assert planned.exhausted == answer.exhausted
+        assert not planned.rows

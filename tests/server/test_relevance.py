@@ -87,6 +87,9 @@ class Forgetful:
     def exactly(self, count: int) -> Scored:
         return self.relevance.exactly(count)
 
+    def compares_all(self, count: int) -> bool:
+        return False
+
 
 @given(query=queries, excluded=excluded, sizes=sizes)
 def test_whatever_a_graph_missed_comes_next(
