@@ -11,6 +11,7 @@ from deepmoviematch.data.features import UserBatch, genre_means
 from deepmoviematch.data.tables import Catalogue, Flags, Floats
 from deepmoviematch.data.weights import Weights
 
+from .genre_path import GenrePath
 from .mlp import Mlp, check_rows, unit
 
 
@@ -48,6 +49,14 @@ class GenreUserTower:
         return vector
 
     embed_next_one = embed_one
+
+    def path(
+        self, preferences: Mapping[int, float], history: Mapping[int, float], *, asks_next: bool
+    ) -> GenrePath:
+        """See `UserTower.path`."""
+        return GenrePath(
+            preferences, history, mlp=self._mlp, mean=self._mean, scale=self._scale, genres=self._genres
+        )
 
 
 class ContentItemTower:

@@ -26,6 +26,7 @@ from deepmoviematch.data.weights import Weights
 
 from .mlp import Mlp, check_rows, unit
 from .shortcut import Shortcut
+from .taste_path import Order, Tables, TastePath
 
 
 class TasteUserTower:
@@ -128,6 +129,24 @@ class TasteUserTower:
         vector[:width] = _scaled(taste[:-1] + self._next((weights.T @ self._recent.take(rows, 0)).ravel()))
         vector[width:-1] = weights[:, TRANSITION] @ self._transitions.take(rows, 0)
         return _scaled(vector)
+
+    def path(
+        self, preferences: Mapping[int, float], history: Mapping[int, float], *, asks_next: bool
+    ) -> TastePath:
+        """See `UserTower.path`."""
+        order = None
+        if asks_next and self._recent is not None:
+            order = Order(self._recent, self._transitions, self._next)
+        return TastePath(
+            preferences,
+            history,
+            likes=Tables(self._likes, self._known[0]),
+            others=Tables(self._others, self._known[1]),
+            deep=self._deep,
+            taste=self._taste,
+            gate=self._gate,
+            order=order,
+        )
 
     def _taste_of(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
         """[D - 1] the vector of one user, not yet of length 1."""

@@ -16,6 +16,7 @@ from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
 
+from .attribution import Path
 from .errors import GenerationError
 from .genre_towers import ContentItemTower, GenreUserTower
 from .taste_towers import IdentityItemTower, TasteUserTower
@@ -62,6 +63,17 @@ class UserTower(Protocol):
 
         Returns:
             [next_dim] float32 of length 1.
+        """
+
+    def path(
+        self, preferences: Mapping[int, float], history: Mapping[int, float], *, asks_next: bool
+    ) -> Path:
+        """The line in the tower's inputs to one user, for `attribution.attribute`.
+
+        Args:
+            preferences: Genre column -> stars.
+            history: Catalogue row -> stars, the oldest first.
+            asks_next: Whether it leads to what `embed_next` makes of the user.
         """
 
 

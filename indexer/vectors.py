@@ -157,7 +157,7 @@ class FlatIndex:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if allowed is not None and _SUBSET * count < self.size:
             rows = np.flatnonzero(allowed)
-            hits = FlatIndex.of(self._rows(rows)).search(queries, k)
+            hits = FlatIndex.of(self.vectors_at(rows)).search(queries, k)
             return Hits(hits.scores, rows[hits.rows])
         parameters = faiss.SearchParameters(**selected(allowed)) if allowed is not None else None
         stay_on_one_thread()
@@ -235,7 +235,8 @@ class FlatIndex:
         scores[rows < 0] = -np.inf
         return scores
 
-    def _rows(self, rows: Times) -> Floats:
+    def vectors_at(self, rows: Times) -> Floats:
+        """A copy of the vectors [R, D] of the rows [R]."""
         vectors: Floats = self._index.reconstruct_batch(rows)
         return vectors
 

@@ -191,6 +191,7 @@ def _add_query(command: argparse.ArgumentParser) -> None:
     )
     recommend.add_argument("--seed", type=_seed, default=0, help="of chance (default: %(default)s)")
     recommend.add_argument("--include-history", action="store_true", help="return liked and rated items too")
+    recommend.add_argument("--explain", action="store_true", help="say of each result what moved its score")
 
     similar = questions.add_parser(
         "similar",

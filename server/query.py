@@ -45,6 +45,7 @@ def run(arguments: Namespace) -> None:
             tables.print_plan(out, response.plan)
         else:
             tables.print_results(out, response.results)
+            tables.print_explanations(out, response.results)
 
 
 def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
@@ -61,6 +62,7 @@ def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
             novelty=arguments.novelty,
             exploration=pb.Exploration(share=arguments.explore, seed=arguments.seed),
             validate_only=arguments.validate,
+            explain=arguments.explain,
         ),
         pages=arguments.pages,
     )

@@ -16,6 +16,7 @@ from deepmoviematch.data.tables import TOP_STARS, Flags
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 from .errors import FilterError, InvalidRequestError, UnknownItemError, Violation, shown
+from .explanation import MAX_EXPLAINED
 from .order import Style
 from .recommender import Listing, Recommender, Seeds, Taste
 from .syntax import count_conditions
@@ -33,6 +34,7 @@ MAX_LISTED = 10_000
 
 MAX_BATCH = 256
 MAX_BATCH_RESULTS = 20_000
+MAX_BATCH_EXPLAINED = 1000
 MAX_BATCH_ITEMS = 100_000
 """Interactions, excluded ids and candidates of a whole batch."""
 
@@ -178,6 +180,15 @@ def check_batch(request: pb.BatchRecommendRequest) -> None:
         fields.refuse(
             "requests",
             f"must ask for at most {MAX_BATCH_RESULTS} results in all, got {results}; send several batches",
+        )
+    explained = sum(
+        min(each.page_size or DEFAULT_PAGE_SIZE, MAX_EXPLAINED) for each in request.requests if each.explain
+    )
+    if explained > MAX_BATCH_EXPLAINED:
+        fields.refuse(
+            "requests",
+            f"must ask for at most {MAX_BATCH_EXPLAINED} explained results in all, got {explained}; "
+            "send several batches",
         )
     items = sum(
         len(each.user.history) + len(each.exclude_item_ids) + len(each.candidate_item_ids)

@@ -15,6 +15,7 @@ from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
 from .current import Current
+from .explanation import Explanation, explain
 from .recommender import Answer
 from .requests import RecommendQuery, Start, check_batch, read_embed, read_find, read_recommend, read_similar
 from .status import to_status
@@ -40,8 +41,9 @@ class RecommenderService(rpc.RecommenderServiceServicer):
     ) -> Reply:
         """See recommender.proto."""
         replies, start = self._opened(request, self._replies())
-        taste, listing, missing = read_recommend(request, replies.recommender, start)
-        return self._reply(request, replies, replies.recommender.recommend(taste, listing), missing)
+        query = read_recommend(request, replies.recommender, start)
+        answer = replies.recommender.recommend(query.taste, query.listing)
+        return self._recommended(request, replies, query, answer)
 
     def BatchRecommend(  # type: ignore[override]  # noqa: N802
         self, request: pb.BatchRecommendRequest, context: grpc.ServicerContext
@@ -51,16 +53,17 @@ class RecommenderService(rpc.RecommenderServiceServicer):
         check_batch(request)
         read = [self._read_or_refusal(each, latest) for each in request.requests]
         # Whoever goes on with pages of an older generation is answered alone.
-        here = [each[1] for each in read if isinstance(each, tuple) and each[0] is latest]
-        answers = iter(latest.recommender.recommend_batch([(each.taste, each.listing) for each in here]))
+        together = [each[1] for each in read if isinstance(each, tuple) and each[0] is latest]
+        answers = iter(latest.recommender.recommend_batch([(each.taste, each.listing) for each in together]))
         parts = []
         for each, found in zip(request.requests, read, strict=True):
             if isinstance(found, MovieMatchError):
                 parts.append(latest.refusal(to_status(found)))
                 continue
-            replies, (taste, listing, missing) = found
-            answer = next(answers) if replies is latest else replies.recommender.recommend(taste, listing)
-            parts.append(self._reply(each, replies, answer, missing))
+            replies, query = found
+            here = replies is latest
+            answer = next(answers) if here else replies.recommender.recommend(query.taste, query.listing)
+            parts.append(self._recommended(each, replies, query, answer))
         return latest.batch(parts)
 
     def SimilarItems(  # type: ignore[override]  # noqa: N802
@@ -121,12 +124,21 @@ class RecommenderService(rpc.RecommenderServiceServicer):
         except MovieMatchError as error:
             return error
 
+    def _recommended(
+        self, request: pb.RecommendRequest, replies: Replies, query: RecommendQuery, answer: Answer
+    ) -> Reply:
+        """The reply with `answer`, explained where that is asked for."""
+        reasons = explain(replies.recommender.generation, query.taste, answer) if request.explain else ()
+        return self._reply(request, replies, answer, query.missing, explanations=reasons)
+
     def _reply(
         self,
         request: Any,
         replies: Replies,
         answer: Answer,
         missing: Sequence[str] = (),
+        *,
+        explanations: Sequence[Explanation] = (),
         rest: Message | None = None,
     ) -> Reply:
         """The reply with `answer`, and the token for the next page if there is one."""
@@ -134,4 +146,4 @@ class RecommenderService(rpc.RecommenderServiceServicer):
         if answer.rows and not answer.exhausted:
             name = replies.recommender.generation.id
             token = self._tokens.seal(Mark(name, answer.start + len(answer.rows), answer.ahead), request)
-        return replies.reply(answer, missing, token, rest)
+        return replies.reply(answer, missing, token, explanations=explanations, rest=rest)

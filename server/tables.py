@@ -1,13 +1,16 @@
 """Answers as tables for people."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from deepmoviematch.v1 import recommender_pb2 as pb
+
+SHOWN_PARTS = 6
+"""Parts of an explanation that are drawn, the largest."""
 
 PLAIN_WIDTH = 100
 """Columns of a line where standard output is no terminal."""
@@ -73,6 +76,48 @@ def print_genres(out: Console, place: pb.EmbedUserResponse, count: int) -> None:
     for genre in place.nearest_genres[:count]:
         table.add_row(genre.genre, f"{genre.cosine:+.3f}", bar(genre.cosine, 1))
     out.print(table if table.row_count else "no genre has a direction\n")
+
+
+def print_explanations(out: Console, results: Iterable[pb.Recommendation]) -> None:
+    """Print for each explained item what moved its score, with a bar for each part."""
+    for item in results:
+        why = item.explanation
+        if not item.HasField("explanation"):
+            continue
+        title = f"{item.title} ({item.year})" if item.year else item.title
+        out.print(f"{item.rank}. {title}: {why.sentence}")
+        parts = [(part.title, part.contribution) for part in why.history]
+        parts += [(part.genre, part.contribution) for part in why.genres]
+        if not parts:
+            continue
+        parts.sort(key=lambda part: -abs(part[1]))
+        shown, rest = parts[:SHOWN_PARTS], sum(part for _, part in parts[SHOWN_PARTS:])
+        rows = [
+            ("what anyone gets", why.baseline_score),
+            *sorted(shown, key=lambda part: -part[1]),
+            *([("all the rest", rest + why.other_contributions)] if len(parts) > len(shown) else []),
+        ]
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=36)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        longest = max(abs(part) for _, part in rows)
+        for name, part in rows:
+            table.add_row(f"   {name}", f"{part:+.3f}", bar(part, longest))
+        table.add_row("   score", f"{why.score:+.3f}")
+        out.print(table)
+        out.print("   " + "; ".join(_likeness(why)) + "\n" if _likeness(why) else "")
+
+
+def _likeness(why: pb.Explanation) -> list[str]:
+    said = []
+    if why.HasField("nearest_like"):
+        said.append(
+            f"most like {why.nearest_like.title} of what is liked (cosine {why.nearest_like.cosine:.2f})"
+        )
+    if why.shared_genres:
+        said.append(f"shares {', '.join(why.shared_genres)}")
+    return said
 
 
 def bar(value: float, largest: float, width: int = 24) -> str:

@@ -30,6 +30,8 @@ _ROWS = 2_000_000
 """Of a larger file the first so many ratings are read."""
 
 _FLOAT32 = 1e-6
+_PARTS = 1e-3
+"""How far the parts of an explanation may be from the score that they explain."""
 
 Histories: TypeAlias = list[list[tuple[str, float | None]]]
 """Item and rating, None for a like, by user."""
@@ -144,6 +146,13 @@ class Batch:
         """Nothing: see `Question.following`."""
 
 
+def _adds_up(item: pb.Recommendation) -> bool:
+    """Whether what an explanation says makes the score."""
+    why = item.explanation
+    parts = sum(each.contribution for each in why.history) + why.other_contributions
+    return abs(why.baseline_score + parts - item.score) <= _PARTS and bool(why.sentence)
+
+
 def number_of(generation_id: str) -> int:
     """The number in the id of a generation; the newer, the larger. -1 for no such id."""
     number = generation_id.partition("-")[0].removeprefix("g")
@@ -223,6 +232,11 @@ class Traffic:
         intent = pb.INTENT_NEXT if asks_next else pb.INTENT_TASTE
         request = pb.RecommendRequest(user=user, page_size=size, intent=intent)
         return Question("Recommend", request, size, frozenset(item for item, _ in history))
+
+    def _explained(self, size: int) -> Question:
+        question = self._recommend(size)
+        question.request.explain = True
+        return replace(question, fits=_adds_up)
 
     def _next(self, size: int) -> Question:
         return self._recommend(size, asks_next=True)
@@ -325,9 +339,10 @@ def _quoted(text: str) -> str:
 
 
 _KINDS: Mapping[Callable[[Traffic, int], Question | Batch], float] = {
-    Traffic._recommend: 0.3,
+    Traffic._recommend: 0.28,
     Traffic._walked: 0.05,
     Traffic._styled: 0.05,
+    Traffic._explained: 0.02,
     Traffic._recommend_filtered: 0.05,
     Traffic._similar_filtered: 0.05,
     Traffic._among: 0.05,

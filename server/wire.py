@@ -6,7 +6,7 @@ for each item of a generation, and only scores and lengths are written for each 
 The tests hold every reply to what protobuf itself makes of the same answer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import chain, repeat
 from struct import Struct
@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.v1 import recommender_pb2 as pb
 
+from .explanation import Explanation
 from .recommender import Answer, Origin, Place, Recommender
 from .requests import MAX_PAGE_SIZE
 
@@ -99,7 +100,13 @@ class Replies:
         self._kept: dict[bytes, Reply] = {}
 
     def reply(
-        self, answer: Answer, missing: Sequence[str] = (), token: bytes = b"", rest: Message | None = None
+        self,
+        answer: Answer,
+        missing: Sequence[str] = (),
+        token: bytes = b"",
+        *,
+        explanations: Sequence[Explanation] = (),
+        rest: Message | None = None,
     ) -> Reply:
         """The reply with `answer`; RecommendResponse and its kin number their fields alike.
 
@@ -107,10 +114,11 @@ class Replies:
             answer: The results.
             missing: Ids of the request that the generation does not know.
             token: With which to ask for the next page.
+            explanations: Of the first results, or of none.
             rest: More fields of the same message.
         """
         pieces = [
-            *self._results(answer),
+            *self._results(answer, explanations),
             self._metadata(answer.origin, answer.filtered_out, answer.exhausted, answer.exact),
         ]
         if answer.figures is not None:
@@ -167,13 +175,19 @@ class Replies:
             b"".join(pieces), self._generation_id, sum(each.results for each in replies), len(replies)
         )
 
-    def _results(self, answer: Answer) -> Iterable[bytes]:
-        """The field `results`: for each item its card, its score and its place."""
+    def _results(self, answer: Answer, explanations: Sequence[Explanation]) -> Iterable[bytes]:
+        """The field `results`: for each item its card, its score, its place and why it is there."""
+        card: Callable[[int, int], bytes] = self._card
         places, rest = _PLACES[answer.origin], _REST
-        if answer.start or answer.propensities:
+        if answer.start or answer.propensities or explanations:
             places = _places(answer)
+            if explanations:  # of a length that no other reply needs a card for
+                catalogue = self.recommender.generation.catalogue
+                card = partial(_card, catalogue)
+                for place, explanation in enumerate(explanations):
+                    places[place] += _explanation(catalogue, explanation)
             rest = [_SCORE.size + len(place) for place in places]
-        cards = map(self._card, answer.rows, rest)
+        cards = map(card, answer.rows, rest)
         scores = map(_SCORE.pack, repeat(_SCORE_TAG), answer.scores)
         return chain.from_iterable(zip(cards, scores, places, strict=False))
 
@@ -186,6 +200,34 @@ def _places(answer: Answer) -> list[bytes]:
         return [_place(rank, source) for rank in ranks]
     sources = [pb.SOURCE_EXPLORATION if given else source for given in answer.explored]
     return [*map(_place, ranks, sources, answer.propensities)]
+
+
+def _explanation(catalogue: Catalogue, explanation: Explanation) -> bytes:
+    """The field `explanation` of a result."""
+    nearest = None
+    if explanation.nearest is not None:
+        row, cosine = explanation.nearest
+        nearest = pb.NearestLike(item_id=catalogue.item_ids[row], title=catalogue.titles[row], cosine=cosine)
+    message = pb.Explanation(
+        sentence=explanation.sentence,
+        score=explanation.score,
+        baseline_score=explanation.baseline,
+        history=[
+            pb.HistoryContribution(
+                item_id=catalogue.item_ids[row], title=catalogue.titles[row], contribution=contribution
+            )
+            for row, contribution in explanation.history
+        ],
+        genres=[
+            pb.GenreContribution(genre=catalogue.genre_names[genre], contribution=contribution)
+            for genre, contribution in explanation.genres
+        ],
+        other_contributions=explanation.others,
+        gap=explanation.gap,
+        nearest_like=nearest,
+        shared_genres=[catalogue.genre_names[genre] for genre in explanation.shared],
+    )
+    return pb.Recommendation(explanation=message).SerializeToString()
 
 
 def _card(catalogue: Catalogue, row: int, rest: int) -> bytes:

@@ -96,6 +96,11 @@ def fuzz(server: Running, inputs: int, chance: random.Random) -> dict[str, Any]:
     seeds += [
         pb.FindItemsRequest(title=title).SerializeToString() for title in ("the matrix", "heat (1995)", "é")
     ]
+    seeds += [
+        pb.EmbedUserRequest(user=each.user, intent=each.intent).SerializeToString()
+        for each in good
+        if isinstance(each, pb.RecommendRequest)
+    ]
     codes: Counter[str] = Counter()
     findings: dict[str, str] = {}
     free, lock, slowest = threading.Semaphore(AT_ONCE), threading.Lock(), 0.0
@@ -205,7 +210,7 @@ def _message(chance: random.Random, depth: int) -> bytes:
 
 def _field(chance: random.Random, depth: int) -> bytes:
     """One field, its number mostly one that the contract has."""
-    number = chance.choice((1, 1, 1, 2, 2, 3, 4, 5, 6, 7, 9, chance.randrange(1, 2**29)))
+    number = chance.choice((1, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, chance.randrange(1, 2**29)))
     kind = chance.choice((0, 2, 2, 2, 5, 1, chance.randrange(8)))
     tag = varint(number << 3 | kind)
     if kind == 0:

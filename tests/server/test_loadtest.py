@@ -112,6 +112,18 @@ def test_data_that_cannot_be_read_are_a_clear_error(tmp_path: Path, contents: st
         read_histories(tmp_path)
 
 
+def test_an_explanation_that_does_not_add_up_is_a_fault(running: SimpleNamespace) -> None:
+    with Client(running.address) as client:
+        traffic = Traffic(client, None, seed=0)
+        asked = traffic._explained(3)
+        good = client.recommend(asked.request)
+    assert asked.fault(good, oldest=0) is None
+    for spoil in ("explanation", "score"):
+        bad = pb.RecommendResponse.FromString(good.SerializeToString())
+        bad.results[1].ClearField(spoil)
+        assert asked.fault(bad, oldest=0) is not None
+
+
 def test_a_batch_is_at_fault_if_any_of_its_answers_is() -> None:
     batch = Batch((question(), question(absent=frozenset("x"))))
 

@@ -101,6 +101,37 @@ def test_taste_shows_genres_with_bars_and_the_vector_to_programs(ask: Ask) -> No
     assert [row[:2] for row in rows] == [[each["genre"], f"{each['cosine']:+.3f}"] for each in nearest[:2]]
 
 
+def test_explanations_are_drawn_as_bars(ask: Ask) -> None:
+    words = [
+        "recommend",
+        "--like",
+        "alien",
+        "--rate",
+        "matrix=2",
+        "--genre",
+        "comedy=1",
+        "-n",
+        "1",
+        "--explain",
+    ]
+    [item] = found(ask, *words)["results"]
+    why = item["explanation"]
+    expected = {"what anyone gets": why["baseline_score"]}
+    expected |= {part["title"]: part["contribution"] for part in why["history"]}
+    expected |= {part["genre"]: part["contribution"] for part in why["genres"]}
+    _, out, _ = ask(*words)
+    drawn = [line.partition("│")[0].rstrip(" █").rpartition(" ") for line in out.splitlines() if "│" in line]
+    assert {name.strip(): number for name, _, number in drawn} == {
+        name: f"{part:+.3f}" for name, part in expected.items()
+    }
+    assert f"1. {item['title']} ({item['year']}): {why['sentence']}" in " ".join(out.split())
+    assert max(len(line) for line in out.splitlines() if "│" in line) <= 80
+
+
+def test_an_unexplained_answer_has_no_bars(ask: Ask) -> None:
+    assert "│" not in ask("recommend", "--like", "alien")[1]
+
+
 def test_bars_go_to_the_side_of_their_sign() -> None:
     assert [tables.bar(value, 2, width=8) for value in (2, 1, 0, -2, 9)] == [
         "    │████",

@@ -149,6 +149,10 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
         ),
         ["user.history[0].rating"],
     ),
+    "too much to explain": (
+        pb.BatchRecommendRequest(requests=[pb.RecommendRequest(page_size=1000, explain=True)] * 21),
+        ["requests", "requests"],
+    ),
     "empty batch": (pb.BatchRecommendRequest(), ["requests"]),
     "large batch": (pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 257), ["requests"]),
     "heavy batch": (pb.BatchRecommendRequest(requests=[seen(*["6"] * 10_000)] * 11), ["requests"]),
@@ -306,6 +310,40 @@ def test_a_user_without_features_is_embedded_but_marked(running: SimpleNamespace
     place = running.stub.EmbedUser(pb.EmbedUserRequest(user=pb.UserFeatures(user_id="somebody")))
     assert place.metadata.cold_start
     assert sum(each**2 for each in place.vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_results_are_explained_on_demand(running: SimpleNamespace) -> None:
+    asked = seen("6", "183", page_size=20)
+    asked.user.genre_preferences["comedy"] = 1
+    plain = running.stub.Recommend(asked)
+    assert not any(item.HasField("explanation") for item in plain.results)
+    asked.explain = True
+    response = running.stub.Recommend(asked)
+    for item in response.results:
+        why = item.explanation
+        parts = [each.contribution for each in (*why.history, *why.genres)]
+        assert {each.item_id: each.title for each in why.history} == {"6": "Heat", "183": "Alien"}
+        assert [each.genre for each in why.genres] == ["Comedy"]
+        total = why.baseline_score + sum(parts) + why.other_contributions + why.gap
+        assert total == pytest.approx(item.score, abs=1e-5)
+        assert why.score == pytest.approx(item.score, abs=1e-5)
+        assert abs(why.gap) <= 1e-3
+        assert why.nearest_like.title == {"6": "Heat", "183": "Alien"}[why.nearest_like.item_id]
+        assert set(why.shared_genres) <= {*item.genres}
+        assert why.sentence.endswith(".")
+        item.ClearField("explanation")
+    response.next_page_token = plain.next_page_token  # a token is for the very request
+    assert response == plain
+
+
+def test_a_second_page_is_explained_too(running: SimpleNamespace) -> None:
+    whole = running.stub.Recommend(seen("6", page_size=6, explain=True)).results[3:]
+    asked = seen("6", page_size=3, explain=True)
+    asked.page_token = running.stub.Recommend(asked).next_page_token
+    for item, expected in zip(running.stub.Recommend(asked).results, whole, strict=True):
+        assert (item.item_id, item.rank) == (expected.item_id, expected.rank)
+        [part], [expected_part] = item.explanation.history, expected.explanation.history
+        assert part.contribution == pytest.approx(expected_part.contribution, abs=2e-3)
 
 
 def test_genres_are_matched_without_regard_to_case(running: SimpleNamespace) -> None:
