@@ -131,7 +131,7 @@ class Texts:
                 return self._whose(map(whole.__eq__, self._texts))
             case ("", part, ""):
                 return self._whose(map(operator.contains, self._texts, repeat(part)))
-        return self._whose(map(partial(_fits, folded), self._texts))
+        return self._whose(map(_pattern(*folded), self._texts))
 
     def _whose(self, fits: Iterable[bool]) -> Flags:
         """[N] which items have one of the texts that fit."""
@@ -196,14 +196,19 @@ def _field_of(column: Column) -> Field:
     return (Texts if column.kind is Kind.TEXT else Lists)(len(values), place, rows, places)
 
 
-def _fits(pieces: tuple[str, ...], text: str) -> bool:
-    first, *middle, last = pieces
-    place, end = len(first), len(text) - len(last)
-    if place > end or not (text.startswith(first) and text.endswith(last)):
-        return False
-    for piece in middle:  # the leftmost match leaves the most room for the rest
-        found = text.find(piece, place, end)
-        if found < 0:
+def _pattern(first: str, *others: str) -> Callable[[str], bool]:
+    """Tells whether a text is the pieces one after the other, with anything in between."""
+    *middle, last = others
+
+    def fits(text: str) -> bool:
+        place, end = len(first), len(text) - len(last)
+        if place > end or not (text.startswith(first) and text.endswith(last)):
             return False
-        place = found + len(piece)
-    return True
+        for piece in middle:  # the leftmost match leaves the most room for the rest
+            found = text.find(piece, place, end)
+            if found < 0:
+                return False
+            place = found + len(piece)
+        return True
+
+    return fits

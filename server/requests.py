@@ -38,7 +38,8 @@ MAX_BATCH_EXPLAINED = 1000
 MAX_BATCH_ITEMS = 100_000
 """Interactions, excluded ids and candidates of a whole batch."""
 
-MAX_BATCH_CONDITIONS = 1000
+MAX_BATCH_FILTER_BYTES = 40_000
+MAX_BATCH_CONDITIONS = 500
 """Of the filters of a whole batch; one that is repeated counts once."""
 
 _Time: TypeAlias = tuple[int, int]
@@ -200,11 +201,18 @@ def check_batch(request: pb.BatchRecommendRequest) -> None:
             f"must have at most {MAX_BATCH_ITEMS} interactions, excluded ids and candidates in all, "
             f"got {items}; send several batches",
         )
-    conditions = sum(map(count_conditions, {each.filter for each in request.requests}))
-    if conditions > MAX_BATCH_CONDITIONS:
+    filters = {each.filter for each in request.requests}
+    size = sum(len(each.encode()) for each in filters)
+    if size > MAX_BATCH_FILTER_BYTES:  # so many would take too long even to count
         fields.refuse(
             "requests",
-            f"must have at most {MAX_BATCH_CONDITIONS} conditions in their different filters, "
+            f"must have at most {MAX_BATCH_FILTER_BYTES} bytes in their different filters, got {size}; "
+            "send several batches",
+        )
+    elif (conditions := sum(map(count_conditions, filters))) > MAX_BATCH_CONDITIONS:
+        fields.refuse(
+            "requests",
+            f"must have at most {MAX_BATCH_CONDITIONS} conditions and stars in their different filters, "
             f"got {conditions}; send several batches",
         )
     fields.check()

@@ -16,12 +16,14 @@ from typing import Any, TypeAlias
 from .errors import FilterError, shown
 
 MAX_BYTES = 4000
-MAX_CONDITIONS = 100
+MAX_CONDITIONS = 50
+"""Each star counts as a condition more: it has to be looked for as well."""
+
 MAX_DEPTH = 32
 """How many of AND, OR and NOT may stand around a condition, each inside the other."""
 
-_KEPT = 1024
-"""Trees that are kept at hand."""
+_KEPT = 256
+"""Trees that are kept at hand: for the batch that is being read, and for the next generation."""
 
 _GRAMMAR = r"""
 ?expression: sequence
@@ -129,9 +131,9 @@ def parse(text: str) -> Expression:
 
 
 def count_conditions(text: str) -> int:
-    """How many conditions the filter `text` has; 0 where it is blank or at fault."""
+    """How many conditions and stars the filter `text` has; 0 where it is blank or at fault."""
     try:
-        return len(_leaves(parse(text))) if text.strip() else 0
+        return sum(len(leaf.value.pieces) for leaf, _ in _leaves(parse(text))) if text.strip() else 0
     except FilterError:
         return 0
 
@@ -168,11 +170,14 @@ def _leaves(tree: Any) -> list[tuple[Any, int]]:
 
 
 def _check_bounds(tree: Any) -> None:
-    for number, (leaf, depth) in enumerate(_leaves(tree)):
+    count = 0
+    for leaf, depth in _leaves(tree):
         at = (leaf.value if isinstance(leaf, Word) else leaf.field).at
-        if number >= MAX_CONDITIONS:
+        count += len(leaf.value.pieces)
+        if count > MAX_CONDITIONS:
+            rule = f"must have at most {MAX_CONDITIONS} conditions and stars"
             cure = "name items in candidate_item_ids or exclude_item_ids"
-            raise FilterError(f"must have at most {MAX_CONDITIONS} conditions", "another", at=at, cure=cure)
+            raise FilterError(rule, "another", at=at, cure=cure)
         if depth > MAX_DEPTH:
             raise FilterError(f"must be at most {MAX_DEPTH} deep", "a deeper condition", at=at)
 
