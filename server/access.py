@@ -4,6 +4,7 @@ The logging system takes as long for a line as an answer takes to find. So these
 are put together here, and written many at once by a thread of their own.
 """
 
+import json
 import logging
 import threading
 import time
@@ -60,6 +61,8 @@ class AccessHandler(logging.StreamHandler[TextIO]):
 
     def _line(self, at: float, method: str, seconds: float, reply: "Reply") -> str:
         requests = "" if reply.requests is None else f', "requests": {reply.requests}'
+        if reply.chances:
+            requests += f', "exploration": {json.dumps([each._asdict() for each in reply.chances])}'
         return (
             f'{{"time": "{_second(int(at))}.{int(at % 1 * 1000):03}+00:00", "level": "info", '
             f'"event": "request", {self._worker}"method": "{method}", "code": "OK", '

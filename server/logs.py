@@ -98,8 +98,12 @@ class TextFormatter(logging.Formatter):
 
 
 def _outcome(reply: "Reply | None") -> dict[str, object]:
-    """Generation and number of results, and of requests if it was a batch."""
+    """Generation and number of results, of requests if it was a batch, and what was left to chance."""
     if reply is None:
         return {}
-    outcome = {"generation": reply.generation_id, "results": reply.results}
-    return outcome if reply.requests is None else outcome | {"requests": reply.requests}
+    outcome: dict[str, object] = {"generation": reply.generation_id, "results": reply.results}
+    if reply.requests is not None:
+        outcome["requests"] = reply.requests
+    if reply.chances:
+        outcome["exploration"] = [each._asdict() for each in reply.chances]
+    return outcome

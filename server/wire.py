@@ -75,6 +75,22 @@ _REST = [_SCORE.size + len(place) for place in _PLACES[Origin.RETRIEVAL]]
 """Bytes of each of them after its card; every source takes as many."""
 
 
+class Chance(NamedTuple):
+    """What was left to chance in the answer to one request."""
+
+    request: int
+    """Its place in the batch, from 0; 0 outside of one."""
+
+    first_rank: int
+    """Rank of the first result."""
+
+    explored: Sequence[bool]
+    """[K] as in `Answer`."""
+
+    propensities: Sequence[float]
+    """[K] as in `Answer`."""
+
+
 class Reply(NamedTuple):
     """A serialised response, and what a log says of it."""
 
@@ -86,6 +102,9 @@ class Reply(NamedTuple):
 
     requests: int | None = None
     """How many requests it answers, if it is the reply to a batch."""
+
+    chances: tuple[Chance, ...] = ()
+    """What was left to chance, for each request that asked for exploration."""
 
 
 class Replies:
@@ -135,7 +154,10 @@ class Replies:
             pieces.append(pb.RecommendResponse(missing_item_ids=missing).SerializeToString())
         if rest is not None:
             pieces.append(rest.SerializeToString())
-        return Reply(b"".join(pieces), self._generation_id, len(answer.rows))
+        chances: tuple[Chance, ...] = ()
+        if answer.propensities:
+            chances = (Chance(0, answer.start + 1, answer.explored, answer.propensities),)
+        return Reply(b"".join(pieces), self._generation_id, len(answer.rows), chances=chances)
 
     def place(self, place: Place, missing: Sequence[str] = ()) -> Reply:
         """The reply with where a user is."""
@@ -171,9 +193,11 @@ class Replies:
         pieces = chain.from_iterable(
             (_RESPONSE, varint(len(each.contents)), each.contents) for each in replies
         )
-        return Reply(
-            b"".join(pieces), self._generation_id, sum(each.results for each in replies), len(replies)
+        chances = (
+            chance._replace(request=place) for place, each in enumerate(replies) for chance in each.chances
         )
+        results = sum(each.results for each in replies)
+        return Reply(b"".join(pieces), self._generation_id, results, len(replies), (*chances,))
 
     def _results(self, answer: Answer, explanations: Sequence[Explanation]) -> Iterable[bytes]:
         """The field `results`: for each item its card, its score, its place and why it is there."""

@@ -69,7 +69,7 @@ def parsed(reply: Reply, kind: type[Message] = pb.RecommendResponse) -> Message:
 def answers(draw: st.DrawFn) -> Answer:
     size = draw(st.integers(0, 12) | st.sampled_from([127, 128, 129, 1000]))  # where a rank takes a byte more
     scores = st.floats(-1, 1, width=32)
-    explored = draw(st.sampled_from([[], [True] * size, [place % 3 == 0 for place in range(size)]]))
+    explored = draw(st.sampled_from([[], [place % 3 == 0 for place in range(size)]])) if size < 20 else []
     return Answer(
         rows=[draw(st.integers(0, ITEMS - 1)) for _ in range(size)]
         if size < 20
@@ -99,6 +99,7 @@ def test_a_reply_is_what_protobuf_makes_of_the_answer(
     assert parsed(reply) == expected
     assert len(reply.contents) >= expected.ByteSize()  # a score of 0 may be spelt out
     assert (reply.generation_id, reply.results) == (recommender.generation.id, len(answer.rows))
+    assert bool(reply.chances) == bool(answer.propensities)
 
 
 @given(answer=answers())
@@ -127,6 +128,9 @@ def test_a_batch_is_its_replies_one_after_the_other(
     assert parsed(reply, pb.BatchRecommendResponse) == pb.BatchRecommendResponse(
         responses=[*expected, refused]
     )
+    assert [chance.request for chance in reply.chances] == [
+        place for place, (answer, _) in enumerate(batch) if answer.propensities
+    ]
     assert (reply.requests, reply.results) == (len(batch) + 1, sum(len(answer.rows) for answer, _ in batch))
 
 
