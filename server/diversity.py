@@ -34,9 +34,10 @@ class Cap:
         self._genres, self._most = genres, most
         self._left: Ints = np.full(genres.shape[1], most, dtype=np.int32)
 
-    def take(self, row: int) -> None:
-        """Have an item join that may."""
+    def take(self, row: int) -> bool:
+        """Have an item join that may; returns whether a genre is full by it."""
         self._left -= self._genres[row]
+        return bool((self._left[self._genres[row]] == 0).any())
 
     def open(self, rows: Times) -> Flags:
         """[P] whether each item may join next."""
@@ -86,23 +87,19 @@ def marginal_relevance(
     Returns:
         Places among the candidates, the first chosen first.
     """
-    worth = ((1 - strength) * relevance).astype(np.float32)
+    worth = ((1 - strength) * relevance).astype(np.float32)  # minus infinity for what may not be chosen
     likeness = np.zeros(len(relevance), dtype=np.float32)
-    out = np.zeros(len(relevance), dtype=np.bool_)
     chosen: list[int] = []
     while len(chosen) < count:
-        values = worth - np.float32(strength) * likeness
-        values[out] = -np.inf
-        best = int(values.argmax())
-        if out[best]:
+        best = int((worth - np.float32(strength) * likeness).argmax())
+        if worth[best] == -np.inf:
             break
         cosines = directions @ directions[best]
         likeness = np.maximum(likeness, cosines) if chosen else cosines
         chosen.append(best)
-        out[best] = True
-        if cap is not None:
-            cap.take(int(rows[best]))
-            out |= ~cap.open(rows)
+        worth[best] = -np.inf
+        if cap is not None and cap.take(int(rows[best])):
+            worth[~cap.open(rows)] = -np.inf
     return np.array(chosen, dtype=np.int64)
 
 
