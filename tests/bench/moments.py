@@ -1,0 +1,214 @@
+"""What it would add to heed when things happened, as a table and as JSON.
+
+    python -m tests.bench.moments --data DIR [--splits 5] [--json PATH]
+
+The default recipe is fitted on the splits of `time` and on `next-item`; then its tower is
+asked in other ways, without training it again. "recency": in the bag of likes each counts
+2^(-age / half-life), by days or by how many likes came after it. "context": an item's score
+gains a share of how much more often it is liked at this hour or on this weekday (UTC) than
+at others. Differences are to the same tower asked plainly, with 95 % bootstrap intervals
+over users.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+from unittest import mock
+
+import numpy as np
+
+from deepmoviematch.data.features import LIKE_STARS, UserBatch
+from deepmoviematch.data.readers import read
+from deepmoviematch.data.tables import Dataset, Flags, Floats, Ints, Times
+from deepmoviematch.indexer import taste_towers
+from deepmoviematch.indexer.towers import item_tower, user_tower
+from deepmoviematch.trainer.fit import fit_retrieval
+from deepmoviematch.trainer.metrics import Interval
+from deepmoviematch.trainer.protocols import PROTOCOLS, Trial
+from deepmoviematch.trainer.quiet import import_tensorflow
+from deepmoviematch.trainer.ranking import rank
+from deepmoviematch.trainer.recipe import RetrievalRecipe, load_recipe
+
+from . import machine
+
+METRICS = ("ndcg@10", "hit@10")
+DAYS = (1, 30, 365)
+LIKES = (5, 20, 80)
+SHARES = (0.01, 0.1)
+PRIOR = 100
+"""Likes of an item that are spread over the hours as everybody's are, before its own are counted."""
+
+CONTEXTS: dict[str, Callable[[Times], Times]] = {
+    "hour": lambda seconds: seconds // 3600 % 24,
+    "weekday": lambda seconds: seconds // 86_400 % 7,
+}
+
+Ages: TypeAlias = Callable[[UserBatch, Times], Floats]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to ask."""
+
+    ages: Ages | None = None
+    """[H] ages of the interactions in half-lives."""
+
+    added: Callable[[Times], Floats] | None = None
+    """[B, N] what scores gain, given when each user asks."""
+
+    asks_next: bool = False
+
+    instead_of: str = "taste"
+    """What it is compared with."""
+
+
+def main() -> None:
+    """Fit, ask, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a data set with times")
+    parser.add_argument("--splits", type=int, default=5, help="of `time` (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    chosen = parser.parse_args()
+    import_tensorflow()
+    dataset = read(chosen.data)
+    results = {
+        name: _measure(dataset, name, splits, chosen.seed)
+        for name, splits in (("time", chosen.splits), ("next-item", 1))
+    }
+    machine.report({"seed": chosen.seed, "results": results}, chosen.json)
+
+
+def _measure(dataset: Dataset, name: str, splits: int, seed: int) -> dict[str, Any]:
+    """Every way to ask, on the splits of a protocol."""
+    found: dict[str, dict[str, list[Floats]]] = {}
+    persons: list[str] = []
+    for fold in range(splits):
+        trial = PROTOCOLS[name].split(dataset.catalogue, dataset.ratings, seed, fold)
+        persons += trial.user_ids
+        recipe = load_recipe("retrieval", {})
+        assert isinstance(recipe, RetrievalRecipe)
+        recipe = replace(recipe, seed=recipe.seed + fold, validation_share=0.0)
+        towers = fit_retrieval(dataset.catalogue, trial.train, recipe).towers.export()
+        ways = _ways(dataset, trial, name)
+        for label, way in ways.items():
+            report = rank(Asked(dataset, trial, towers, way), trial, dataset.catalogue)
+            for metric in METRICS:
+                found.setdefault(label, {}).setdefault(metric, []).append(report.per_user[metric])
+    numbers = np.unique(persons, return_inverse=True)[1]
+    print(f"{name}: {len(persons)} asked, {len(set(persons))} persons")
+    table: dict[str, Any] = {"asked": len(persons), "persons": len(set(persons))}
+    for label, metrics in found.items():
+        texts = []
+        for metric, values in metrics.items():
+            ours, plain = np.concatenate(values), np.concatenate(found[ways[label].instead_of][metric])
+            mean = float(ours.mean())
+            gain = Interval.of_difference(ours, plain, seed=seed, persons=numbers)
+            table.setdefault(label, {})[metric] = {"mean": mean, "difference": asdict(gain)}
+            texts.append(f"{metric} {mean:.4f} ({gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}])")
+        print(f"  {label:<24} {'   '.join(texts)}", flush=True)
+    return table
+
+
+def _ways(dataset: Dataset, trial: Trial, name: str) -> dict[str, Way]:
+    """By label; first those that others are compared with."""
+    ways = {"taste": Way(), "next": Way(asks_next=True)}
+    ways |= {f"recency, {days} days": Way(partial(_days, half_life=days)) for days in DAYS}
+    ways |= {f"recency, {likes} likes": Way(partial(_likes_after, half_life=likes)) for likes in LIKES}
+    if name == "next-item":  # where there is one moment to ask at
+        for label, bucket in CONTEXTS.items():
+            lift = _lift(trial, bucket, len(dataset.catalogue))
+            for share in SHARES:
+                added = partial(_added, lift, bucket, share)
+                ways[f"taste + {share} x {label}"] = Way(added=added)
+                ways[f"next + {share} x {label}"] = Way(added=added, asks_next=True, instead_of="next")
+    return ways
+
+
+class Asked:
+    """A tower that is asked in some way; `rank` takes it for a model."""
+
+    def __init__(self, dataset: Dataset, trial: Trial, towers: tuple[Any, Any], way: Way) -> None:
+        self._way, self._first = way, 0
+        self._user, items = user_tower(towers[0]), item_tower(towers[1])
+        self._vectors = (items.embed_next if way.asks_next else items.embed)(dataset.catalogue)
+        ratings, size = dataset.ratings, len(dataset.catalogue)
+        number = {user_id: row for row, user_id in enumerate(ratings.user_ids)}
+        self._users = np.array([number[user_id] for user_id in trial.user_ids], dtype=np.int64)
+        codes = ratings.users.astype(np.int64) * size + ratings.items
+        self._order, self._size = np.argsort(codes), size
+        assert ratings.timestamps is not None
+        self._codes, self._times = codes[self._order], ratings.timestamps[self._order]
+        first_target = np.searchsorted(trial.target_users, np.arange(len(trial.users)))
+        self._moments = self._when(self._users, trial.target_items[first_target])
+
+    def score(self, users: UserBatch) -> Floats:
+        """See `Ranker.score`; blocks of users come in their order."""
+        block = slice(self._first, self._first + len(users))
+        self._first += len(users)
+        times = self._when(self._users[block][users.owners], users.items)
+        with nullcontext() if self._way.ages is None else _weighted(2.0 ** -self._way.ages(users, times)):
+            vectors = (self._user.embed_next if self._way.asks_next else self._user.embed)(users)
+        scores: Floats = vectors @ self._vectors.T
+        return scores if self._way.added is None else scores + self._way.added(self._moments[block])
+
+    def _when(self, users: Times, items: Ints) -> Times:
+        return self._times[np.searchsorted(self._codes, users * self._size + items)]
+
+
+@contextmanager
+def _weighted(weights: Floats) -> Iterator[None]:
+    """Has the taste tower's bags of likes weigh each interaction by `weights` [H]; they keep length 1."""
+
+    def bag(table: Floats, users: UserBatch, chosen: Flags) -> tuple[Floats, Ints]:
+        owners = users.owners[chosen]
+        counts = np.bincount(owners, minlength=len(users)).astype(np.int32)
+        shares = np.where(users.stars[chosen] >= LIKE_STARS, weights[chosen], 1)
+        sums = np.zeros((len(users), table.shape[1]))
+        np.add.at(sums, owners, table[users.items[chosen]] * shares[:, None])
+        squares = np.bincount(owners, shares**2, minlength=len(users))
+        return (sums / np.sqrt(np.where(counts, squares, 1))[:, None]).astype(np.float32), counts
+
+    with mock.patch.object(taste_towers, "_bag", bag):
+        yield
+
+
+def _days(users: UserBatch, times: Times, half_life: float) -> Floats:
+    """Age before the user's last like; when the request comes makes no difference."""
+    liked = users.stars >= LIKE_STARS
+    last = np.zeros(len(users), dtype=np.int64)
+    np.maximum.at(last, users.owners[liked], times[liked])
+    ages: Floats = (np.maximum(last[users.owners] - times, 0) / 86_400 / half_life).astype(np.float32)
+    return ages
+
+
+def _likes_after(users: UserBatch, _: Times, half_life: float) -> Floats:
+    likes = np.concatenate([[0], np.cumsum(users.stars >= LIKE_STARS)])
+    ages: Floats = ((likes[users.offsets[1:]][users.owners] - likes[1:]) / half_life).astype(np.float32)
+    return ages
+
+
+def _lift(trial: Trial, bucket: Callable[[Times], Times], items: int) -> Floats:
+    """[N, buckets] logarithm of how much more often than others an item is liked at a time."""
+    liked = trial.train.stars >= LIKE_STARS
+    assert trial.train.timestamps is not None
+    buckets = bucket(trial.train.timestamps[liked])
+    counts = np.zeros((items, int(bucket(trial.train.timestamps).max()) + 1))
+    np.add.at(counts, (trial.train.items[liked], buckets), 1)
+    usual = (counts.sum(axis=0) + 1) / (counts.sum() + counts.shape[1])
+    expected = (counts.sum(axis=1, keepdims=True) + PRIOR) * usual
+    lift: Floats = np.log((counts + PRIOR * usual) / expected).astype(np.float32)
+    return lift
+
+
+def _added(lift: Floats, bucket: Callable[[Times], Times], share: float, moments: Times) -> Floats:
+    added: Floats = np.float32(share) * lift[:, bucket(moments)].T
+    return added
+
+
+if __name__ == "__main__":
+    main()
