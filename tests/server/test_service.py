@@ -336,6 +336,20 @@ def test_results_are_explained_on_demand(running: SimpleNamespace) -> None:
     assert response == plain
 
 
+def test_a_batch_explains_as_single_calls_do(running: SimpleNamespace) -> None:
+    asked = [
+        seen("6", "183", explain=True),
+        seen("6", "183"),
+        pb.RecommendRequest(explain=True),
+        seen("50", page_size=3, explain=True, intent=pb.INTENT_NEXT),
+        seen("50", explain=True, validate_only=True),
+    ]
+    responses = running.stub.BatchRecommend(pb.BatchRecommendRequest(requests=asked)).responses
+    assert [*responses] == [running.stub.Recommend(request) for request in asked]
+    explained = [any(item.HasField("explanation") for item in each.results) for each in responses]
+    assert explained == [True, False, True, True, False]
+
+
 def test_a_second_page_is_explained_too(running: SimpleNamespace) -> None:
     whole = running.stub.Recommend(seen("6", page_size=6, explain=True)).results[3:]
     asked = seen("6", page_size=3, explain=True)
