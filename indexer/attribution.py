@@ -4,8 +4,8 @@ Integrated gradients (Sundararajan, Taly and Yan, 2017, equation 1): along the s
 from the neutral user, of whom nothing is known, to one user, the gradient of the score is
 integrated, and an input's part is its integral times how far the input moved. The parts add
 up to the difference between the two scores; what the quadrature leaves open is known, and
-is refined away. Symbols: `K` items, `D` width, `Z` inputs of a
-tower, `S` points on the line, `I` intervals, `H` interactions, `P` stated preferences.
+is refined away. Symbols: `K` items, `D` width, `Z` inputs of a tower, `S` points on the line,
+`I` intervals, `H` interactions, `P` stated preferences.
 """
 
 from typing import NamedTuple, Protocol

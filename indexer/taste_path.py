@@ -157,9 +157,7 @@ class TastePath:
 
     def _by_age(self, order: Order, integrals: Floats) -> Floats:
         """[K, L] what each of the latest items did by its place, the latest first."""
-        sums = integrals[:, self._sums].reshape(
-            len(integrals), self._fading.shape[1], -1
-        )  # [K, SUMMARIES, .]
+        sums = integrals[:, self._sums].reshape(len(integrals), -1, order.recent.shape[1])
         steps = np.sum((self._fading @ sums) * order.recent[self._latest], axis=2)
         follows = integrals[:, self._follows] @ order.transitions[self._latest].T
         parts: Floats = steps + self._fading[:, TRANSITION] * follows

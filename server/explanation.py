@@ -21,6 +21,8 @@ MAX_EXPLAINED = 50
 MAX_PARTS = 20
 """Parts of an explanation that are listed, the largest; the rest comes as one."""
 
+_POPULAR = "Nothing is known of the user, so popular items are shown: {:.0%} of all users like this one."
+
 _NAMED = 3
 """Parts that a sentence names, at most, of those that raised a score."""
 
@@ -66,7 +68,7 @@ def explain(generation: Generation, taste: Taste, answer: Answer) -> list[Explan
         return []
     if answer.origin is Origin.POPULARITY:
         shares = generation.popularity[rows].tolist()
-        return [Explanation(f"Popular: {share:.0%} of all users like it.", share, share) for share in shares]
+        return [Explanation(_POPULAR.format(share), share, share) for share in shares]
     path = generation.user_tower.path(taste.preferences, taste.history, asks_next=taste.asks_next)
     index = generation.next_index if taste.asks_next else generation.index
     found = attribute(path, index.exact.vectors_at(np.array(rows)))
