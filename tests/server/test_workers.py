@@ -154,19 +154,24 @@ def test_every_worker_follows_the_store(tmp_path: Path, publish: Callable[..., A
         assert response.metadata.generation_id == published
 
 
-def test_a_walk_goes_on_with_any_worker_and_with_its_replacement(store: Path) -> None:
-    request = pb.RecommendRequest(page_size=4)
+def test_a_walk_goes_on_with_any_worker_its_replacement_and_whatever_is_published(
+    tmp_path: Path, publish: Callable[..., Any]
+) -> None:
+    first = publish(tmp_path, seed=1).id
+    request = pb.RecommendRequest(page_size=9)
     options = [("grpc.use_local_subchannel_pool", 1)]
     seen: list[str] = []
-    with supervised("--store", str(store)) as server:
+    with supervised("--store", str(tmp_path)) as server:
         while True:
             with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
                 stub = rpc.RecommenderServiceStub(channel)
                 response = stub.Recommend(request, wait_for_ready=True, timeout=WAIT_S)
             seen += [item.item_id for item in response.results]
+            assert response.metadata.generation_id == first
             if not response.next_page_token:
                 break
             request.page_token = response.next_page_token
+            publish(tmp_path, seed=len(seen))
             os.kill(server.pids[0], signal.SIGKILL)  # so that whoever answers next is another process
             wait_for(server.events, "worker ended")
             server.pids[0] = wait_for(server.events, "worker listens")["pid"]
