@@ -140,7 +140,9 @@ class _Causes:
             row, stars = self._history[cause]
             year = self._catalogue.years[row]
             title = self._catalogue.titles[row] + (f" ({year})" if year != UNKNOWN_YEAR else "")
-            return f"liking {title}" if stars >= LIKE_STARS else f"the rating of {title}"
+            if stars >= LIKE_STARS:
+                return f"liking {title}"
+            return f"the low rating of {title}" if stars < NEUTRAL_STARS else f"the rating of {title}"
         genre, stars = self._preferences[cause - len(self._history)]
         name = self._catalogue.genre_names[genre]
         if stars == NEUTRAL_STARS:

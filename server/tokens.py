@@ -25,7 +25,7 @@ _BODY = Struct(">BIIB16s")
 
 _FORM = 1
 _SEAL_BYTES = 32
-_PAGING = ("page_size", "page_token", "validate_only")
+_PAGING = ("page_size", "page_token", "validate_only", "explain")
 """Fields that may change from page to page."""
 
 

@@ -132,4 +132,5 @@ def test_a_sentence_names_what_matters_and_praises_nothing_else(
     )
     taste = Taste(history={0: 4.0, 1: 3.5}, preferences={0: 5.0, 1: 1.0, 2: 2.75})
     causes = explanation._Causes(catalogue, taste)
+    assert explanation._Causes(catalogue, Taste(history={1: 1.0}))[0] == "the low rating of Nowhen"
     assert explanation._sentence(np.array(parts, dtype=np.float32), causes, difference) == sentence

@@ -332,8 +332,15 @@ def test_results_are_explained_on_demand(running: SimpleNamespace) -> None:
         assert set(why.shared_genres) <= {*item.genres}
         assert why.sentence.endswith(".")
         item.ClearField("explanation")
-    response.next_page_token = plain.next_page_token  # a token is for the very request
     assert response == plain
+
+
+def test_asking_for_reasons_draws_no_other_chance(running: SimpleNamespace) -> None:
+    chance = pb.Exploration(share=0.8, seed=3)
+    plain = running.stub.Recommend(seen("6", page_size=20, exploration=chance))
+    explained = running.stub.Recommend(seen("6", page_size=20, exploration=chance, explain=True))
+    assert ids(explained) == ids(plain) != ids(running.stub.Recommend(seen("6", page_size=20)))
+    assert all(item.explanation.score == pytest.approx(item.score, abs=1e-5) for item in explained.results)
 
 
 def test_a_batch_explains_as_single_calls_do(running: SimpleNamespace) -> None:

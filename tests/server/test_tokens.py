@@ -42,7 +42,7 @@ def test_a_token_says_where_its_request_goes_on(mark: Mark) -> None:
     token = Tokens(KEY).seal(mark, request())
     assert len(token) <= 128
     assert set(token.decode()) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
-    assert Tokens(KEY).open(request(token, page_size=1000, validate_only=True)) == mark
+    assert Tokens(KEY).open(request(token, page_size=1000, validate_only=True, explain=True)) == mark
 
 
 def test_the_order_in_which_a_map_travels_does_not_matter() -> None:
