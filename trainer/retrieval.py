@@ -30,7 +30,7 @@ from deepmoviematch.data.weights import Weights
 
 from .ease import Ease, like_matrix
 from .errors import TrainingError
-from .losses import distillation_loss, masked_log_softmax, softmax_loss, target_counts
+from .losses import NEVER, distillation_loss, masked_log_softmax, softmax_loss, target_counts
 from .order import Order
 from .recipe import RetrievalRecipe
 from .towers import READ, dense_arrays, identity_item_tower, taste_user_tower
@@ -284,13 +284,16 @@ class RetrievalTask:
         *inputs, targets, teacher, followed, weights, use_id = batch
         users = tf.math.l2_normalize(self._towers.embed_features(inputs, training=True), axis=1)  # [3 B, D]
         items = self._towers.embed_items(use_id, training=True)  # [N, D]
-        logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True)
+        unrated = NEVER * (1 - self._towers.has_id)  # [N]; nobody could say whether they liked it
+        logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True) + unrated
         known = tf.concat([inputs[0], inputs[2]], axis=0)
         chances = masked_log_softmax(logits, known)
         learnt = softmax_loss(chances, targets)
         size = tf.shape(teacher)[0]
         with_history = known[:, 0] < tf.cast(size, tf.int64)
-        taught = tf.exp(masked_log_softmax(teacher / self._recipe.teacher_temperature, known[with_history]))
+        taught = tf.exp(
+            masked_log_softmax(teacher / self._recipe.teacher_temperature + unrated, known[with_history])
+        )
         copied = distillation_loss(chances[:size], taught, target_counts(targets, tf.shape(users)[0])[:size])
         return tf.reduce_sum(weights * (1 - followed) * learnt) + tf.reduce_sum(
             (weights * followed)[:size] * copied

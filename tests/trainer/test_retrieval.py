@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Ratings
@@ -83,6 +84,20 @@ def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalog
     assert not towers.export()[1].arrays["ids"][cold].any()
     funny, sad = towers.score(UserBatch.of(3, [{0: 5.0}, {1: 5.0}], [{}, {}]))
     assert funny[cold] > sad[cold]
+
+
+def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ratings: Ratings) -> None:
+    """Nobody can like them, and their content must not be blamed for it."""
+    recipe, cold = replace(RECIPE, dropout=0.0), 4
+    towers = TwoTowers(catalogue, recipe)
+    task = RetrievalTask(towers, catalogue, ratings.take(ratings.items != cold), recipe)
+    with tf.GradientTape() as tape:
+        items = towers.embed_items(towers.has_id, training=False)
+        towers.embed_items = lambda *_, **__: items  # type: ignore[method-assign]
+        loss = task.loss(*map(tf.constant, next(task.batches(0))))
+    pushed = tape.gradient(loss, items).numpy()
+    assert not pushed[cold].any()
+    assert pushed.any(axis=1).sum() == 29
 
 
 def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings: Ratings) -> None:
