@@ -21,7 +21,7 @@ Nothing here knows of the wire; `status` says what each becomes there.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from deepmoviematch.data.errors import MovieMatchError
@@ -29,12 +29,21 @@ from deepmoviematch.data.errors import MovieMatchError
 _SHOWN = 60
 """Characters of a received text that a message repeats."""
 
+_LISTED = 400
+"""Characters of a vocabulary that a message lists."""
+
 
 def shown(text: str) -> str:
     """`text` quoted for a message, its middle left out if it is long."""
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
     return json.dumps(text, ensure_ascii=False)
+
+
+def listed(names: Iterable[str]) -> str:
+    """`names` for a message, the last ones left out if they are many."""
+    text = ", ".join(names)
+    return text if len(text) <= _LISTED else f"{text[:_LISTED].rpartition(', ')[0]}, ..."
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Filters of one generation: from a text to the items that satisfy it, kept for the next time."""
+"""Filters of one generation: from a text to the items that satisfy it, kept for the next time.
+
+Symbols: `N` items.
+"""
 
 from difflib import get_close_matches
 from functools import cache, lru_cache, reduce
@@ -7,7 +10,7 @@ from operator import iand, ior
 from deepmoviematch.data.tables import Flags
 from deepmoviematch.indexer.generation import Generation
 
-from .errors import FilterError, shown
+from .errors import FilterError, listed, shown
 from .fields import ANYTHING, Booleans, Field, fields_of
 from .syntax import And, Comparison, Expression, Not, Or, Value, Word, parse
 
@@ -17,16 +20,12 @@ KEPT_BYTES = 1 << 25
 
 
 class Filters:
-    """Compiles filters for one generation; any number of threads may share it. Symbols: `N` items."""
+    """What filters let through; any number of threads may share it."""
 
     def __init__(self, generation: Generation) -> None:
-        """Prepare; a field is made ready when it is first asked about."""
-        self._fields = {name: cache(make) for name, make in fields_of(generation).items()}
-        self._spellings: dict[str, list[str]] = {}
-        for name in self._fields:
-            self._spellings.setdefault(name.casefold(), []).append(name)
+        """Prepare for the N items of `generation`."""
         kept = max(1, min(KEPT, KEPT_BYTES // len(generation.catalogue)))
-        self._compiled = lru_cache(kept)(self._compile)
+        self._compiled = lru_cache(kept)(_Compiler(generation).compile)
 
     def allowed(self, text: str) -> Flags:
         """[N] which items satisfy the filter `text`, which is not blank; nobody may change it.
@@ -36,7 +35,18 @@ class Filters:
         """
         return self._compiled(text)
 
-    def _compile(self, text: str) -> Flags:
+
+class _Compiler:
+    """Knows nobody who knows it, so that a generation's memory is free as soon as nobody needs it."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._fields = {name: cache(make) for name, make in fields_of(generation).items()}
+        self._spellings: dict[str, list[str]] = {}
+        for name in self._fields:
+            self._spellings.setdefault(name.casefold(), []).append(name)
+
+    def compile(self, text: str) -> Flags:
+        """See `Filters.allowed`; a field is made ready when it is first asked about."""
         allowed = self._evaluated(parse(text))
         allowed.setflags(write=False)
         return allowed
@@ -78,5 +88,5 @@ class Filters:
             near = get_close_matches(name.text.casefold(), self._spellings)
             some = [spelt for folded in near for spelt in self._spellings[folded]]
             rule = "must compare a field of the catalogue"
-            cure = f"did you mean {' or '.join(some)}?" if some else f"say {', '.join(self._fields)}"
+            cure = f"did you mean {' or '.join(some)}?" if some else f"say {listed(self._fields)}"
         raise FilterError(rule, shown(name.text), at=name.at, cure=cure)

@@ -15,7 +15,7 @@ from deepmoviematch.data.features import LOWEST_STARS
 from deepmoviematch.data.tables import TOP_STARS, Flags
 from deepmoviematch.v1 import recommender_pb2 as pb
 
-from .errors import FilterError, InvalidRequestError, UnknownItemError, Violation, shown
+from .errors import FilterError, InvalidRequestError, UnknownItemError, Violation, listed, shown
 from .explanation import MAX_EXPLAINED
 from .order import Style
 from .recommender import Listing, Recommender, Seeds, Taste
@@ -49,9 +49,6 @@ _UTF8_BYTES = 4
 """A character takes no more."""
 
 _INTENTS = frozenset(pb.Intent.values())
-
-_LISTED = 400
-"""Characters of the genre vocabulary that a message lists."""
 
 
 class RecommendQuery(NamedTuple):
@@ -276,7 +273,7 @@ def _preferences(stated: Mapping[str, float], recommender: Recommender, fields: 
     if not fields.count("user.genre_preferences", len(stated), MAX_GENRES):
         return preferences
     names = recommender.generation.catalogue.genre_names
-    vocabulary = f"; the genres are {_listed(names)}" if names else "; it has none"
+    vocabulary = f"; the genres are {listed(names)}" if names else "; it has none"
     for name, stars in sorted(stated.items()):  # a map has no order of its own
         field = f"user.genre_preferences[{shown(name)}]"
         fields.stars(field, stars)
@@ -293,11 +290,6 @@ def _preferences(stated: Mapping[str, float], recommender: Recommender, fields: 
         else:
             preferences[columns[0]], spelt[columns[0]] = stars, name
     return preferences
-
-
-def _listed(names: Iterable[str]) -> str:
-    listed = ", ".join(names)
-    return listed if len(listed) <= _LISTED else f"{listed[:_LISTED].rpartition(', ')[0]}, ..."
 
 
 def _history(

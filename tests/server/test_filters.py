@@ -1,6 +1,7 @@
 """Filters let through what plain Python lets through, compiled and over a real socket."""
 
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -377,6 +378,14 @@ def test_what_is_kept_of_filters_is_bounded(
     kept = [filters.allowed(f"year > {year}") for year in (1990, 1991, 1992)]
     assert filters.allowed("year > 1992") is kept[2]
     assert filters.allowed("year > 1990") is not kept[0]
+
+
+def test_filters_let_go_of_their_generation_at_once(generation: Generation) -> None:
+    again = replace(generation)
+    filters, gone = Filters(again), weakref.ref(again)
+    filters.allowed("title:heat genres:action year > 1990 tags:old")
+    del again, filters
+    assert gone() is None  # without waiting for a collection of garbage
 
 
 def test_a_batch_serves_the_filter_of_each_request(running: SimpleNamespace) -> None:
