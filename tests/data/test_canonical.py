@@ -63,7 +63,7 @@ def datasets(draw: Any) -> Dataset:
     return Dataset("made up", catalogue, ratings)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(datasets())
 def test_what_is_written_reads_back_as_the_same_data(tmp_path: Path, dataset: Dataset) -> None:
     write(dataset, tmp_path)

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from sklearn.model_selection import train_test_split
 
 from deepmoviematch.data.errors import DataError
@@ -58,7 +58,6 @@ def rows_of(ratings: Ratings) -> set[tuple[str, int, float]]:
     }
 
 
-@settings(deadline=None)
 @given(
     st.integers(5, 30), st.integers(12, 40), st.integers(0, 1000), st.floats(0.1, 0.9), st.floats(0.1, 0.9)
 )

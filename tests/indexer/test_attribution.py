@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from deepmoviematch.data.tables import Floats
 from deepmoviematch.data.weights import Weights
@@ -115,7 +115,6 @@ def test_a_path_leads_from_the_neutral_user_to_the_user(tower: UserTower, user: 
 
 
 @given(user=users)
-@settings(deadline=None)
 def test_parts_add_up_to_the_difference_from_the_neutral_user(tower: UserTower, user: User) -> None:
     vector, neutral = vector_of(tower, user), vector_of(tower, ({}, {}, user[2]))
     items = some_items(5, len(vector))

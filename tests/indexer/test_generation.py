@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import RatingScale
@@ -389,7 +389,6 @@ def restored(*paths: Path) -> Iterator[None]:
             path.write_bytes(contents)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_no_changed_byte_gets_through(whole: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(path for path in whole.rglob("*") if path.is_file())))
@@ -404,7 +403,6 @@ def test_no_changed_byte_gets_through(whole: Path, data: st.DataObject) -> None:
         assert found == expected
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_no_hostile_file_raises_anything_else(whole: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(whole.rglob("*.*"))))
@@ -413,7 +411,6 @@ def test_no_hostile_file_raises_anything_else(whole: Path, data: st.DataObject) 
         refuses_or_loads(whole, signed=path.name != "manifest.json")
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_no_hostile_json_raises_anything_else(whole: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(whole.rglob("*.json"))))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.server import explanation
@@ -28,7 +28,6 @@ def explained(
 
 
 @given(taste=tastes)
-@settings(deadline=None)
 def test_everything_adds_up_to_the_score(recommender: Recommender, taste: Taste) -> None:
     rows, scores, explanations = explained(recommender, taste)
     assert len(explanations) == len(rows) == ITEMS
@@ -46,7 +45,6 @@ def test_everything_adds_up_to_the_score(recommender: Recommender, taste: Taste)
 
 
 @given(taste=tastes)
-@settings(deadline=None)
 def test_the_nearest_liked_item_and_the_genres_it_shares_are_named(
     recommender: Recommender, taste: Taste
 ) -> None:

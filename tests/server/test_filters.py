@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from deepmoviematch.data.cells import FIELDS
 from deepmoviematch.data.columns import Column, Kind
@@ -195,7 +195,6 @@ def items(generation: Generation) -> list[Item]:
     return known_of(generation)
 
 
-@settings(deadline=None)  # the parser is loaded by the first
 @given(asked=filters())
 def test_a_filter_lets_through_what_plain_python_does(
     recommender: Recommender, items: list[Item], asked: tuple[str, Tree]
@@ -232,7 +231,6 @@ requests = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(asked=filters(), request=requests)
 def test_the_wire_returns_the_best_of_what_a_filter_lets_through(
     running: SimpleNamespace, items: list[Item], asked: tuple[str, Tree], request: pb.RecommendRequest

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
@@ -78,7 +78,6 @@ def results(pages: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("name", QUESTIONS)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5))
-@settings(deadline=None)  # many calls
 def test_all_pages_are_the_one_answer(running: SimpleNamespace, name: str, sizes: list[int]) -> None:
     call = getattr(running.stub, name.partition(",")[0])
     [whole] = walk(call, QUESTIONS[name], [1000])

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from deepmoviematch.server.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -621,7 +621,6 @@ def test_a_batch_of_anything_agrees_with_single_calls(
 
 
 @given(request=requests)
-@settings(deadline=None)  # the first filter takes its time
 def test_validation_refuses_what_would_be_refused_and_tells_the_rest(
     running: SimpleNamespace, outcome: Outcome, request: pb.RecommendRequest
 ) -> None:

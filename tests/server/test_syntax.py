@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from deepmoviematch.server.errors import FilterError
 from deepmoviematch.server.syntax import (
@@ -180,7 +180,6 @@ TOKENS = [
 ]
 
 
-@settings(deadline=None)  # the parser is loaded by the first
 @given(st.lists(st.sampled_from(TOKENS) | st.text(max_size=3), max_size=12).map("".join))
 def test_whatever_comes_is_read_or_refused_at_a_place_in_it(text: str) -> None:
     try:

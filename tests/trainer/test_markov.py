@@ -42,7 +42,7 @@ def solved_by_hand(ratings: Ratings, penalty: float) -> Floats:
     return weights
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.5, 5.0, 100.0]))
 def test_at_full_width_it_is_the_ridge_regression(seed: int, penalty: float) -> None:
     ratings = some_ratings(seed)

@@ -59,7 +59,7 @@ def seed_towers(catalogue: Catalogue, ratings: Ratings) -> SeedTowers:
     return SeedTowers(SeedRows.of_ratings(catalogue, ratings, SEED), catalogue.genres, SEED)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(weights=st.integers(0, 10_000), inputs=st.integers(0, 10_000))
 def test_the_retrieval_towers_agree_to_1e_5(
     two_towers: TwoTowers, catalogue: Catalogue, weights: int, inputs: int
@@ -90,7 +90,7 @@ def test_the_retrieval_towers_agree_to_1e_5(
     assert following == pytest.approx(wanted / lengths / largest, abs=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(weights=st.integers(0, 10_000), inputs=st.integers(0, 10_000))
 def test_the_seed_towers_agree_to_1e_5(
     seed_towers: SeedTowers, catalogue: Catalogue, weights: int, inputs: int
