@@ -125,7 +125,7 @@ def column_cells(column: Column) -> list[str]:
     """[N] cells that `parse_column` makes the same column of."""
     cells = [_cell(value) for value in column.values]
     if column.kind is Kind.LIST and not any(SEPARATOR in cell for cell in cells):
-        return [cell and cell + SEPARATOR for cell in cells]  # so that it looks like one
+        return [cell + SEPARATOR for cell in cells]  # so that it looks like one
     return cells
 
 
