@@ -240,20 +240,40 @@ def preference_gate(stated: Flags, history_sizes: Times, exponent: float) -> Flo
     return np.where(stated, share, history_sizes == 0).astype(np.float32)
 
 
-def content_features(catalogue: Catalogue, mean: float, scale: float) -> Floats:
-    """Standardised year of release (an unknown one is a neutral 0), whether it is known, genre flags.
+def content_features(catalogue: Catalogue, mean: float, scale: float, knots: Floats) -> Floats:
+    """Standardised year of release (an unknown one is a neutral 0), whether it is known, genre flags, hats.
+
+    A hat is 1 in the year of its knot and falls to 0 over its span, so that what a year
+    means may differ from decade to decade.
 
     Args:
         catalogue: N items.
         mean: Mean of the known years.
         scale: Standard deviation of the known years, above 0.
+        knots: [K, 2] year and span, in years, of each hat (`year_knots`).
 
     Returns:
-        [N, 2 + G] float32.
+        [N, 2 + G + K] float32.
     """
     known = catalogue.years != UNKNOWN_YEAR
     years = np.where(known, (catalogue.years - mean) / scale, 0)
-    return np.column_stack([years, known, catalogue.genres]).astype(np.float32)
+    distances = np.abs(catalogue.years[:, None] - knots[:, 0]) / knots[:, 1]
+    hats = np.maximum(0, 1 - distances) * known[:, None]
+    return np.column_stack([years, known, catalogue.genres, hats]).astype(np.float32)
+
+
+def year_knots(catalogue: Catalogue) -> Floats:
+    """[K, 2] float32 knots for `content_features` over the known years: every 3 years and every 10.
+
+    Spans are wider where the years go back so far that there would be very many.
+    """
+    known = catalogue.years[catalogue.years != UNKNOWN_YEAR]
+    if len(known) == 0:
+        return np.empty((0, 2), dtype=np.float32)
+    first, last = float(known.min()), float(known.max())
+    spans = (max(3.0, (last - first) / 60), max(10.0, (last - first) / 20))
+    knots = [(year, span) for span in spans for year in np.arange(first, last + span, span)]
+    return np.array(knots, dtype=np.float32)
 
 
 def year_statistics(catalogue: Catalogue) -> tuple[float, float]:

@@ -176,7 +176,7 @@ class TasteUserTower:
 
 
 class IdentityItemTower:
-    """The retrieval recipe's item tower: an id embedding plus an MLP over year and genres.
+    """The retrieval recipe's item tower: an id embedding plus what content says; ids without ratings are 0.
 
     The length of the sum carries popularity. It moves to an extra last axis,
     [v / M, sqrt(1 - |v|^2 / M^2)] with M the largest length in the catalogue: every
@@ -185,9 +185,13 @@ class IdentityItemTower:
     """
 
     def __init__(self, weights: Weights) -> None:
-        """Take the table `ids` [N, D - 1] and the MLP `content` over [year, year known, genres]."""
+        """Take the table `ids` [N, D - 1] and the MLP `content` over `content_features`.
+
+        Their hats are at `year_knots`, of which the first towers had none.
+        """
         self._ids = weights.arrays["ids"]
         self._content = Mlp(weights, "content")
+        self._knots = weights.arrays.get("year_knots", np.empty((0, 2), dtype=np.float32))
         self._year_mean = float(weights.settings["year_mean"])
         self._year_scale = float(weights.settings["year_scale"])
         self._largest = float(weights.settings["largest_norm"])
@@ -219,7 +223,8 @@ class IdentityItemTower:
     def _vectors(self, catalogue: Catalogue) -> Floats:
         """[N, D - 1] vectors whose length carries popularity."""
         check_rows(self._ids, catalogue)
-        return self._ids + self._content(content_features(catalogue, self._year_mean, self._year_scale))
+        content = content_features(catalogue, self._year_mean, self._year_scale, self._knots)
+        return self._ids + self._content(content)
 
     def directions(self, vectors: Floats) -> Floats:
         """The vectors without the extra axis, again of length 1 (and as wide: it is 0)."""

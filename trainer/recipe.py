@@ -99,12 +99,6 @@ class RetrievalRecipe(CommonRecipe):
     dropout: float = 0.3
     """Share of hidden units that a step leaves out."""
 
-    id_dropout: float = 0.1
-    """Share of items that a step embeds from content alone, so that content learns to stand alone."""
-
-    content_hidden: tuple[int, ...] = (64,)
-    """Widths of the hidden layers that read an item's year and genres."""
-
     history_share: tuple[float, float] = (0.3, 0.8)
     """A step keeps between these shares of a user's ratings as history and asks for the other likes."""
 
@@ -150,7 +144,7 @@ class RetrievalRecipe(CommonRecipe):
     def __post_init__(self) -> None:
         """Refuse a setting that no run could use."""
         CommonRecipe.__post_init__(self)
-        for setting in ("dropout", "id_dropout", "validation_share"):
+        for setting in ("dropout", "validation_share"):
             self._check(setting, 0 <= getattr(self, setting) < 1, "at least 0 and below 1")
         for setting in (
             "weight_decay",
@@ -161,9 +155,6 @@ class RetrievalRecipe(CommonRecipe):
             "patience",
         ):
             self._check(setting, getattr(self, setting) >= 0, "at least 0")
-        self._check(
-            "content_hidden", all(width >= 1 for width in self.content_hidden), "widths of at least 1"
-        )
         self._check("transition_dim", self.transition_dim >= 1, "at least 1")
         for setting in ("gate", "teacher_temperature", "ease_penalty", "transition_penalty"):
             self._check(setting, getattr(self, setting) > 0, "positive")

@@ -23,11 +23,13 @@ from deepmoviematch.data.features import (
     content_features,
     preference_gate,
     preference_signal,
+    year_knots,
     year_statistics,
 )
 from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ints, Ratings, Times
 from deepmoviematch.data.weights import Weights
 
+from .content import ContentRegression
 from .ease import Ease, like_matrix
 from .errors import TrainingError
 from .losses import NEVER, distillation_loss, masked_log_softmax, softmax_loss, target_counts
@@ -58,9 +60,10 @@ class TwoTowers:
         self.log_scale = 0.0
         """Logarithm of what multiplies the products of unit users and items in the softmax."""
         self._year = year_statistics(catalogue)
-        self._content = content_features(catalogue, *self._year)  # [N, 2 + G]
-        self.has_id = np.ones(len(catalogue), dtype=np.float32)
-        """[N] 0 for items that nobody rated: their ids learnt nothing."""
+        self._knots = year_knots(catalogue)
+        self._content = content_features(catalogue, *self._year, self._knots)  # [N, F]
+        self.counts = np.ones(len(catalogue), dtype=np.int64)
+        """[N] ratings of each item: where there are none, content has to stand in for what was learnt."""
         self.user = taste_user_tower(
             len(catalogue),
             len(catalogue.genre_names),
@@ -74,8 +77,6 @@ class TwoTowers:
         """Reads the order of histories, where the data have times (`sequence.py`)."""
         self.item = identity_item_tower(
             len(catalogue),
-            self._content.shape[1],
-            hidden=recipe.content_hidden,
             dim=recipe.embedding_dim,
         )
 
@@ -114,11 +115,9 @@ class TwoTowers:
         ]
         return self.head([*bags, *rest], training=training)
 
-    def embed_items(self, use_id: tf.Tensor, *, training: bool) -> tf.Tensor:
-        """[N, D] vectors of the catalogue, whose length carries popularity; `use_id` is [N]."""
-        rows = tf.range(len(self._content))
-        inputs = [rows, tf.convert_to_tensor(use_id)[:, None], tf.constant(self._content)]
-        return self.item(inputs, training=training)
+    def embed_items(self) -> tf.Tensor:
+        """[N, D] vectors of the catalogue as they were learnt; their length carries popularity."""
+        return self.item(tf.range(len(self._content)))
 
     def embed_tastes(self, users: UserBatch) -> Floats:
         """[B, D] vectors of users, whatever the order of their histories."""
@@ -147,8 +146,15 @@ class TwoTowers:
 
     def item_vectors(self) -> Floats:
         """[N, D] vectors of the catalogue, whose length carries popularity."""
-        vectors: Floats = self.embed_items(self.has_id, training=False).numpy()
-        return vectors
+        return np.where(self.rated[:, None], self.embed_items().numpy(), self._regression()(self._content))
+
+    @property
+    def rated(self) -> Flags:
+        """[N] whether anyone rated the item."""
+        return self.counts > 0
+
+    def _regression(self) -> ContentRegression:
+        return ContentRegression.fit(self._content, self.embed_items().numpy(), self.counts)
 
     def export(self) -> tuple[Weights, Weights]:
         """The user tower and the item tower for NumPy (`indexer/towers.py`)."""
@@ -160,8 +166,13 @@ class TwoTowers:
             "year_scale": scale,
             "largest_norm": _largest_norm(vectors),
         }
-        items = dense_arrays(self.item)
-        items["ids"] = items["ids"] * self.has_id[:, None]
+        regression = self._regression()
+        items = {
+            "ids": (vectors - regression(self._content)) * self.rated[:, None],
+            "content_0_kernel": regression.kernel,
+            "content_0_bias": regression.bias,
+            "year_knots": self._knots,
+        }
         users = dense_arrays(self.user) | dense_arrays(self.head)
         users["deep_0_kernel"][: 2 * vectors.shape[1]] *= READ
         if self.order is not None:
@@ -192,7 +203,7 @@ class RetrievalTask:
             )
         self._shares = genre_shares(self._likes, catalogue.genres)  # [U, G]
         self._base = base_shares(self._shares, self._likes)
-        towers.has_id = (np.bincount(ratings.items, minlength=len(catalogue)) > 0).astype(np.float32)
+        towers.counts = np.bincount(ratings.items, minlength=len(catalogue))
         self.teacher = Ease.fit(self._likes, recipe.ease_penalty)
         scale = self._start()
 
@@ -264,14 +275,12 @@ class RetrievalTask:
             for view, weight in views
         ]
         taught = likes[: 2 * rated.size]  # there is nothing to teach where no history is known
-        keeps_id = rng.random(self._items) >= recipe.id_dropout
         return (
             *self._towers.user_inputs(likes, others, preferences),
             cells(targets),
             self.teacher.score(taught),
             (recipe.distillation * (likes.getnnz(axis=1) > 0)).astype(np.float32),
             np.repeat(shares, rated.size).astype(np.float32),
-            (self._towers.has_id * keeps_id).astype(np.float32),
         )
 
     def _rated_by(self, users: npt.NDArray[np.int64]) -> RatedBy:
@@ -281,10 +290,10 @@ class RetrievalTask:
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
         """Mix of the softmax over held-out likes and the teacher's, over all three views."""
-        *inputs, targets, teacher, followed, weights, use_id = batch
+        *inputs, targets, teacher, followed, weights = batch
         users = tf.math.l2_normalize(self._towers.embed_features(inputs, training=True), axis=1)  # [3 B, D]
-        items = self._towers.embed_items(use_id, training=True)  # [N, D]
-        unrated = NEVER * (1 - self._towers.has_id)  # [N]; nobody could say whether they liked it
+        items = self._towers.embed_items()  # [N, D]
+        unrated = NEVER * tf.constant(~self._towers.rated, tf.float32)  # [N]; nobody can like them here
         logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True) + unrated
         known = tf.concat([inputs[0], inputs[2]], axis=0)
         chances = masked_log_softmax(logits, known)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from deepmoviematch.data.features import recent_items
 from deepmoviematch.data.tables import Ratings, Times
 
-from .losses import masked_log_softmax
+from .losses import NEVER, masked_log_softmax
 from .markov import Markov, later_likes, prefixes
 from .order import Order
 from .recipe import RetrievalRecipe
@@ -70,7 +70,8 @@ class SequenceTask:
         """Mean surprise at the next like, of all that is not known yet."""
         tastes, rows, weights, seen, following = batch
         users = tf.math.l2_normalize(tastes + self.tower([rows, weights], training=True), axis=1)
-        logits = tf.exp(self._log_scale.value) * tf.matmul(users, self._items, transpose_b=True)
+        unrated = NEVER * tf.constant(~self._towers.rated, tf.float32)
+        logits = tf.exp(self._log_scale.value) * tf.matmul(users, self._items, transpose_b=True) + unrated
         chances = masked_log_softmax(logits, seen)
         return -tf.reduce_mean(tf.gather(chances, following, axis=1, batch_dims=1))
 

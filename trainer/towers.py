@@ -85,17 +85,11 @@ def sequence_tower(items: int, *, hidden: tuple[int, ...], dim: int, dropout: fl
     )
 
 
-def identity_item_tower(items: int, features: int, *, hidden: tuple[int, ...], dim: int) -> keras.Model:
-    """Map items to vectors [N, D], whose length carries popularity.
-
-    Inputs, in this order: rows of the catalogue [N], whether the id may be used [N, 1]
-    (0 leaves content alone), and content [N, F].
-    """
+def identity_item_tower(items: int, *, dim: int) -> keras.Model:
+    """Map rows of the catalogue [N] to vectors [N, D], whose length carries popularity."""
     rows = keras.Input((), dtype="int32", name="rows")
-    use_id, content = keras.Input((1,), name="use_id"), keras.Input((features,), name="content")
     ids = keras.layers.Embedding(items, dim, name="ids", embeddings_initializer="zeros")(rows)
-    vectors = ids * use_id + _mlp(content, "content", hidden, dim, silent=True)
-    return keras.Model([rows, use_id, content], vectors, name="item_tower")
+    return keras.Model(rows, ids, name="item_tower")
 
 
 def _mlp(

@@ -14,6 +14,7 @@ from deepmoviematch.data.features import (
     preference_signal,
     preferences_from_lift,
     recent_items,
+    year_knots,
     year_statistics,
 )
 from deepmoviematch.data.tables import Catalogue, Floats, Ratings
@@ -114,9 +115,29 @@ def test_gate_closes_as_the_history_grows() -> None:
 
 
 def test_content_features_are_year_known_and_genres() -> None:
-    features = content_features(catalogue([2000, 0, 1980]), mean=1990, scale=10)
+    features = content_features(
+        catalogue([2000, 0, 1980]), mean=1990, scale=10, knots=np.empty((0, 2), dtype=np.float32)
+    )
     assert features.tolist() == [[1, 1, 0, 1], [0, 0, 0, 0], [-1, 1, 0, 0]]
     assert features.dtype == np.float32
+
+
+def test_a_hat_falls_from_the_year_of_its_knot_over_its_span() -> None:
+    knots = np.array([[2000, 10], [2001, 3]], dtype=np.float32)
+    features = content_features(catalogue([2000, 0, 1995]), mean=0, scale=1, knots=knots)
+    assert features[:, -2:] == pytest.approx(np.array([[1, 2 / 3], [0, 0], [0.5, 0]]))
+
+
+@given(years=st.lists(st.integers(-3000, 3000).filter(bool), min_size=1, max_size=9))
+def test_the_hats_of_a_known_year_add_up_to_one_for_each_span_and_are_not_too_many(years: list[int]) -> None:
+    knots = year_knots(catalogue(years))
+    features = content_features(catalogue(years), mean=0, scale=1, knots=knots)
+    assert features[:, 2 + 2 :].sum(axis=1) == pytest.approx(np.full(len(years), 2), abs=1e-3)
+    assert len(knots) < 100
+
+
+def test_without_years_there_are_no_hats() -> None:
+    assert year_knots(catalogue([0, 0])).shape == (0, 2)
 
 
 @pytest.mark.parametrize(

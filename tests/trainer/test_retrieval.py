@@ -80,7 +80,7 @@ def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalog
     cold = 4
     known = ratings.take(ratings.items != cold)
     towers = fit_retrieval(catalogue, known, RECIPE).towers
-    assert towers.has_id[cold] == 0
+    assert not towers.rated[cold]
     assert not towers.export()[1].arrays["ids"][cold].any()
     funny, sad = towers.score(UserBatch.of(3, [{0: 5.0}, {1: 5.0}], [{}, {}]))
     assert funny[cold] > sad[cold]
@@ -92,8 +92,8 @@ def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ra
     towers = TwoTowers(catalogue, recipe)
     task = RetrievalTask(towers, catalogue, ratings.take(ratings.items != cold), recipe)
     with tf.GradientTape() as tape:
-        items = towers.embed_items(towers.has_id, training=False)
-        towers.embed_items = lambda *_, **__: items  # type: ignore[method-assign]
+        items = towers.embed_items()
+        towers.embed_items = lambda: items  # type: ignore[method-assign]
         loss = task.loss(*map(tf.constant, next(task.batches(0))))
     pushed = tape.gradient(loss, items).numpy()
     assert not pushed[cold].any()
@@ -103,7 +103,7 @@ def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ra
 def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings: Ratings) -> None:
     task = RetrievalTask(TwoTowers(catalogue, RECIPE), catalogue, ratings, RECIPE)
     batch = next(task.batches(0))
-    likes, like_values, others, _, *_, targets, teacher, followed, scale, use_id = batch
+    likes, like_values, others, _, *_, targets, teacher, followed, scale = batch
     size = RECIPE.batch_size
     known, asked = {tuple(cell) for part in (likes, others) for cell in part}, set(map(tuple, targets))
     assert len(known) == len(likes) + len(others)
@@ -116,7 +116,6 @@ def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings
     assert followed.shape == scale.shape == (3 * size,)
     assert ((followed > 0) == (counts > 0)).all()  # no likes, no teacher
     assert (scale > 0).all()
-    assert set(use_id) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("users", [1, 2])

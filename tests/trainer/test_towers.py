@@ -46,8 +46,7 @@ def sample_users(seed: int) -> UserBatch:
 @pytest.fixture(scope="module")
 def two_towers(catalogue: Catalogue) -> TwoTowers:
     towers = TwoTowers(catalogue, RETRIEVAL)
-    towers.has_id = np.arange(30) % 5 != 0  # some items never had a rating
-    towers.has_id = towers.has_id.astype(np.float32)
+    towers.counts = np.arange(30) % 5  # some items never had a rating
     rng = np.random.default_rng(0)
     tables = (rng.normal(size=(30, 4)).astype(np.float32) for _ in range(2))
     towers.order = Order(sequence_tower(30, hidden=(8, 5), dim=6, dropout=0.0), Markov(*tables))
@@ -74,7 +73,7 @@ def test_the_retrieval_towers_agree_to_1e_5(
     assert vectors[:, :-1] == pytest.approx(two_towers.embed_users(batch), abs=1e-5)
     assert (vectors[:, -1] == 0).all()
 
-    keras_items = two_towers.embed_items(two_towers.has_id, training=False).numpy()
+    keras_items = two_towers.item_vectors()
     largest = np.linalg.norm(keras_items, axis=1).max()
     embedded = items.embed(catalogue)
     assert embedded[:, :-1] == pytest.approx(keras_items / largest, abs=1e-5)
@@ -113,7 +112,7 @@ def test_the_extra_axis_keeps_the_order_of_the_longer_vectors(
     batch = replace(batch, asks_next=np.zeros(len(batch), dtype=np.bool_))
     served = user_tower(user_weights).embed(batch) @ item_tower(item_weights).embed(catalogue).T
     trained = two_towers.score(batch)
-    scale = np.linalg.norm(two_towers.embed_items(two_towers.has_id, training=False).numpy(), axis=1).max()
+    scale = np.linalg.norm(two_towers.item_vectors(), axis=1).max()
     assert served == pytest.approx(trained / scale, abs=1e-5)
 
 
