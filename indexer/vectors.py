@@ -31,6 +31,9 @@ Contents: TypeAlias = bytes | npt.NDArray[np.uint8]
 
 _here = threading.local()
 
+_TIELESS = 2000
+"""Among more scores than this some are equal by chance."""
+
 _SUBSET = 8
 """Where fewer rows than one in so many are allowed, they are searched apart from the others."""
 
@@ -182,7 +185,12 @@ class FlatIndex:
             count = int(np.count_nonzero(allowed))
             fetch = 2 * fetch * self.size // count if _SUBSET * count >= self.size else 0
         fetch = min(fetch, self.size) if k >= 1 else 0
-        if fetch and query.shape == (self.dim,) and query.dtype == np.float32 and query.flags.c_contiguous:
+        if (
+            0 < fetch <= _TIELESS
+            and query.shape == (self.dim,)
+            and query.dtype == np.float32
+            and query.flags.c_contiguous
+        ):
             scores, rows = np.empty(fetch, dtype=np.float32), np.empty(fetch, dtype=np.int64)
             stay_on_one_thread()
             # Past FAISS's own wrapper of `search`, which takes as long as a small search.
@@ -194,7 +202,9 @@ class FlatIndex:
             found = scores.tolist()
             if len(set(found)) == len(found) and (len(found) > k or fetch == self.size):
                 return rows.tolist()[:k], found[:k], True
-        hits = self.search(query[None], k, allowed=allowed)  # few allowed, ties, or what it refuses
+        hits = self.search(
+            query[None], k, allowed=allowed
+        )  # few allowed, very many wanted, ties, or what it refuses
         return hits.rows[0].tolist(), hits.scores[0].tolist(), True
 
     @property

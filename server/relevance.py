@@ -86,10 +86,10 @@ class Nearest:
         # As many more as there are exclusions: whatever is dropped, enough are left.
         rows, scores, exact = self._index.nearest(self._vector, count + len(self._excluded))
         excluded = self._excluded
-        best = Scored(rows, scores, exact)
         if excluded and not excluded.isdisjoint(rows):
-            best = best.at(place for place, row in enumerate(rows) if row not in excluded)
-        return best.part(0, count)
+            places = [place for place, row in enumerate(rows) if row not in excluded][:count]
+            return Scored([rows[place] for place in places], [scores[place] for place in places], exact)
+        return Scored(rows[:count], scores[:count], exact)
 
     def exactly(self, count: int) -> Scored:
         """See `Relevance`."""

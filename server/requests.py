@@ -83,14 +83,14 @@ def read_recommend(
     fields = _Fields()
     missing: list[str] = []
     user = request.user
-    listing = fields.listing(request.page_size, start)
+    page = fields.page(request.page_size, start)
     preferences = _preferences(user.genre_preferences, recommender, fields)
     fields.text("user.user_id", user.user_id, lowest=0)
     as_of = _time("as_of", request.as_of, fields) if request.HasField("as_of") else None
     history = _history(user.history, recommender, fields, missing, as_of)
     excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, fields, missing)
     allowed = _allowed(request, recommender, fields, missing)
-    style = _style(request, fields, request.exploration)
+    style = _style(request, fields)
     intent = request.intent
     if intent not in _INTENTS:
         fields.refuse("intent", f"must be one of {', '.join(pb.Intent.keys())}, got {intent}")
@@ -99,7 +99,7 @@ def read_recommend(
         excluded |= history.keys()
     return RecommendQuery(
         Taste(preferences, history, intent == pb.INTENT_NEXT),
-        listing._replace(excluded=excluded, allowed=allowed, style=style, only_plan=request.validate_only),
+        Listing(*page, excluded, allowed, style, request.validate_only),
         [*dict.fromkeys(missing)],
     )
 
@@ -115,7 +115,7 @@ def read_similar(
     """
     fields = _Fields()
     missing: list[str] = []
-    listing = fields.listing(request.page_size, start)
+    page = fields.page(request.page_size, start)
     item_id = request.item_id
     if item_id or not request.positive_item_ids:
         fields.text("item_id", item_id)
@@ -133,9 +133,7 @@ def read_similar(
     style = _style(request, fields)
     fields.check()
     seeds = Seeds(_known(positive, recommender), _known(negative, recommender))
-    listing = listing._replace(
-        excluded=excluded, allowed=allowed, style=style, only_plan=request.validate_only
-    )
+    listing = Listing(*page, excluded, allowed, style, request.validate_only)
     return SimilarQuery(seeds, listing, [*dict.fromkeys(missing)])
 
 
@@ -157,10 +155,10 @@ def read_find(request: pb.FindItemsRequest, start: Start = None) -> tuple[str, L
         InvalidRequestError: If a field breaks the contract.
     """
     fields = _Fields()
-    listing = fields.listing(request.page_size, start)
+    page = fields.page(request.page_size, start)
     fields.text("title", request.title, highest=MAX_TITLE_BYTES)
     fields.check()
-    return request.title, listing
+    return request.title, Listing(*page)
 
 
 def check_batch(request: pb.BatchRecommendRequest) -> None:
@@ -230,16 +228,16 @@ class _Fields:
         if self._violations:
             raise InvalidRequestError(self._violations)
 
-    def listing(self, size: int, start: Start) -> Listing:
+    def page(self, size: int, start: Start) -> tuple[int, int, int]:
+        """`limit`, `start` and `ahead` of a `Listing`."""
         if size < 0:
             self.refuse("page_size", f"must be 0 or more, got {size}; 0 means {DEFAULT_PAGE_SIZE}")
         limit = min(size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        if start is None:
-            return Listing(limit)
-        if isinstance(start, Violation):
+        if isinstance(start, Mark):
+            return limit, start.start, start.ahead
+        if start is not None:
             self._violations.append(start)
-            return Listing(limit)
-        return Listing(limit, start.start, start.ahead)
+        return limit, 0, 0
 
     def text(self, field: str, text: str, *, lowest: int = 1, highest: int = MAX_ID_BYTES) -> None:
         if lowest <= len(text) <= highest // _UTF8_BYTES:
@@ -406,13 +404,14 @@ def _allowed(
     return allowed
 
 
-def _style(
-    request: pb.RecommendRequest | pb.SimilarItemsRequest,
-    fields: _Fields,
-    exploration: pb.Exploration | None = None,
-) -> Style | None:
+def _style(request: pb.RecommendRequest | pb.SimilarItemsRequest, fields: _Fields) -> Style | None:
     """What the list is to be besides relevant; None where nothing is asked for."""
-    diversity, share = request.diversity, 0.0 if exploration is None else exploration.share
+    share = 0.0
+    if isinstance(request, pb.RecommendRequest) and request.HasField("exploration"):
+        share = request.exploration.share
+    if not (request.novelty or share or request.HasField("diversity")):
+        return None  # by far the most
+    diversity = request.diversity
     strength, most, novelty = diversity.strength, diversity.max_per_genre, request.novelty
     if not (strength or most or novelty or share):
         return None

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from functools import cache
 from pathlib import Path
 from struct import Struct
 from typing import Any, NamedTuple
@@ -79,14 +80,22 @@ class Tokens:
 
 def digest_of(request: Any) -> bytes:
     """Of the kind of request and the arguments that a walk must not change."""
-    rest = type(request)()
-    rest.CopyFrom(request)
-    for name in _PAGING:
-        if name in rest.DESCRIPTOR.fields_by_name:
-            rest.ClearField(name)
-    rest.DiscardUnknownFields()  # which nothing here heeds
-    contents = rest.DESCRIPTOR.name.encode() + b" " + rest.SerializeToString(deterministic=True)
+    kind, names = _kind(request.DESCRIPTOR)
+    others = [(name, value) for name in names if (value := getattr(request, name))]
+    for name, _ in others:  # for a moment, which is sooner than to copy the request
+        request.ClearField(name)
+    request.DiscardUnknownFields()  # which nothing here heeds
+    contents = kind + request.SerializeToString(deterministic=True)
+    for name, value in others:
+        setattr(request, name, value)
     return hashlib.sha256(contents).digest()[:16]
+
+
+@cache
+def _kind(descriptor: Any) -> tuple[bytes, list[str]]:
+    """What tells a kind of request from others, and those of its fields that may change."""
+    names = [name for name in _PAGING if name in descriptor.fields_by_name]
+    return f"{descriptor.name} ".encode(), names
 
 
 def read_key(path: Path | None) -> bytes:
