@@ -25,6 +25,8 @@ _BODY = Struct(">BIIB16s")
 """Form, start, ahead, bytes of the generation's id, digest; the id follows."""
 
 _FORM = 1
+_SHA256 = hashlib.sha256()
+_BLOCK_BYTES = 64
 _SEAL_BYTES = 32
 _PAGING = ("page_size", "page_token", "validate_only", "explain")
 """Fields that may change from page to page."""
@@ -46,8 +48,12 @@ class Tokens:
     """Gives out page tokens and reads them again."""
 
     def __init__(self, key: bytes | None = None) -> None:
-        """Seal with `key`, which others may have too; None makes one that nobody has."""
-        self._key = key or secrets.token_bytes(KEY_BYTES)
+        """Seal with `key`, of at most 64 bytes, which others may have too; None makes one that nobody has."""
+        # As hmac.digest does (RFC 2104), but for what is the same every time: looking the algorithm up
+        # in OpenSSL takes longer than all the rest of a token.
+        padded = (key or secrets.token_bytes(KEY_BYTES)).ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
     def seal(self, mark: Mark, request: Any) -> bytes:
         """The token with which `request` goes on at `mark`."""
@@ -75,7 +81,10 @@ class Tokens:
         return Mark(body[_BODY.size :].decode(), start, ahead)
 
     def _seal(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(body)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def digest_of(request: Any) -> bytes:
@@ -88,7 +97,9 @@ def digest_of(request: Any) -> bytes:
     contents = kind + request.SerializeToString(deterministic=True)
     for name, value in others:
         setattr(request, name, value)
-    return hashlib.sha256(contents).digest()[:16]
+    digest = _SHA256.copy()
+    digest.update(contents)
+    return digest.digest()[:16]
 
 
 @cache

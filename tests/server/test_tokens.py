@@ -1,6 +1,7 @@
 """Page tokens can be read by whoever has the key, and made by nobody else."""
 
 import base64
+import hmac
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ def test_a_token_says_where_its_request_goes_on(mark: Mark) -> None:
     assert len(token) <= 128
     assert set(token.decode()) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
     assert Tokens(KEY).open(request(token, page_size=1000, validate_only=True, explain=True)) == mark
+
+
+def test_the_seal_is_hmac_sha256() -> None:
+    contents = base64.urlsafe_b64decode(Tokens(KEY).seal(MARK, request()))
+    assert contents[-32:] == hmac.digest(KEY, contents[:-32], "sha256")
 
 
 def test_the_order_in_which_a_map_travels_does_not_matter() -> None:
