@@ -309,10 +309,7 @@ def _add_key(command: argparse.ArgumentParser) -> None:
 
 def _assignment(text: str) -> tuple[str, float]:
     name, equals, number = text.rpartition("=")
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
+    value = _float(number)
     if not equals or not name.strip() or not math.isfinite(value):
         raise argparse.ArgumentTypeError(f'must be NAME=NUMBER such as "comedy=4.5", got {text!r}')
     return name.strip(), value
@@ -345,11 +342,16 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _number(text: str) -> float:
+def _float(text: str) -> float:
+    """The number that `text` says, or NaN, which is in no range."""
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = math.nan
+        return math.nan
+
+
+def _number(text: str) -> float:
+    value = _float(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of 0 or more, got {text!r}")
     return value
@@ -363,7 +365,7 @@ def _positive(text: str) -> float:
 
 
 def _share(text: str) -> float:
-    value = _number(text)
-    if value > 1:
+    value = _float(text)
+    if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be 0 to 1, got {text!r}")
     return value

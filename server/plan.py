@@ -25,7 +25,10 @@ def planned(relevance: Relevance, start: int, stop: int, style: Style | None) ->
     else:
         exact = True
     if not exact:
-        notes.append("a graph is followed, so an item that belongs among the results may come later or last")
+        notes.append(
+            "a graph is followed, so an item that belongs among the results may come later or last; "
+            "where it finds too few or equal ones, every item is compared after all"
+        )
     if stop > left:
         notes.append(f"{max(0, left - start)} results are left for a page of {stop - start}")
     if style is not None and left > POOL:

@@ -117,8 +117,9 @@ def read_similar(
     missing: list[str] = []
     page = fields.page(request.page_size, start)
     item_id = request.item_id
-    if item_id or not request.positive_item_ids:
-        fields.text("item_id", item_id)
+    if not (item_id or request.positive_item_ids):
+        fields.refuse("item_id", "must be given where positive_item_ids are not, got neither; name an item")
+    fields.text("item_id", item_id, lowest=0)
     positive, negative = ([item_id] if item_id else []), list[str]()
     if request.positive_item_ids or request.negative_item_ids:
         positive += _ids("positive_item_ids", request.positive_item_ids, MAX_SEEDS, fields)
@@ -170,15 +171,16 @@ def check_batch(request: pb.BatchRecommendRequest) -> None:
     fields = _Fields()
     if not 1 <= len(request.requests) <= MAX_BATCH:
         fields.refuse("requests", f"must have 1 to {MAX_BATCH} entries, got {len(request.requests)}")
-    sizes = (each.page_size or DEFAULT_PAGE_SIZE for each in request.requests)
-    results = sum(min(max(size, 0), MAX_PAGE_SIZE) for size in sizes)
+    # A negative size is refused by its own request, and makes no room here for others.
+    sizes = [min(max(each.page_size or DEFAULT_PAGE_SIZE, 0), MAX_PAGE_SIZE) for each in request.requests]
+    results = sum(sizes)
     if results > MAX_BATCH_RESULTS:
         fields.refuse(
             "requests",
             f"must ask for at most {MAX_BATCH_RESULTS} results in all, got {results}; send several batches",
         )
     explained = sum(
-        min(each.page_size or DEFAULT_PAGE_SIZE, MAX_EXPLAINED) for each in request.requests if each.explain
+        min(size, MAX_EXPLAINED) for size, each in zip(sizes, request.requests, strict=True) if each.explain
     )
     if explained > MAX_BATCH_EXPLAINED:
         fields.refuse(
@@ -255,11 +257,16 @@ class _Fields:
 
     def share(self, field: str, share: float) -> None:
         if not 0 <= share <= 1:  # NaN is not either
-            self.refuse(field, f"must be 0 to 1, got {share:g}")
+            self.refuse(field, f"must be 0 to 1, got {_number(share)}")
 
     def stars(self, field: str, stars: float) -> None:
         if not LOWEST_STARS <= stars <= TOP_STARS:  # NaN is not either
-            self.refuse(field, f"must be {LOWEST_STARS:g} to {TOP_STARS:g} stars, got {stars:g}")
+            self.refuse(field, f"must be {LOWEST_STARS:g} to {TOP_STARS:g} stars, got {_number(stars)}")
+
+
+def _number(value: float) -> str:
+    """`value` in the fewest digits that tell it from all others on the wire: 1.0000001 is not 1."""
+    return str(np.float32(value)).removesuffix(".0")
 
 
 def _preferences(stated: Mapping[str, float], recommender: Recommender, fields: _Fields) -> dict[int, float]:
@@ -323,7 +330,7 @@ def _history(
         if not lowest <= rating <= highest:  # NaN is not either
             fields.refuse(
                 f"user.history[{place}].rating",
-                f"must be {lowest:g} to {highest:g}, the scale of the ratings, got {rating:g}",
+                f"must be {lowest:g} to {highest:g}, the scale of the ratings, got {_number(rating)}",
             )
     mentions = list(zip(rows, recommender.stars(ratings), strict=True))
     if times and len(times) == len(rows):

@@ -70,13 +70,14 @@ class Tokens:
             contents = b""
         body, seal = contents[:-_SEAL_BYTES], contents[-_SEAL_BYTES:]
         if not (_is_whole(body) and base64.urlsafe_b64encode(contents).decode() == token):
-            return _refusal(f"got {len(token)} characters that are none, or not all of one")
+            return _refusal(f"got {len(token)} characters that are no whole token; begin without one")
         if not hmac.compare_digest(seal, self._seal(body)):
             return _refusal("got one that was changed, or sealed with another key; begin without one")
         _, start, ahead, _, digest = _BODY.unpack_from(body)
         if digest != digest_of(request):
             return _refusal(
-                "got that of another one; repeat all arguments but page_size, or begin without one"
+                "got that of another one; repeat all arguments but page_size, validate_only and explain, "
+                "or begin without one"
             )
         return Mark(body[_BODY.size :].decode(), start, ahead)
 

@@ -287,8 +287,18 @@ def test_a_plan_is_printed_in_place_of_results(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--diversity", "1.1"], ["--explore", "x"], ["--seed", "-1"], ["--pages", "0"]]
+    ("words", "rule"),
+    [
+        (["--diversity", "1.1"], "must be 0 to 1, got '1.1'"),
+        (["--novelty", "nan"], "must be 0 to 1, got 'nan'"),
+        (["--explore", "x"], "must be 0 to 1, got 'x'"),
+        (["--seed", "-1"], "must be 0 to 18446744073709551615, got '-1'"),
+        (["--pages", "0"], "must be 1 to 1000, got '0'"),
+    ],
 )
-def test_styles_beyond_their_bounds_are_refused_by_the_command_line(ask: Ask, words: list[str]) -> None:
+def test_styles_beyond_their_bounds_are_refused_by_the_command_line(
+    ask: Ask, capsys: pytest.CaptureFixture[str], words: list[str], rule: str
+) -> None:
     with pytest.raises(SystemExit):
         ask("recommend", *words)
+    assert rule in capsys.readouterr().err

@@ -153,6 +153,15 @@ REFUSALS: dict[str, tuple[Message, list[str]]] = {
         pb.BatchRecommendRequest(requests=[pb.RecommendRequest(page_size=1000, explain=True)] * 21),
         ["requests", "requests"],
     ),
+    "a negative size makes no room to explain": (
+        pb.BatchRecommendRequest(
+            requests=[
+                pb.RecommendRequest(page_size=-(2**31), explain=True),
+                *[pb.RecommendRequest(page_size=50, explain=True)] * 21,
+            ]
+        ),
+        ["requests"],
+    ),
     "empty batch": (pb.BatchRecommendRequest(), ["requests"]),
     "large batch": (pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 257), ["requests"]),
     "heavy batch": (pb.BatchRecommendRequest(requests=[seen(*["6"] * 10_000)] * 11), ["requests"]),
@@ -215,6 +224,26 @@ def test_a_refusal_names_rule_value_and_cure(running: SimpleNamespace, outcome: 
         'user.genre_preferences["Westernn"] must be a genre of the catalogue, got "Westernn"; '
         "the genres are Action, Animation, Comedy, Horror, Sci-Fi"
     )
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (pb.RecommendRequest(novelty=1.0000001), "novelty must be 0 to 1, got 1.0000001"),
+        (pb.RecommendRequest(novelty=NAN), "novelty must be 0 to 1, got nan"),
+        (
+            user(genre_preferences={"Action": 5.000001}),
+            'user.genre_preferences["Action"] must be 0.5 to 5 stars, got 5.000001',
+        ),
+        (rated(5.000001), "user.history[0].rating must be 0.5 to 5, the scale of the ratings, got 5.000001"),
+        (rated(9), "user.history[0].rating must be 0.5 to 5, the scale of the ratings, got 9"),
+    ],
+    ids=["share", "no number", "stars", "rating", "whole"],
+)
+def test_a_refused_number_is_told_so_that_it_is_seen_to_be_out_of_range(
+    running: SimpleNamespace, outcome: Outcome, request_: Message, message: str
+) -> None:
+    assert outcome(running.stub.Recommend, request_).status.message == message
 
 
 def test_thousands_of_violations_fit_into_the_trailers(running: SimpleNamespace, outcome: Outcome) -> None:
