@@ -35,7 +35,9 @@ TIME_RULE = "a timestamp must be whole seconds since 1970, before the year 2100"
 RATING_RULE = "a rating must be a finite number"
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
-_LEADING_ZERO = re.compile(r"[+-]?0\d")
+_LEADING_ZERO = re.compile(r"0\d")
+_EXACT = 2**53
+"""Of larger whole numbers, float64 takes some for each other."""
 _BOOLEANS = {"true": True, "false": False}
 _TITLE_AND_YEAR = re.compile(r"(?P<title>.*\S)\s*\((?P<year>\d{4})(\s*[-–—]\s*(\d{4})?)?\)", re.DOTALL)
 
@@ -104,14 +106,15 @@ def parse_genres(text: str) -> list[str]:
 def parse_column(name: str, cells: Sequence[str]) -> Column:
     """The column that `cells` [N] write, of the kind that they look like.
 
-    Numbers and `true` or `false` are taken for that if all are; 007 looks like a name.
+    Numbers and `true` or `false` are taken for that if all are; 007 looks like a name, and so does a
+    whole number of so many digits that it would be mixed up with its neighbours.
     One `|` anywhere makes lists of all. An empty cell is unknown.
     """
     name = f"movies.{name}" if name.casefold() in FIELDS else name
     cells = [cell.strip() for cell in cells]
     known = set(cells) - {""}
     if known and all(math.isfinite(parse_number(cell)) for cell in known):
-        if not any(map(_LEADING_ZERO.match, known)):
+        if not any(map(_looks_like_a_name, known)):
             return Column(name, Kind.NUMBER, tuple(float(cell) if cell else None for cell in cells))
     elif known and all(cell.lower() in _BOOLEANS for cell in known):
         return Column(name, Kind.BOOLEAN, tuple(_BOOLEANS.get(cell.lower()) for cell in cells))
@@ -119,6 +122,11 @@ def parse_column(name: str, cells: Sequence[str]) -> Column:
         lists = (tuple(entry.strip() for entry in cell.split(SEPARATOR)) for cell in cells)
         return Column(name, Kind.LIST, tuple(tuple(filter(None, entries)) or None for entries in lists))
     return Column(name, Kind.TEXT, tuple(cell or None for cell in cells))
+
+
+def _looks_like_a_name(number: str) -> bool:
+    digits = number.lstrip("+-")
+    return bool(_LEADING_ZERO.match(digits)) or (digits.isdecimal() and int(digits) > _EXACT)
 
 
 def column_cells(column: Column) -> list[str]:
@@ -136,7 +144,7 @@ def _cell(value: Value) -> str:
         case bool():
             return str(value).lower()
         case float():
-            return repr(value).removesuffix(".0")
+            return repr(value) if abs(value) > _EXACT else repr(value).removesuffix(".0")
         case tuple():
             return SEPARATOR.join(value)
     return value

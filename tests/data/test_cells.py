@@ -105,6 +105,9 @@ def test_id_must_not_be_empty(text: str) -> None:
         (["1", " 2.5 ", "", "-1e3"], Kind.NUMBER, (1.0, 2.5, None, -1000.0)),
         (["0", "0.5", "10"], Kind.NUMBER, (0.0, 0.5, 10.0)),
         (["007", "12"], Kind.TEXT, ("007", "12")),
+        (["9007199254740992", "-3"], Kind.NUMBER, (2.0**53, -3.0)),
+        (["9007199254740993", "-3"], Kind.TEXT, ("9007199254740993", "-3")),
+        (["9007199254740994.0", "1e30"], Kind.NUMBER, (2.0**53 + 2, 1e30)),
         (["1", "nan"], Kind.TEXT, ("1", "nan")),
         (["1" * 400, "2"], Kind.TEXT, ("1" * 400, "2")),
         (["True", "false", ""], Kind.BOOLEAN, (True, False, None)),
@@ -122,7 +125,10 @@ def test_a_column_is_of_the_kind_that_all_its_cells_look_like(
     assert (column.name, column.kind, column.values) == ("of mine", kind, values)
 
 
-@given(st.lists(st.text(max_size=4) | st.sampled_from(["1", "0.5", "true", "False", "a|b", "x|", "007", ""])))
+cells_of_any_kind = st.sampled_from(["1", "0.5", "true", "False", "a|b", "x|", "007", "9" * 16, "9.1e15", ""])
+
+
+@given(st.lists(st.text(max_size=4) | cells_of_any_kind))
 def test_a_column_written_out_reads_back_the_same(cells: list[str]) -> None:
     column = parse_column("of mine", cells)
     again = parse_column("of mine", column_cells(column))
