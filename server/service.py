@@ -14,10 +14,12 @@ from google.protobuf.message import Message
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
+from .batch import check_batch
+from .checks import Start
 from .current import Current
 from .explanation import Explanation, explain
 from .recommender import Answer
-from .requests import RecommendQuery, Start, check_batch, read_embed, read_find, read_recommend, read_similar
+from .requests import RecommendQuery, read_embed, read_find, read_recommend, read_similar
 from .status import to_status
 from .tokens import Mark, Tokens
 from .wire import Replies, Reply

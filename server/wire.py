@@ -18,9 +18,9 @@ from google.protobuf.message import Message
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.v1 import recommender_pb2 as pb
 
+from .checks import MAX_PAGE_SIZE
 from .explanation import Explanation
 from .recommender import Answer, Origin, Place, Recommender
-from .requests import MAX_PAGE_SIZE
 
 CARDS = 100_000
 """Items whose serialised part is kept at hand; each takes some 200 bytes."""
