@@ -30,8 +30,8 @@ from deepmoviematch.trainer.fit import fit_retrieval  # noqa: E402
 from deepmoviematch.trainer.protocols import PROTOCOLS, Trial  # noqa: E402
 from deepmoviematch.trainer.ranking import meter_of, rank  # noqa: E402
 from deepmoviematch.trainer.recipe import RetrievalRecipe  # noqa: E402
-from deepmoviematch.trainer.retrieval import TwoTowers  # noqa: E402
 from deepmoviematch.trainer.run import Fitted, write_run  # noqa: E402
+from deepmoviematch.trainer.two_towers import TwoTowers  # noqa: E402
 from deepmoviematch.trainer.wire import Served, Units, ask, evaluate_served, request_of  # noqa: E402
 
 ITEMS, USERS, EACH = 150, 80, 20

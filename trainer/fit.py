@@ -26,10 +26,11 @@ from .peers import EaseRanker, Popularity, Ranker
 from .protocols import Trial, genres_only, new_users
 from .ranking import rank
 from .recipe import Recipe, RetrievalRecipe, SeedRecipe
-from .retrieval import RetrievalTask, TwoTowers
+from .retrieval import RetrievalTask
 from .run import Fitted, Towers, write_run
 from .seed import SeedRows, SeedTask, SeedTowers
 from .sequence import SequenceTask
+from .two_towers import TwoTowers
 
 CHECKPOINT = "checkpoint"
 VALIDATION = "validation_ndcg@100"

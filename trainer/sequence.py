@@ -20,8 +20,8 @@ from .losses import NEVER, masked_log_softmax
 from .markov import Markov, later_likes, prefixes
 from .order import Order
 from .recipe import RetrievalRecipe
-from .retrieval import TwoTowers
 from .towers import sequence_tower
+from .two_towers import TwoTowers
 
 PREFIXES = 20
 """Histories that an epoch cuts out of a user's ratings, on average."""

@@ -12,7 +12,8 @@ from deepmoviematch.trainer.peers import Popularity
 from deepmoviematch.trainer.protocols import new_users
 from deepmoviematch.trainer.ranking import rank
 from deepmoviematch.trainer.recipe import RetrievalRecipe
-from deepmoviematch.trainer.retrieval import RetrievalTask, TwoTowers
+from deepmoviematch.trainer.retrieval import RetrievalTask
+from deepmoviematch.trainer.two_towers import TwoTowers
 
 RECIPE = RetrievalRecipe(
     name="tiny",

@@ -8,8 +8,8 @@ from deepmoviematch.data.tables import Catalogue, Ratings
 from deepmoviematch.trainer.fit import fit_retrieval
 from deepmoviematch.trainer.markov import later_likes, prefixes
 from deepmoviematch.trainer.recipe import RetrievalRecipe
-from deepmoviematch.trainer.retrieval import TwoTowers
 from deepmoviematch.trainer.sequence import SequenceTask
+from deepmoviematch.trainer.two_towers import TwoTowers
 
 RECIPE = RetrievalRecipe(
     name="tiny",

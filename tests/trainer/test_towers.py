@@ -16,9 +16,9 @@ from deepmoviematch.indexer.towers import item_tower, user_tower
 from deepmoviematch.trainer.markov import Markov
 from deepmoviematch.trainer.order import Order
 from deepmoviematch.trainer.recipe import RetrievalRecipe, SeedRecipe
-from deepmoviematch.trainer.retrieval import TwoTowers
 from deepmoviematch.trainer.seed import SeedRows, SeedTowers
 from deepmoviematch.trainer.towers import sequence_tower
+from deepmoviematch.trainer.two_towers import TwoTowers
 
 RETRIEVAL = RetrievalRecipe(name="tiny", embedding_dim=6, hidden=(8, 5))
 SEED = SeedRecipe(name="tiny", embedding_dim=6, hidden=(8, 5))
