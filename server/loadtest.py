@@ -24,8 +24,9 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 
 from .errors import LoadTestError
 from .latency import Measurements, outcome_counts, print_summary
+from .questions import Batch, Question, number_of
 from .reach import Reach
-from .traffic import Batch, Question, Traffic, number_of, read_histories
+from .traffic import Traffic, read_histories
 
 AGREE_S = 2.0
 """How long after the first answer of a new generation the one before may still answer: workers follow

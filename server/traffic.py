@@ -1,4 +1,4 @@
-"""The questions of a load test: what callers would ask, and what every answer must keep to.
+"""The questions of a load test: what callers would ask.
 
 Histories are those of a data set's users, so that lengths and popularity are real; where
 there is no data set they are drawn from the server's popular items.
@@ -6,11 +6,9 @@ there is no data set they are drawn from the server's popular items.
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from deepmoviematch.client import Client, pb
 
 from .errors import LoadTestError
+from .questions import Batch, Question, adds_up
 
 SIZES = (5, 10, 20, 50)
 LONGEST = 100
@@ -29,134 +28,8 @@ MOST_PAGES = 5
 _ROWS = 2_000_000
 """Of a larger file the first so many ratings are read."""
 
-_FLOAT32 = 1e-6
-_PARTS = 1e-3
-"""How far the parts of an explanation may be from the score that they explain."""
-
 Histories: TypeAlias = list[list[tuple[str, float | None]]]
 """Item and rating, None for a like, by user."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """One request and what its answer must look like."""
-
-    call: str
-    """Name of the method."""
-
-    request: Any
-    size: int
-    """How many results are asked for."""
-
-    absent: frozenset[str] = field(default=frozenset())
-    """Ids that must not be among them."""
-
-    fits: Callable[[pb.Recommendation], bool] = lambda _: True
-    """What every one of them must be."""
-
-    descends: bool = True
-    """Whether scores must not rise."""
-
-    pages: int = 1
-    """How many to ask for, one after the other."""
-
-    seen: tuple[str, ...] = ()
-    """Ids on the pages before."""
-
-    pinned: str = ""
-    """The generation that those came from."""
-
-    def fault(self, response: Any, oldest: int) -> str | None:
-        """What is wrong with an answer, if anything.
-
-        Args:
-            response: The answer.
-            oldest: The number of the oldest generation that may answer.
-        """
-        found = response.results
-        ids = [item.item_id for item in found]
-        generation = self.generation(response)
-        walks = bool(self.pinned)
-        faults = {
-            f"{len(found)} results for {self.size}": len(found) > self.size
-            or (len(found) < self.size and not response.metadata.exhausted),
-            "an item twice": len({*ids, *self.seen}) != len(ids) + len(self.seen),
-            "an item that was to be left out": not self.absent.isdisjoint(ids),
-            "an item that was not asked for": not all(map(self.fits, found)),
-            "ranks out of order": any(
-                item.rank != rank for rank, item in enumerate(found, start=len(self.seen) + 1)
-            ),
-            "scores out of order": self.descends
-            and any(after.score > before.score + _FLOAT32 for before, after in pairwise(found)),
-            "another generation on another page": walks and generation != self.pinned,
-            f"generation {generation} after number {oldest}": not walks and number_of(generation) < oldest,
-            "no token for what is left": not response.metadata.exhausted and not response.next_page_token,
-        }
-        return next((fault for fault, found_out in faults.items() if found_out), None)
-
-    def generation(self, response: Any) -> str:
-        """The generation that answered."""
-        name: str = response.metadata.generation_id
-        return name
-
-    def following(self, response: Any) -> "Question | None":
-        """What to ask next, given the answer: for the next page, if it is wanted and there is one."""
-        if self.pages == 1 or not response.next_page_token:
-            return None
-        request = deepcopy(self.request)
-        request.page_token = response.next_page_token
-        return replace(
-            self,
-            request=request,
-            pages=self.pages - 1,
-            seen=(*self.seen, *(item.item_id for item in response.results)),
-            pinned=self.generation(response),
-        )
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Several questions in one call."""
-
-    questions: tuple[Question, ...]
-    call: str = "BatchRecommend"
-
-    @property
-    def request(self) -> pb.BatchRecommendRequest:
-        """The call's request."""
-        return pb.BatchRecommendRequest(requests=[question.request for question in self.questions])
-
-    def fault(self, response: Any, oldest: int) -> str | None:
-        """See `Question.fault`."""
-        answers = response.responses
-        if len(answers) != len(self.questions):
-            return f"{len(answers)} answers to a batch of {len(self.questions)}"
-        if any(answer.HasField("status") for answer in answers):
-            return "a request refused in a batch"
-        if len({answer.metadata.generation_id for answer in answers}) > 1:
-            return "two generations in a batch"
-        pairs = zip(self.questions, answers, strict=True)
-        return next(filter(None, (question.fault(answer, oldest) for question, answer in pairs)), None)
-
-    def generation(self, response: Any) -> str:
-        """See `Question.generation`."""
-        return self.questions[0].generation(response.responses[0]) if response.responses else ""
-
-    def following(self, response: Any) -> None:
-        """Nothing: see `Question.following`."""
-
-
-def _adds_up(item: pb.Recommendation) -> bool:
-    """Whether what an explanation says makes the score."""
-    why = item.explanation
-    parts = sum(each.contribution for each in why.history) + why.other_contributions
-    return abs(why.baseline_score + parts - item.score) <= _PARTS and bool(why.sentence)
-
-
-def number_of(generation_id: str) -> int:
-    """The number in the id of a generation; the newer, the larger. -1 for no such id."""
-    number = generation_id.partition("-")[0].removeprefix("g")
-    return int(number) if number.isdecimal() else -1
 
 
 def read_histories(folder: Path) -> Histories:
@@ -236,7 +109,7 @@ class Traffic:
     def _explained(self, size: int) -> Question:
         question = self._recommend(size)
         question.request.explain = True
-        return replace(question, fits=_adds_up)
+        return replace(question, fits=adds_up)
 
     def _next(self, size: int) -> Question:
         return self._recommend(size, asks_next=True)

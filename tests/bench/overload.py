@@ -21,9 +21,9 @@ import numpy as np
 from deepmoviematch.client import Client, pb
 from deepmoviematch.server.latency import Measurements
 from deepmoviematch.server.loadtest import LoadTest, arrivals
+from deepmoviematch.server.questions import Question
 from deepmoviematch.server.reach import Reach
 from deepmoviematch.server.service import NAME
-from deepmoviematch.server.traffic import Question
 
 from . import h2load, machine
 from .servers import LOAD_CPU, Running, serving

@@ -14,8 +14,9 @@ from deepmoviematch.indexer.store import Store
 from deepmoviematch.server import loadtest
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import LoadTestError, OverloadedError
+from deepmoviematch.server.questions import Batch, Question, number_of
 from deepmoviematch.server.recommender import Recommender
-from deepmoviematch.server.traffic import Batch, Histories, Question, Traffic, number_of, read_histories
+from deepmoviematch.server.traffic import Histories, Traffic, read_histories
 
 BRIEF = ["--rate", "200", "--seconds", "0.5", "--json"]
 
