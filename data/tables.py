@@ -283,6 +283,14 @@ class Ratings:
         return np.searchsorted(self.users, np.arange(len(self.user_ids) + 1))
 
     @cached_property
+    def tells_order(self) -> bool:
+        """Whether the times say, of any user, what was rated before what."""
+        if self.timestamps is None:
+            return False
+        later = np.diff(self.timestamps) > 0
+        return bool((later & (np.diff(self.users) == 0)).any())
+
+    @cached_property
     def scale(self) -> RatingScale:
         """The range of the ratings, of the whole table if this is a part of one."""
         return self.whole or RatingScale(low=float(self.ratings.min()), top=float(self.ratings.max()))

@@ -253,14 +253,15 @@ def _print_rows(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        if not math.isfinite(value["mean"]):
-            return "-"
-        return f"{value['mean']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+        mean, low, high = (
+            f"{value[bound]:.4f}" if math.isfinite(value[bound]) else "-" for bound in ("mean", "low", "high")
+        )
+        return f"{mean} [{low}, {high}]" if mean != "-" else mean
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
     if isinstance(value, str | int):
         return str(value)
-    return f"{value:.4g}"
+    return f"{value:.4g}" if math.isfinite(value) else "-"
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -128,14 +128,20 @@ def possible(dataset: Dataset, plan: Plan) -> tuple[str, ...]:
 
     What is left out is said on standard error.
     """
-    names, reasons = [], []
+    names = []
+    left_out: dict[str, list[str]] = {}
     for name, protocol in PROTOCOLS.items():
         try:
-            split = protocol.split(dataset.catalogue, dataset.ratings, plan.seed, plan.splits - 1)
-            protocol.trial(dataset.catalogue, split, plan.seed)
+            for fold in range(plan.splits):
+                split = protocol.split(dataset.catalogue, dataset.ratings, plan.seed, fold)
+                protocol.trial(dataset.catalogue, split, plan.seed, history=plan.history)
             names.append(name)
         except MovieMatchError as error:
-            reasons.append(f"{name} is left out: {error}")
+            left_out.setdefault(str(error), []).append(name)
+    reasons = [
+        f"{', '.join(those)} {'is' if len(those) == 1 else 'are'} left out: {error}"
+        for error, those in left_out.items()
+    ]
     if not names:
         raise TrainingError("; ".join(reasons))
     for reason in reasons:
@@ -205,20 +211,39 @@ def _peers(
     }
     able = {peer: [name for name in trials if peer in PROTOCOLS[name].peers] for peer in PEERS if plan.peers}
     if any(able.values()):
-        seed = plan.seed + 1
-        inner = _trials(
-            split(catalogue, first.train, seed, 0), list(trials), catalogue, replace(plan, seed=seed)
-        )
+        inner = _validation_trials(split, first.train, list(trials), catalogue, plan)
         for peer, names in able.items():
-            if names:
-                answers[peer] = partial(
-                    _tuned,
-                    peer,
-                    {name: trials[name] for name in names},
-                    {name: inner[name] for name in names},
-                    catalogue,
-                )
+            asked = {name: trials[name] for name in names}
+            if names and inner is None:
+                answers[peer] = partial(_untuned, peer, asked, catalogue)
+            elif names and inner is not None:
+                answers[peer] = partial(_tuned, peer, asked, {name: inner[name] for name in names}, catalogue)
     return answers
+
+
+def _validation_trials(
+    split: Split, train: Ratings, names: Sequence[str], catalogue: Catalogue, plan: Plan
+) -> dict[str, Trial] | None:
+    """The same questions within the training data; None where these are too few to be split again."""
+    seed = plan.seed + 1
+    try:
+        return _trials(split(catalogue, train, seed, 0), names, catalogue, replace(plan, seed=seed))
+    except MovieMatchError:
+        return None
+
+
+def _untuned(peer: str, trials: Mapping[str, Trial], catalogue: Catalogue) -> dict[str, Measured]:
+    """Fit a peer with the parameters that a search would start from, and measure it."""
+    start = PEERS[peer].start
+
+    def fit(catalogue: Catalogue, train: Ratings) -> Ranker:
+        return PEERS[peer].fit(catalogue, train, *start)
+
+    note = "too few to validate on: peers have the parameters that their search would start from"
+    return {
+        name: replace(measured, parameters=start, note=note)
+        for name, measured in _answers(fit, trials, catalogue).items()
+    }
 
 
 def _tuned(

@@ -162,7 +162,7 @@ def fit_retrieval(
             catalogue, ratings, recipe, phase, epochs=epochs, checkpoint=checkpoint
         )
     fitted_on = ratings if trial is None or recipe.refit else trial.train
-    if fitted_on.timestamps is not None and recipe.sequence_epochs and len(later_likes(fitted_on)):
+    if fitted_on.tells_order and recipe.sequence_epochs and len(later_likes(fitted_on)):
         make_deterministic(recipe.seed)
         task = SequenceTask(towers, fitted_on, recipe)
         curves["sequence"] = train(

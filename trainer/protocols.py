@@ -62,6 +62,8 @@ class Trial:
         """Refuse a trial whose targets are known or out of the running."""
         if len(self.target_users) == 0:
             raise TrainingError("a protocol needs users with targets, got none; the data may be too small")
+        if not (self.train.stars >= LIKE_STARS).any():
+            raise TrainingError("a protocol needs likes to train on, got none but those that are asked for")
         if not np.array_equal(np.unique(self.target_users), np.arange(len(self.users))):
             raise TrainingError("every user of a trial must have a target")
         for known in (self.hidden, self.users):
@@ -109,6 +111,8 @@ def next_item(catalogue: Catalogue, ratings: Ratings, _seed: int, _fold: int = 0
     time keep the file's order. Everyone is asked, so seed and fold play no part.
     """
     _times(ratings)
+    if not ratings.tells_order:
+        raise TrainingError("this protocol needs users who rated at different times, got none")
     liked = ratings.stars >= LIKE_STARS
     places = np.arange(len(ratings))
     last = np.full(len(ratings.user_ids), -1, dtype=np.int64)

@@ -1,5 +1,6 @@
 """Imports TensorFlow without its greetings, which no setting of its own silences."""
 
+import logging
 import os
 import sys
 
@@ -15,6 +16,8 @@ def import_tensorflow() -> None:
             import tensorflow as tf  # noqa: PLC0415 - the point of this function
 
             tf.constant(0.0)  # the first operation greets again
+            # Every fit traces a step of its own, and with few steps each TensorFlow counts too many.
+            tf.get_logger().setLevel(logging.ERROR)
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -77,10 +77,12 @@ class RetrievalTask:
 
         With Q the first right singular vectors of X B, the ids are 3 Q and the user's
         table is 20 B Q, so that a bag's product with the items is about 60 X B Q Q^T.
-        The scale is one over the temperature.
+        The scale is one over the temperature. Where nobody likes two items B is 0, and Q is
+        made of popularity alone: products of nothing but zeros would learn nothing.
         """
         teacher, recipe = self.teacher, self._recipe
-        rebuilt = self._likes[self._users][:, teacher.items] @ teacher.weights  # [U, M]
+        liked = self._likes[self._users][:, teacher.items]  # [U, M]
+        rebuilt = liked @ teacher.weights if teacher.weights.any() else np.asarray(liked.mean(axis=0))
         rank = min(recipe.embedding_dim, *rebuilt.shape)
         ids = np.zeros((self._likes.shape[1], recipe.embedding_dim), dtype=np.float32)
         likes = np.zeros_like(ids)

@@ -241,6 +241,13 @@ def test_take_of_nothing_is_an_error() -> None:
         ratings().take(np.zeros(5, dtype=np.bool_))
 
 
+def test_times_tell_an_order_where_someone_rated_twice_at_different_ones() -> None:
+    assert ratings().tells_order
+    assert not ratings(timestamps=None).tells_order
+    each_at_once = np.array([3, 3, 2, 9, 9], dtype=np.int64)
+    assert not ratings(timestamps=each_at_once).tells_order
+
+
 def test_pair_codes_do_not_overflow_int32() -> None:
     top = np.array([2**31 - 2, 2**31 - 2], dtype=np.int32)
     codes = pair_codes(top, np.array([2**31 - 2, 0], dtype=np.int32))

@@ -203,7 +203,7 @@ def test_all_is_what_the_data_allow(dataset: Dataset, capsys: pytest.CaptureFixt
     assert possible(dataset, plan) == tuple(PROTOCOLS)
     timeless = replace(dataset, ratings=replace(dataset.ratings, timestamps=None))
     assert set(PROTOCOLS) - set(possible(timeless, plan)) == {"next-item", "time"}
-    assert "next-item is left out: this protocol needs timestamps" in capsys.readouterr().err
+    assert "next-item, time are left out: this protocol needs timestamps" in capsys.readouterr().err
     bare = replace(
         dataset,
         catalogue=replace(dataset.catalogue, genre_names=(), genres=np.zeros((30, 0), dtype=np.bool_)),

@@ -107,6 +107,18 @@ def test_order_needs_times(name: str, catalogue: Catalogue, ratings: Ratings) ->
         trial_of(name, catalogue, timeless, 1)
 
 
+def test_order_needs_different_times(catalogue: Catalogue, ratings: Ratings) -> None:
+    at_once = replace(ratings, timestamps=np.full(len(ratings), 5, dtype=np.int64))
+    with pytest.raises(TrainingError, match="needs users who rated at different times, got none"):
+        trial_of("next-item", catalogue, at_once, 1)
+
+
+def test_a_trial_leaves_likes_to_train_on(catalogue: Catalogue, ratings: Ratings) -> None:
+    trial = trial_of("new-users", catalogue, ratings, 1)
+    with pytest.raises(TrainingError, match="needs likes to train on, got none"):
+        replace(trial, train=ratings.take(ratings.stars < LIKE_STARS))
+
+
 def test_a_trial_whose_target_is_known_is_refused(ratings: Ratings) -> None:
     users = UserBatch.of(3, [{}], [{4: 5.0}])
     with pytest.raises(TrainingError, match="history and targets must not overlap"):
