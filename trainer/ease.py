@@ -33,9 +33,7 @@ class Ease:
         best = np.argsort(-counts, kind="stable")[:LARGEST]
         items = np.sort(best[counts[best] > 0]).astype(np.int32)
         liked = likes[:, items].astype(np.float32)
-        gram = (liked.T @ liked).toarray()
-        gram[np.diag_indices(len(items))] += penalty
-        inverse = linalg.cho_solve(linalg.cho_factor(gram, lower=True), np.eye(len(items), dtype=np.float32))
+        inverse = _regularised_inverse(liked, penalty)
         weights = inverse / -np.diag(inverse)
         weights[np.diag_indices(len(items))] = 0
         return cls(items=items, weights=np.ascontiguousarray(weights, dtype=np.float32))
@@ -52,6 +50,20 @@ class Ease:
         scores = np.zeros(likes.shape, dtype=np.float32)
         scores[:, self.items] = likes[:, self.items].astype(np.float32) @ self.weights
         return scores
+
+
+def _regularised_inverse(liked: sparse.csr_matrix, penalty: float) -> Floats:
+    """[M, M] (X'X + penalty I)^-1 of `liked`, X [U, M]; in the smaller of its dimensions (Woodbury)."""
+    wide = liked.shape[0] < liked.shape[1]
+    gram = (liked @ liked.T if wide else liked.T @ liked).toarray()
+    gram[np.diag_indices(len(gram))] += penalty
+    factor = linalg.cho_factor(gram, lower=True)
+    if not wide:
+        inverse: Floats = linalg.cho_solve(factor, np.eye(len(gram), dtype=np.float32))
+        return inverse
+    inverse = -(liked.T @ linalg.cho_solve(factor, liked.toarray())) / np.float32(penalty)
+    inverse[np.diag_indices(len(inverse))] += 1 / penalty
+    return inverse
 
 
 def like_matrix(ratings: Ratings, items: int, *, threshold: float) -> sparse.csr_matrix:
