@@ -59,6 +59,10 @@ class Generation:
     popularity: Floats
     """[N] share of the training users who liked each item."""
 
+    def index_for(self, *, asks_next: bool) -> VectorIndex:
+        """What the vector of a user is searched in, by what the user asks."""
+        return self.next_index if asks_next else self.index
+
     @cached_property
     def popular(self) -> Times:
         """[N] rows by descending popularity; equal ones in the order of their rows."""

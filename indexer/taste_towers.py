@@ -88,8 +88,8 @@ class TasteUserTower:
         liked = users.stars >= LIKE_STARS
         likes, like_counts = _bag(self._likes, users, liked)
         others, other_counts = _bag(self._others, users, ~liked)
-        known_likes, _ = _bag(self._known[0], users, liked)
-        known_others, _ = _bag(self._known[1], users, ~liked)
+        known_likes = likes if self._known[0] is self._likes else _bag(self._known[0], users, liked)[0]
+        known_others = others if self._known[1] is self._others else _bag(self._known[1], users, ~liked)[0]
         signal = preference_signal(users.preferences)
         counts = np.log1p(np.stack([like_counts, other_counts], axis=1)).astype(np.float32)
         bag = likes + others + self._deep(np.concatenate([known_likes, known_others, signal, counts], axis=1))

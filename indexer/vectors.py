@@ -162,7 +162,7 @@ class FlatIndex:
             rows = np.flatnonzero(allowed)
             hits = FlatIndex.of(self.vectors_at(rows)).search(queries, k)
             return Hits(hits.scores, rows[hits.rows])
-        parameters = faiss.SearchParameters(**selected(allowed)) if allowed is not None else None
+        parameters = None if allowed is None else selection(allowed)
         stay_on_one_thread()
         fetch = min(k + 1, count)
         while True:
@@ -281,12 +281,11 @@ def faiss_index(contents: Contents) -> Any:
     return index
 
 
-def selected(allowed: Flags | None) -> dict[str, Any]:
-    """Keywords for FAISS's search parameters that let it see none but the rows allowed."""
-    if allowed is None:
-        return {}
+def selection(allowed: Flags) -> faiss.SearchParameters:
+    """Search parameters that let FAISS see none but the rows allowed."""
     bitmap = np.packbits(allowed, bitorder="little")
-    return {"sel": faiss.IDSelectorBitmap(bitmap)}  # type: ignore[call-arg, arg-type]  # stub of the C++ one
+    selector = faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]  # stub of the C++ one
+    return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # missing in its stubs
 
 
 def check_search(index: VectorIndex, queries: Floats, k: int, allowed: Flags | None) -> None:

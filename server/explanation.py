@@ -70,7 +70,7 @@ def explain(generation: Generation, taste: Taste, answer: Answer) -> list[Explan
         shares = generation.popularity[rows].tolist()
         return [Explanation(_POPULAR.format(share), share, share) for share in shares]
     path = generation.user_tower.path(taste.preferences, taste.history, asks_next=taste.asks_next)
-    index = generation.next_index if taste.asks_next else generation.index
+    index = generation.index_for(asks_next=taste.asks_next)
     found = attribute(path, index.exact.vectors_at(np.array(rows)))
     causes = _Causes(generation.catalogue, taste)
     parts = np.concatenate([found.history, found.preferences], axis=1)  # [K, H + P]

@@ -248,7 +248,7 @@ class Recommender:
 
     def _index(self, taste: Taste) -> VectorIndex:
         """What the vector of the user is searched in."""
-        return self.generation.next_index if taste.asks_next else self.generation.index
+        return self.generation.index_for(asks_next=taste.asks_next)
 
     def _vector(self, taste: Taste) -> Floats:
         """Where the user is, in the space of the question."""

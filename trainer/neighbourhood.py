@@ -20,7 +20,7 @@ from .ease import like_matrix
 from .errors import TrainingError
 from .lists import Rows
 from .metrics import top_rows
-from .protocols import held_out_share, new_users
+from .protocols import held_out_share, new_users, refuse_other_catalogue
 
 Sums: TypeAlias = npt.NDArray[np.float64]
 
@@ -53,8 +53,7 @@ class Neighbourhood:
             MovieMatchError: If the run is damaged, or was fitted on another catalogue.
         """
         run, catalogue, ratings = Run.load(folder), dataset.catalogue, dataset.ratings
-        if run.catalogue.item_ids != catalogue.item_ids:
-            raise TrainingError(f"--run must have been fitted on --data, got {folder} with another catalogue")
+        refuse_other_catalogue(folder, run.catalogue, catalogue)
         share = held_out_share(run.provenance)
         if share:
             held = new_users(catalogue, ratings, run.provenance["seed"], share=share).user_ids

@@ -27,17 +27,13 @@ class Order:
     markov: Markov
     """Which item follows which."""
 
-    def moved(self, tastes: Floats, users: UserBatch) -> Floats:
-        """[B, D] unit vectors: unit `tastes` [B, D], moved by what came last."""
-        added = self.tower([tf.constant(part) for part in recent_items(users)], training=False)
-        vectors: Floats = tf.math.l2_normalize(tastes + added, axis=1).numpy()
-        return vectors
-
     def embed(self, tastes: Floats, users: UserBatch) -> Floats:
         """[B, D + K] vectors of users with unit `tastes` [B, D]."""
         rows, weights = recent_items(users)
+        added = self.tower([tf.constant(rows), tf.constant(weights)], training=False)
+        moved = tf.math.l2_normalize(tastes + added, axis=1).numpy()
         follows = np.einsum("bl,blk->bk", weights[:, :, TRANSITION], self.markov.users[rows])
-        return np.concatenate([self.moved(tastes, users), follows], axis=1)
+        return np.concatenate([moved, follows], axis=1)
 
     def items(self, vectors: Floats) -> Floats:
         """[N, D + K] vectors of items whose taste vectors are `vectors` [N, D]."""

@@ -10,6 +10,7 @@ ratings. Symbols: `B` users, `N` items, `G` genres, `T` targets.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -90,6 +91,12 @@ def new_users(
     split = hold_out_users(ratings, share=share, seed=seed, fold=fold)
     users = UserBatch.of_histories(split.history, len(catalogue.genre_names))
     return Trial(split.train, split.history.user_ids, users, users, split.target_users, split.target_items)
+
+
+def refuse_other_catalogue(folder: Path, fitted: Catalogue, asked: Catalogue) -> None:
+    """Refuse to ask the run in `folder`, fitted on one catalogue, about another one."""
+    if fitted.item_ids != asked.item_ids:
+        raise TrainingError(f"--run must have been fitted on --data, got {folder} with another catalogue")
 
 
 def held_out_share(run: Mapping[str, Any]) -> float:

@@ -129,19 +129,22 @@ class TwoTowers:
 
     def item_vectors(self) -> Floats:
         """[N, D] vectors of the catalogue, whose length carries popularity."""
-        return np.where(self.rated[:, None], self.embed_items().numpy(), self._regression()(self._content))
+        return self._placed()[0]
 
     @property
     def rated(self) -> Flags:
         """[N] whether anyone rated the item."""
         return self.counts > 0
 
-    def _regression(self) -> ContentRegression:
-        return ContentRegression.fit(self._content, self.embed_items().numpy(), self.counts)
+    def _placed(self) -> tuple[Floats, ContentRegression]:
+        """[N, D] vectors of the catalogue, and what placed those of the items that nobody rated."""
+        learnt = self.embed_items().numpy()
+        regression = ContentRegression.fit(self._content, learnt, self.counts)
+        return np.where(self.rated[:, None], learnt, regression(self._content)), regression
 
     def export(self) -> tuple[Weights, Weights]:
         """The user tower and the item tower for NumPy (`indexer/towers.py`)."""
-        vectors = self.item_vectors()
+        vectors, regression = self._placed()
         mean, scale = self._year
         settings = {
             "kind": "identity",
@@ -149,7 +152,6 @@ class TwoTowers:
             "year_scale": scale,
             "largest_norm": _largest_norm(vectors),
         }
-        regression = self._regression()
         items = {
             "ids": (vectors - regression(self._content)) * self.rated[:, None],
             "content_0_kernel": regression.kernel,

@@ -25,7 +25,7 @@ from .comparison import Measured
 from .errors import TrainingError
 from .evaluation import Plan, possible, rankings
 from .metrics import RankingMeter, RankingReport
-from .protocols import PROTOCOLS, Split, Trial, held_out_share, new_users
+from .protocols import PROTOCOLS, Split, Trial, held_out_share, new_users, refuse_other_catalogue
 from .ranking import meter_of, rank
 from .table import Table
 
@@ -73,8 +73,7 @@ def evaluate_served(
 
 def _run(folder: Path, dataset: Dataset, plan: Plan) -> Run:
     run = Run.load(folder)
-    if run.catalogue.item_ids != dataset.catalogue.item_ids:
-        raise TrainingError(f"--run must have been fitted on --data, got {folder} with another catalogue")
+    refuse_other_catalogue(folder, run.catalogue, dataset.catalogue)
     if plan.splits > 1:
         raise TrainingError(f"a run held users out once, got --splits {plan.splits}; leave it or --run out")
     return run

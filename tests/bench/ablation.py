@@ -10,7 +10,6 @@ all that a sentence would name; and the slope through 0 of all movements over al
 contributions. Towers that were fitted on these users serve here: nothing is predicted.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +31,11 @@ NAMED = 0.25
 
 def main() -> None:
     """Ask, leave out, ask again, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store with a generation")
     parser.add_argument("--data", type=Path, required=True, help="the data it was made from")
     parser.add_argument("--next", action="store_true", help="ask what to take next")
     parser.add_argument("--users", type=int, default=50, help="for each length (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     generation, ratings = Store(chosen.store).load(), read(chosen.data).ratings
     rng = np.random.default_rng(chosen.seed)
@@ -68,7 +65,7 @@ def _measured(
     """[., length] contributions and movements, and the largest gap."""
     tower, genres = generation.user_tower, len(generation.catalogue.genre_names)
     embed = tower.embed_next if asks_next else tower.embed
-    vectors = (generation.next_index if asks_next else generation.index).vectors()
+    vectors = generation.index_for(asks_next=asks_next).vectors()
     enough = np.flatnonzero(np.diff(ratings.offsets) >= length)
     said, seen, gap = [], [], 0.0
     for user in rng.choice(enough, min(users, len(enough)), replace=False):

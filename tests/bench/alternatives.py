@@ -44,11 +44,9 @@ AT_ONCE = 8
 
 def main() -> None:
     """Measure, print, write; or serve one of the alternatives."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store with a real generation")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each (default: %(default)g)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     generation = Store(chosen.store).load()

@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.service import NAME
@@ -31,21 +30,19 @@ STREAMS = 1
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store with a real generation")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 64, 256], help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument(
         "--requests", type=int, default=4096, help="of a round and size (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     h2load.require()
     results = []
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "store"
-        Store(made).publish(*bundle(synthetic.run(SYNTHETIC_ITEMS, seed=chosen.seed)))
+        synthetic.publish(made, SYNTHETIC_ITEMS, seed=chosen.seed)
         for store in (chosen.store, made):
             generation = Store(store).load()
             with serving(store) as server:

@@ -8,7 +8,6 @@ only starts, loads the generation, and reads and checks data and parts. The diff
 of their processor times is what ranking and writing took.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -21,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.store import Store
 
 from . import machine, synthetic
@@ -33,12 +31,10 @@ COUNT = 10
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store with a real generation")
     parser.add_argument("--data", type=Path, required=True, help="the data that it was made of")
     parser.add_argument("--users", type=int, default=100_000, help="made up (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
@@ -90,7 +86,7 @@ def _run(store: Path, data: Path, out: Path) -> Any:
 
 def _make(folder: Path, users: int, seed: int) -> None:
     """Make a store, and ratings by so many users, some items far more popular than others."""
-    Store(folder / "store").publish(*bundle(synthetic.run(SYNTHETIC_ITEMS, seed=seed)))
+    synthetic.publish(folder / "store", SYNTHETIC_ITEMS, seed=seed)
     random = np.random.default_rng(seed)
     films = synthetic.catalogue(random, SYNTHETIC_ITEMS)
     weights = 1 / np.arange(10, SYNTHETIC_ITEMS + 10)

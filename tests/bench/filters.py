@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.filters import Filters
@@ -37,13 +36,11 @@ REPEATS = 21
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store with a real generation")
     parser.add_argument("--sizes", type=int, nargs="*", default=[100_000], help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--calls", type=int, default=4000, help="of a round (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     h2load.require()
     parse("warm-up")  # which loads the parser
@@ -52,7 +49,7 @@ def main() -> None:
         stores = [chosen.store]
         for size in chosen.sizes:
             stores.append(Path(folder) / str(size))
-            Store(stores[-1]).publish(*bundle(synthetic.run(size, seed=chosen.seed)))
+            synthetic.publish(stores[-1], size, seed=chosen.seed)
         for store in stores:
             generation = Store(store).load()
             texts = _texts(generation)

@@ -10,7 +10,6 @@ second of the server's CPU time, which others on the machine disturb little; rou
 alternate between the servers, and each has another request.
 """
 
-import argparse
 import random
 import statistics
 import tempfile
@@ -22,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepmoviematch.data.tables import TOP_STARS
-from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.service import NAME
@@ -51,18 +49,16 @@ class Amount(NamedTuple):
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store with a real generation")
     parser.add_argument("--rounds", type=int, default=9, help="default: %(default)s")
     parser.add_argument("--requests", type=int, default=5000, help="of a round (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     h2load.require()
     results = []
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "store"
-        Store(made).publish(*bundle(synthetic.run(SYNTHETIC_ITEMS, seed=chosen.seed)))
+        synthetic.publish(made, SYNTHETIC_ITEMS, seed=chosen.seed)
         for store in (chosen.store, made):
             results += measure(store, Amount(chosen.rounds, chosen.requests), chosen.seed)
     machine.report({"seed": chosen.seed, "results": results}, chosen.json)

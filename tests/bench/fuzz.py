@@ -12,7 +12,6 @@ is one, if the server has died, or if its memory has grown by more than `GROWTH_
 the first tenth.
 """
 
-import argparse
 import random
 import struct
 import sys
@@ -68,11 +67,9 @@ _TOKENS = (
 
 def main() -> None:
     """Fuzz, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store with a generation")
     parser.add_argument("--inputs", type=int, default=20_000, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     with serving(chosen.store, "--log-level", "error") as server:
         report = fuzz(server, chosen.inputs, random.Random(chosen.seed))

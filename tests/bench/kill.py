@@ -24,15 +24,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from deepmoviematch.client import Client
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.loadtest import LoadTest, arrivals
 from deepmoviematch.server.reach import Reach
-from deepmoviematch.server.traffic import Traffic, read_histories
 
 from . import machine
-from .servers import unpinned
+from .servers import questions, unpinned
 
 FULL_BYTES = 100_000
 """The largest file that fits on the full disk."""
@@ -40,13 +38,11 @@ FULL_BYTES = 100_000
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="run of the trainer to publish")
     parser.add_argument("--data", type=Path, required=True, help="folder with the ratings.csv of its users")
     parser.add_argument("--kills", type=int, default=50, help="default: %(default)s")
     parser.add_argument("--rate", type=float, default=100.0, help="calls a second (default: %(default)g)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = measure(chosen, Store(Path(folder) / "store"))
@@ -62,9 +58,7 @@ def measure(chosen: argparse.Namespace, store: Store) -> dict[str, Any]:
     takes_s = time.monotonic() - began
     damaged, before = 0, store.list()
     with unpinned(store.folder, workers=2) as server:
-        with Client(server.address, timeout_s=30) as client:
-            traffic = Traffic(client, read_histories(chosen.data), seed=chosen.seed)
-        test = LoadTest(Reach(server.address), [traffic.draw() for _ in range(2000)], connections=8)
+        test = LoadTest(Reach(server.address), questions(server, chosen.data, chosen.seed), connections=8)
         due = list(arrivals(chosen.rate, 1.5 * takes_s * chosen.kills + 20, seed=chosen.seed))
         over = threading.Event()
         asked: list[Any] = []

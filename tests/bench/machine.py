@@ -1,5 +1,6 @@
 """What a measurement was made on, and where its figures go."""
 
+import argparse
 import json
 import os
 import platform
@@ -21,6 +22,20 @@ def facts() -> dict[str, object]:
         **{name: version(name) for name in LIBRARIES},
         "command": " ".join(["python", "-m", *_module(), *sys.argv[1:]]),
     }
+
+
+def parser(description: str | None, *, seed: int | None = 0) -> argparse.ArgumentParser:
+    """The command line that every measurement has: `--json`, and `--seed` if chance plays a part.
+
+    Args:
+        description: The docstring of the module.
+        seed: What `--seed` is by default; None leaves it out.
+    """
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    if seed is not None:
+        made.add_argument("--seed", type=int, default=seed, help="default: %(default)s")
+    made.add_argument("--json", type=Path, help="where to write the figures")
+    return made
 
 
 def report(figures: Mapping[str, object], path: Path | None, *, shown: bool = False) -> None:

@@ -10,7 +10,6 @@ at others. Differences are to the same tower asked plainly, with 95 % bootstrap 
 over users.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -68,11 +67,9 @@ class Way:
 
 def main() -> None:
     """Fit, ask, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__, seed=1)
     parser.add_argument("--data", type=Path, required=True, help="a data set with times")
     parser.add_argument("--splits", type=int, default=5, help="of `time` (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     import_tensorflow()
     dataset = read(chosen.data)

@@ -8,7 +8,6 @@ has a history of `HISTORY` items, so that one tester can ask more than one serve
 Server and tester have a core each.
 """
 
-import argparse
 import os
 import threading
 import time
@@ -34,12 +33,11 @@ LIMITS = {"p99_ratio": 10.0, "goodput": 0.85}
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__, seed=None)
     parser.add_argument("--store", type=Path, required=True, help="a store with a generation")
     parser.add_argument("--times", type=float, default=4.0, help="of capacity (default: %(default)g)")
     parser.add_argument("--seconds", type=float, default=10.0, help="default: %(default)g")
     parser.add_argument("--threads", type=int, default=2, help="of the server (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     h2load.require()
     os.sched_setaffinity(0, {LOAD_CPU})

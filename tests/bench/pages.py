@@ -8,7 +8,6 @@ catalogue. Catalogues are synthetic; what is asked for in turn goes round all th
 noise of the machine meets them alike.
 """
 
-import argparse
 import random
 import statistics
 import tempfile
@@ -16,9 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation
-from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.order import Style
 from deepmoviematch.server.recommender import Listing, Recommender, Taste
 
@@ -50,16 +47,14 @@ def ways(items: int) -> dict[str, Listing]:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1700, 10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     results = []
     for size in chosen.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            generation = Store(folder).publish(*bundle(synthetic.run(size, seed=chosen.seed)))
+            generation = synthetic.publish(Path(folder), size, seed=chosen.seed)
             results += measure(generation, chosen.repeats, random.Random(chosen.seed))
     machine.report({"seed": chosen.seed, "repeats": chosen.repeats, "results": results}, chosen.json)
 

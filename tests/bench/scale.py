@@ -9,10 +9,8 @@ the true tenth. A filter lets rows pass at random, one in so many. What "auto" w
 take is marked with an asterisk.
 """
 
-import argparse
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,10 +33,8 @@ LARGEST_EXACT_SECONDS = 2.0
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     print(

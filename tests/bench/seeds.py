@@ -9,7 +9,6 @@ and how often one of them is above one of the other low ratings (AUC). The colum
 share that a negative item counts where a positive one counts 1.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +38,9 @@ ROUNDS = 5
 
 def main() -> None:
     """Ask, rank, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="fitted with refit=false")
     parser.add_argument("--data", type=Path, required=True, help="what it was fitted on")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     dataset, run = read(chosen.data), Run.load(chosen.run)
     share = held_out_share(run.provenance)

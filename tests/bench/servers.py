@@ -12,10 +12,16 @@ from pathlib import Path
 
 import grpc
 
+from deepmoviematch.client import Client
+from deepmoviematch.server.questions import Batch, Question
+from deepmoviematch.server.traffic import Traffic, read_histories
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
 
 SERVER_CPU = 0
 LOAD_CPU = 1
+
+QUESTIONS = 2000
+"""Different ones, that a load goes through again and again."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,13 @@ def listen(server: grpc.Server) -> None:
     server.start()
     print(json.dumps({"event": "listening", "port": port}), flush=True)
     signal.sigwait([signal.SIGTERM])
+
+
+def questions(server: Running, data: Path, seed: int) -> list[Question | Batch]:
+    """What a load test would ask `server` for the users of the ratings in `data`."""
+    with Client(server.address, timeout_s=30) as client:
+        traffic = Traffic(client, read_histories(data), seed=seed)
+    return [traffic.draw() for _ in range(QUESTIONS)]
 
 
 @contextmanager

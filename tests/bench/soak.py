@@ -21,15 +21,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from deepmoviematch.client import Client
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.loadtest import LoadTest, arrivals
 from deepmoviematch.server.reach import Reach
-from deepmoviematch.server.traffic import Traffic, read_histories
 
 from . import machine
 from .kill import build, workers_of
-from .servers import unpinned
+from .servers import questions, unpinned
 
 GROWTH = {"resident_mib": 5.0, "descriptors": 2, "threads": 2}
 """How much more of each is no growth."""
@@ -37,7 +35,7 @@ GROWTH = {"resident_mib": 5.0, "descriptors": 2, "threads": 2}
 
 def main() -> None:
     """Soak, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument(
         "--run", type=Path, required=True, help="run of the trainer to publish again and again"
     )
@@ -47,8 +45,6 @@ def main() -> None:
     parser.add_argument(
         "--every", type=float, default=10.0, help="seconds between swaps (default: %(default)g)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = soak(chosen, Store(Path(folder) / "store"))
@@ -61,9 +57,7 @@ def soak(chosen: argparse.Namespace, store: Store) -> dict[str, Any]:
     build(chosen.run, store).wait()
     with unpinned(store.folder, workers=2) as server:
         workers = workers_of(server.port)
-        with Client(server.address, timeout_s=30) as client:
-            traffic = Traffic(client, read_histories(chosen.data), seed=chosen.seed)
-        test = LoadTest(Reach(server.address), [traffic.draw() for _ in range(2000)], connections=8)
+        test = LoadTest(Reach(server.address), questions(server, chosen.data, chosen.seed), connections=8)
         over = threading.Event()
         samples: dict[int, list[dict[str, float]]] = {worker: [] for worker in workers}
         helpers = [

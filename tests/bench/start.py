@@ -7,7 +7,6 @@ each process that answers, once it has answered a hundred calls: `rss` is all th
 has in RAM, `private` what no other process has too.
 """
 
-import argparse
 import statistics
 import time
 from pathlib import Path
@@ -27,11 +26,10 @@ CALLS = 100
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__, seed=None)
     parser.add_argument("--store", type=Path, required=True, help="a store with a real generation")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     results = []
     for workers in chosen.workers:

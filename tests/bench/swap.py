@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.client import Client
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.run import Run
@@ -34,10 +33,9 @@ from deepmoviematch.server.reach import Reach
 from deepmoviematch.server.recommender import Recommender
 from deepmoviematch.server.service import RecommenderService
 from deepmoviematch.server.tokens import Tokens, read_key
-from deepmoviematch.server.traffic import Traffic, read_histories
 
 from . import machine
-from .servers import unpinned
+from .servers import questions, unpinned
 
 EVERY_S = 4.0
 SWAP_S = 2.0
@@ -47,7 +45,7 @@ NOISE = 0.05
 
 def main() -> None:
     """Measure, print, write; ends with 1 if an answer failed, was wrong or was mixed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__)
     parser.add_argument(
         "--run", type=Path, required=True, help="run of the trainer to publish again and again"
     )
@@ -55,8 +53,6 @@ def main() -> None:
     parser.add_argument("--swaps", type=int, default=20, help="default: %(default)s")
     parser.add_argument("--rate", type=float, default=200.0, help="calls a second (default: %(default)g)")
     parser.add_argument("--workers", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--publish-to", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.publish_to:
@@ -96,12 +92,10 @@ def measure(chosen: argparse.Namespace, store: Path) -> dict[str, Any]:
         key = store.with_name("key")
         key.write_bytes(secrets.token_bytes(32))
         with unpinned(store, chosen.workers, "--page-token-key", str(key)) as server:
-            with Client(server.address, timeout_s=30) as client:
-                traffic = Traffic(client, read_histories(chosen.data), seed=chosen.seed)
-            questions = [traffic.draw() for _ in range(2000)]
+            asked = questions(server, chosen.data, chosen.seed)
             answers: list[tuple[Any, Any]] = []
             reach = Reach(server.address)
-            test = LoadTest(reach, questions, connections=8, heed=lambda *each: answers.append(each))
+            test = LoadTest(reach, asked, connections=8, heed=lambda *each: answers.append(each))
             due = list(arrivals(chosen.rate, (chosen.swaps + 1) * EVERY_S, seed=chosen.seed))
             swaps: list[float] = []
             thread = threading.Thread(target=swap, args=(publisher, published, swaps, time.perf_counter()))

@@ -5,13 +5,17 @@ nearly as far from each other, which no index of neighbours can make use of.
 """
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 
 from deepmoviematch.data.features import SUMMARIES
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
+from deepmoviematch.indexer.build import bundle
+from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.run import PROVENANCE, Run
+from deepmoviematch.indexer.store import Store
 
 WIDTH, HIDDEN = 64, (256, 128)
 GENRES = 18
@@ -65,6 +69,11 @@ def run(size: int, *, seed: int) -> Run:
         popularity=random.random(size).astype(np.float32),
         reference={"histories": [[[int(row), 5.0] for row in rows] for rows in histories], "preferences": []},
     )
+
+
+def publish(store: Path, size: int, *, seed: int) -> Generation:
+    """The generation made of `run`, in a new store."""
+    return Store(store).publish(*bundle(run(size, seed=seed)))
 
 
 def _mlp(random: np.random.Generator, name: str, inputs: int) -> dict[str, Floats]:

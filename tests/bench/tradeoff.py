@@ -11,7 +11,6 @@ training users who liked a result) and mean score are over the first 10. Bracket
 bootstrap intervals over users. The run must not have seen these users (refit=false).
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -47,10 +46,9 @@ FIRST = 10
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = machine.parser(__doc__, seed=None)
     parser.add_argument("--run", type=Path, required=True, help="a run fitted with --set refit=false")
     parser.add_argument("--data", type=Path, required=True, help="the data that it was fitted on")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     chosen = parser.parse_args()
     run, data = Run.load(chosen.run), read(chosen.data)
     recipe, metrics = run.provenance["recipe"], run.provenance["metrics"]
