@@ -22,9 +22,9 @@ PYTHON  ?= $(shell for python in python3 python3.11 python3.12 python3.13 python
              $$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 BIN     := .venv/bin
 PY      := $(BIN)/python
-FOLDERS := data trainer indexer server server/client
+sources  = $(sort $(shell find $(1) -name '*.py'))
 TABLES  := $(if $(filter data/raw/%,$(DATA)),$(DATA)/ratings.csv,$(wildcard $(DATA)/*))
-CODE    := $(wildcard $(addsuffix /*.py,$(FOLDERS)) trainer/recipes/*)
+CODE    := $(call sources,data trainer indexer server) $(wildcard trainer/recipes/*)
 STUBS   := proto/deepmoviematch/v1/recommender_pb2.py
 
 ##@ Start here
@@ -55,10 +55,10 @@ loadtest: $(TABLES)  ## Ask a running server at a steady rate and check its answ
 data/raw/%/ratings.csv: | setup  # your own DATA is taken as it is
 	@$(PY) -m deepmoviematch.data fetch --dataset $* --out $(@D)
 
-$(RUN)/manifest.json: $(TABLES) $(wildcard data/*.py trainer/*.py $(filter %.toml,$(RECIPE)) trainer/recipes/$(RECIPE).toml) | setup
+$(RUN)/manifest.json: $(TABLES) $(call sources,data trainer) $(wildcard $(filter %.toml,$(RECIPE)) trainer/recipes/$(RECIPE).toml) | setup
 	@$(PY) -m deepmoviematch.trainer fit --data $(DATA) --recipe $(RECIPE) --out $(RUN)
 
-$(STORE)/CURRENT: $(RUN)/manifest.json $(wildcard indexer/*.py) | setup
+$(STORE)/CURRENT: $(RUN)/manifest.json $(call sources,indexer) | setup
 	@$(PY) -m deepmoviematch.indexer build --run $(RUN) --store $(STORE)
 
 ##@ Develop

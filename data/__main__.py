@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .errors import MovieMatchError
+from deepmoviematch.data.errors import MovieMatchError
 
 try:
-    from .describe import describe, show
-    from .readers import read
-    from .sources import DEFAULT, SOURCES, fetch
+    from deepmoviematch.data.describe import describe, show
+    from deepmoviematch.data.readers import read
+    from deepmoviematch.data.sources import DEFAULT, SOURCES, fetch
 except ModuleNotFoundError as error:  # an installation that only serves
     raise SystemExit(f"error: reading data needs {error.name}; install deepmoviematch[train]") from error
 

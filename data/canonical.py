@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .cells import NO_GENRES, SEPARATOR, column_cells
-from .tables import Catalogue, Dataset, Ratings
+from deepmoviematch.data.cells import NO_GENRES, SEPARATOR, column_cells
+from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
 RATINGS_CSV = "ratings.csv"
 MOVIES_CSV = "movies.csv"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .columns import Column, Kind, Value
-from .leniency import BrokenRowError
-from .tables import UNKNOWN_YEAR
+from deepmoviematch.data.columns import Column, Kind, Value
+from deepmoviematch.data.leniency import BrokenRowError
+from deepmoviematch.data.tables import UNKNOWN_YEAR
 
 NO_GENRES = "(no genres listed)"
 """MovieLens' own words for an empty list of genres."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from .errors import DataError
+from deepmoviematch.data.errors import DataError
 
 Value: TypeAlias = float | bool | str | tuple[str, ...] | None
 

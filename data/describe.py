@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .tables import UNKNOWN_YEAR, Dataset, Ratings
+from deepmoviematch.data.tables import UNKNOWN_YEAR, Dataset, Ratings
 
 MOST_BARS = 20
 """A rating scale with more values than this is shown in `FEW_BARS` equal ranges."""

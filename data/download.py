@@ -17,7 +17,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from .errors import FetchError
+from deepmoviematch.data.errors import FetchError
 
 TIMEOUT_S = 30.0
 _CHUNK = 1 << 18

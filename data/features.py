@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .tables import TOP_STARS, UNKNOWN_YEAR, Catalogue, Flags, Floats, Ints, Ratings, Times
+from deepmoviematch.data.tables import TOP_STARS, UNKNOWN_YEAR, Catalogue, Flags, Floats, Ints, Ratings, Times
 
 LOWEST_STARS = 0.5
 NEUTRAL_STARS = (LOWEST_STARS + TOP_STARS) / 2

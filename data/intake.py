@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .cells import LATEST_TIME, parse_column, parse_id, parse_rating, parse_time
-from .errors import DataError
-from .leniency import BrokenRowError, Gate
-from .sheets import ColumnarSheet, Sheet, check_row
-from .tables import Catalogue, Floats, Ints, Ratings, Times, pair_codes
+from deepmoviematch.data.cells import LATEST_TIME, parse_column, parse_id, parse_rating, parse_time
+from deepmoviematch.data.errors import DataError
+from deepmoviematch.data.leniency import BrokenRowError, Gate
+from deepmoviematch.data.sheets import ColumnarSheet, Sheet, check_row
+from deepmoviematch.data.tables import Catalogue, Floats, Ints, Ratings, Times, pair_codes
 
 
 class Movie(NamedTuple):

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Protocol
 
-from .errors import DataError
+from deepmoviematch.data.errors import DataError
 
 
 class BrokenRowError(Exception):

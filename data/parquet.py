@@ -8,10 +8,10 @@ from types import MappingProxyType
 import pyarrow as pa
 from pyarrow import parquet
 
-from .cells import SEPARATOR
-from .errors import DataError
-from .leniency import BrokenRowError, Gate
-from .sheets import Row, check_row, pick_columns
+from deepmoviematch.data.cells import SEPARATOR
+from deepmoviematch.data.errors import DataError
+from deepmoviematch.data.leniency import BrokenRowError, Gate
+from deepmoviematch.data.sheets import Row, check_row, pick_columns
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from .canonical import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
-from .cells import parse_genres, parse_title
-from .errors import DataError
-from .intake import Movie, catalogue_of, quick_ratings_of, ratings_of
-from .lab import LAB_FILES, RATING_TRAIN, is_lab, read_lab
-from .leniency import Gate
-from .parquet import FURTHER, ID, NUMBER, TEXT, TIME, ParquetSheet
-from .sheets import ColumnarSheet, CsvSheet, SeparatedSheet, Sheet
-from .tables import Catalogue, Dataset, Ratings
+from deepmoviematch.data.canonical import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
+from deepmoviematch.data.cells import parse_genres, parse_title
+from deepmoviematch.data.errors import DataError
+from deepmoviematch.data.intake import Movie, catalogue_of, quick_ratings_of, ratings_of
+from deepmoviematch.data.lab import LAB_FILES, RATING_TRAIN, is_lab, read_lab
+from deepmoviematch.data.leniency import Gate
+from deepmoviematch.data.parquet import FURTHER, ID, NUMBER, TEXT, TIME, ParquetSheet
+from deepmoviematch.data.sheets import ColumnarSheet, CsvSheet, SeparatedSheet, Sheet
+from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
 Tables: TypeAlias = tuple[Catalogue, Ratings]
 

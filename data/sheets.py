@@ -14,8 +14,8 @@ from typing import Protocol, TypeAlias
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from .errors import DataError
-from .leniency import BrokenRowError, Gate, Place
+from deepmoviematch.data.errors import DataError
+from deepmoviematch.data.leniency import BrokenRowError, Gate, Place
 
 Row: TypeAlias = tuple[int, list[str]]
 """A row's number and its cells."""

@@ -15,10 +15,10 @@ from typing import Protocol
 
 from rich.console import Console
 
-from .canonical import MOVIES_CSV, RATINGS_CSV, write
-from .download import check, download
-from .errors import FetchError
-from .readers import read
+from deepmoviematch.data.canonical import MOVIES_CSV, RATINGS_CSV, write
+from deepmoviematch.data.download import check, download
+from deepmoviematch.data.errors import FetchError
+from deepmoviematch.data.readers import read
 
 DEFAULT = "ml-100k"
 """Needs the package registry only, so it can be had wherever the project can be installed."""

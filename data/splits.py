@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import DataError
-from .features import LIKE_STARS
-from .tables import Flags, Ints, Ratings, Times
+from deepmoviematch.data.errors import DataError
+from deepmoviematch.data.features import LIKE_STARS
+from deepmoviematch.data.tables import Flags, Ints, Ratings, Times
 
 MIN_LIKES = 5
 """Users with fewer likes are not held out: too little could be asked of them."""

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .columns import Column
-from .errors import DataError
+from deepmoviematch.data.columns import Column
+from deepmoviematch.data.errors import DataError
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int32]

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from deepmoviematch.data.errors import MovieMatchError
-
-from . import console
-from .build import build
-from .errors import GenerationError, StoreError
-from .kinds import CHOICES, EXACT_UP_TO
-from .store import Store
+from deepmoviematch.indexer import console
+from deepmoviematch.indexer.build import build
+from deepmoviematch.indexer.errors import GenerationError, StoreError
+from deepmoviematch.indexer.search.kinds import CHOICES, EXACT_UP_TO
+from deepmoviematch.indexer.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

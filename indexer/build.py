@@ -14,16 +14,15 @@ import faiss
 import numpy as np
 
 from deepmoviematch.data.tables import Floats
-
-from . import golden
-from .errors import GenerationError
-from .generation import Generation
-from .kinds import index_of
-from .manifest import to_json
-from .run import Run
-from .store import Store
-from .towers import item_tower, user_tower
-from .vectors import VectorIndex
+from deepmoviematch.indexer import golden
+from deepmoviematch.indexer.errors import GenerationError
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.manifest import to_json
+from deepmoviematch.indexer.run import Run
+from deepmoviematch.indexer.search.kinds import index_of
+from deepmoviematch.indexer.search.vectors import VectorIndex
+from deepmoviematch.indexer.store import Store
+from deepmoviematch.indexer.towers import item_tower, user_tower
 
 RECALL_AT = 10
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from .generation import Generation
+from deepmoviematch.indexer.generation import Generation
 
 INTERVAL = {"mean", "low", "high"}
 """Keys of a metric with its confidence interval."""

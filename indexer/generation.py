@@ -15,12 +15,11 @@ from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, RatingScale, Times
 from deepmoviematch.data.weights import MAPPED_BYTES, Weights, read_array
-
-from . import golden, manifest
-from .errors import GenerationError
-from .kinds import restore
-from .towers import UserTower, item_tower, user_tower
-from .vectors import Contents, VectorIndex
+from deepmoviematch.indexer import golden, manifest
+from deepmoviematch.indexer.errors import GenerationError
+from deepmoviematch.indexer.search.kinds import restore
+from deepmoviematch.indexer.search.vectors import Contents, VectorIndex
+from deepmoviematch.indexer.towers import UserTower, item_tower, user_tower
 
 UNIT_TOLERANCE = 1e-4
 """How far from 1 the length of a vector may be."""

@@ -12,10 +12,9 @@ import numpy as np
 
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Floats
-
-from .errors import GenerationError
-from .towers import UserTower
-from .vectors import VectorIndex
+from deepmoviematch.indexer.errors import GenerationError
+from deepmoviematch.indexer.search.vectors import VectorIndex
+from deepmoviematch.indexer.towers import UserTower
 
 TOP = 10
 TOLERANCE = 1e-5

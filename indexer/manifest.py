@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import GenerationError
+from deepmoviematch.indexer.errors import GenerationError
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -12,9 +12,8 @@ import numpy as np
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
-
-from . import manifest
-from .errors import GenerationError
+from deepmoviematch.indexer import manifest
+from deepmoviematch.indexer.errors import GenerationError
 
 PROVENANCE = (
     "code_version",

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import disk, manifest
-from .errors import GenerationError, StoreError
-from .generation import Generation, load
+from deepmoviematch.indexer import disk, manifest
+from deepmoviematch.indexer.errors import GenerationError, StoreError
+from deepmoviematch.indexer.generation import Generation, load
 
 
 class Store:

@@ -8,9 +8,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from deepmoviematch.data.errors import MovieMatchError
-
-from .arguments import parser
-from .errors import RecommendAllError
+from deepmoviematch.server.arguments import parser
+from deepmoviematch.server.errors import RecommendAllError
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -36,8 +35,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _serve(arguments: Namespace) -> None:
     # Requests run on threads of our own; libraries that start more only get in their way.
     _keep_libraries_on_one_thread()
-    from . import logs  # noqa: PLC0415
-    from .options import ServeOptions  # noqa: PLC0415
+    from deepmoviematch.server.host.options import ServeOptions  # noqa: PLC0415
+    from deepmoviematch.server.telemetry import logs  # noqa: PLC0415
 
     logs.configure(arguments.log_level, arguments.log_format, worker=arguments.worker)
     options = ServeOptions(
@@ -58,11 +57,11 @@ def _serve(arguments: Namespace) -> None:
         metrics_port=arguments.metrics_port,
     )
     if arguments.workers > 1 and arguments.worker is None:
-        from .workers import Supervisor  # noqa: PLC0415
+        from deepmoviematch.server.host.workers import Supervisor  # noqa: PLC0415
 
         Supervisor(options, arguments.words).run()
         return
-    from . import process  # noqa: PLC0415
+    from deepmoviematch.server.host import process  # noqa: PLC0415
 
     process.serve(options, worker=arguments.worker)
     # With no goodbye from gRPC, which would end what has just arrived as CANCELLED.
@@ -72,7 +71,7 @@ def _serve(arguments: Namespace) -> None:
 
 
 def _query(arguments: Namespace) -> None:
-    from . import query  # noqa: PLC0415
+    from deepmoviematch.server.tools import query  # noqa: PLC0415
 
     query.run(arguments)
 
@@ -80,7 +79,7 @@ def _query(arguments: Namespace) -> None:
 def _recommend_all(arguments: Namespace) -> None:
     _keep_libraries_on_one_thread()  # more could give other bits
     try:
-        from . import everyone  # noqa: PLC0415
+        from deepmoviematch.server.tools import everyone  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise RecommendAllError(
             f"reading data and writing Parquet need {error.name}, which is missing; "
@@ -90,19 +89,19 @@ def _recommend_all(arguments: Namespace) -> None:
 
 
 def _demo(arguments: Namespace) -> None:
-    from . import demo  # noqa: PLC0415
+    from deepmoviematch.server.tools import demo  # noqa: PLC0415
 
     demo.run(arguments.store)
 
 
 def _loadtest(arguments: Namespace) -> None:
-    from . import loadtest  # noqa: PLC0415
+    from deepmoviematch.server.tools import loadtest  # noqa: PLC0415
 
     loadtest.run(arguments)
 
 
 def _key(arguments: Namespace) -> None:
-    from . import keys  # noqa: PLC0415
+    from deepmoviematch.server.host import keys  # noqa: PLC0415
 
     print(keys.add(arguments.api_keys, arguments.name, arguments.calls_per_s))
 

@@ -11,9 +11,9 @@ from pyarrow import parquet
 from deepmoviematch.client import CallError, Client, pb
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.current import Current
-from deepmoviematch.server.process import create_server
-from deepmoviematch.server.recommender import Recommender
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host.process import create_server
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.trainer.quiet import import_tensorflow
 
 import_tensorflow()

@@ -16,23 +16,23 @@ from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.current import Current
-from deepmoviematch.server.process import create_server
-from deepmoviematch.server.recommender import Recommender
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host.process import create_server
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.trainer.quiet import import_tensorflow
 
 import_tensorflow()
 
 from deepmoviematch.trainer.__main__ import main  # noqa: E402
 from deepmoviematch.trainer.errors import TrainingError  # noqa: E402
-from deepmoviematch.trainer.evaluation import Plan  # noqa: E402
+from deepmoviematch.trainer.evaluation.experiment import Plan  # noqa: E402
+from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial  # noqa: E402
+from deepmoviematch.trainer.evaluation.ranking import meter_of, rank  # noqa: E402
+from deepmoviematch.trainer.evaluation.wire import Served, Units, ask, evaluate_served, request_of  # noqa: E402
 from deepmoviematch.trainer.fit import fit_retrieval  # noqa: E402
-from deepmoviematch.trainer.protocols import PROTOCOLS, Trial  # noqa: E402
-from deepmoviematch.trainer.ranking import meter_of, rank  # noqa: E402
+from deepmoviematch.trainer.models.two_towers import TwoTowers  # noqa: E402
 from deepmoviematch.trainer.recipe import RetrievalRecipe  # noqa: E402
 from deepmoviematch.trainer.run import Fitted, write_run  # noqa: E402
-from deepmoviematch.trainer.two_towers import TwoTowers  # noqa: E402
-from deepmoviematch.trainer.wire import Served, Units, ask, evaluate_served, request_of  # noqa: E402
 
 ITEMS, USERS, EACH = 150, 80, 20
 RECIPE = RetrievalRecipe(

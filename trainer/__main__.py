@@ -24,14 +24,13 @@ from rich.table import Table as RichTable
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.features import LOWEST_STARS
 from deepmoviematch.data.tables import TOP_STARS
-
-from .errors import RecipeError, TrainingError
-from .quiet import import_tensorflow
-from .recipe import Recipe, SeedRecipe, load_recipe
+from deepmoviematch.trainer.errors import RecipeError, TrainingError
+from deepmoviematch.trainer.quiet import import_tensorflow
+from deepmoviematch.trainer.recipe import Recipe, SeedRecipe, load_recipe
 
 if TYPE_CHECKING:
-    from .exercise import Sheet
-    from .table import Table
+    from deepmoviematch.trainer.evaluation.exercise import Sheet
+    from deepmoviematch.trainer.evaluation.table import Table
 
 PROTOCOLS = {
     "new-users": "users held out whole, told by 80 % of their ratings",
@@ -71,7 +70,7 @@ def main() -> int:
 
 
 def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
-    from .fit import fit_run  # noqa: PLC0415 - see the module's docstring
+    from deepmoviematch.trainer.fit import fit_run  # noqa: PLC0415 - see the module's docstring
 
     out: Path = arguments.out
     fitted = fit_run(arguments.data, recipe, out, resume=arguments.resume, lenient=arguments.lenient)
@@ -97,7 +96,7 @@ def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
-    from .evaluation import Plan, evaluate  # noqa: PLC0415
+    from deepmoviematch.trainer.evaluation.experiment import Plan, evaluate  # noqa: PLC0415
 
     plan = Plan(
         protocols=tuple(dict.fromkeys(arguments.protocol)),
@@ -107,7 +106,7 @@ def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
         history=arguments.history,
     )
     if arguments.at is not None:
-        from .wire import evaluate_served  # noqa: PLC0415
+        from deepmoviematch.trainer.evaluation.wire import evaluate_served  # noqa: PLC0415
 
         tables = evaluate_served(
             arguments.data, arguments.at, plan, run=arguments.on_run, lenient=arguments.lenient
@@ -117,7 +116,7 @@ def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
     else:
         tables = evaluate(arguments.data, recipe, plan, lenient=arguments.lenient)
     if arguments.plot is not None:
-        from .plot import png  # noqa: PLC0415
+        from deepmoviematch.trainer.evaluation.plot import png  # noqa: PLC0415
 
         try:
             arguments.plot.write_bytes(png([table for table in tables if "asked_users" in table.about]))
@@ -135,9 +134,8 @@ def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
 
 def _exercise(arguments: argparse.Namespace, recipe: Recipe) -> None:
     from deepmoviematch.data.readers import read  # noqa: PLC0415
-
-    from . import exercise  # noqa: PLC0415
-    from .fit import fit_seed, seed_rows  # noqa: PLC0415
+    from deepmoviematch.trainer.evaluation import exercise  # noqa: PLC0415
+    from deepmoviematch.trainer.fit import fit_seed, seed_rows  # noqa: PLC0415
 
     if not isinstance(recipe, SeedRecipe):
         raise RecipeError(f"the exercise's tables need a recipe of the seed family, got {recipe.name}")
@@ -161,9 +159,8 @@ def _exercise(arguments: argparse.Namespace, recipe: Recipe) -> None:
 
 def _neighbours(arguments: argparse.Namespace) -> None:
     from deepmoviematch.data.readers import read  # noqa: PLC0415
-
-    from .neighbourhood import Neighbourhood  # noqa: PLC0415
-    from .neighbours import measure, neighbours_of  # noqa: PLC0415
+    from deepmoviematch.trainer.evaluation.neighbourhood import Neighbourhood  # noqa: PLC0415
+    from deepmoviematch.trainer.evaluation.neighbours import measure, neighbours_of  # noqa: PLC0415
 
     around = Neighbourhood.of(arguments.on_run, read(arguments.data, lenient=arguments.lenient))
     if arguments.item is None:

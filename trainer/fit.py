@@ -17,20 +17,19 @@ from deepmoviematch.data.lab import is_lab, read_lab
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.splits import MIN_LIKES
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
-
-from .errors import TrainingError
-from .loop import Checkpoint, Row, Stopping, make_deterministic, train
-from .markov import later_likes
-from .metrics import Interval, RankingReport
-from .peers import EaseRanker, Popularity, Ranker
-from .protocols import Trial, genres_only, new_users
-from .ranking import rank
-from .recipe import Recipe, RetrievalRecipe, SeedRecipe
-from .retrieval import RetrievalTask
-from .run import Fitted, Towers, write_run
-from .seed import SeedRows, SeedTask, SeedTowers
-from .sequence import SequenceTask
-from .two_towers import TwoTowers
+from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.evaluation.metrics import Interval, RankingReport
+from deepmoviematch.trainer.evaluation.protocols import Trial, genres_only, new_users
+from deepmoviematch.trainer.evaluation.ranking import rank
+from deepmoviematch.trainer.models.loop import Checkpoint, Row, Stopping, make_deterministic, train
+from deepmoviematch.trainer.models.markov import later_likes
+from deepmoviematch.trainer.models.retrieval import RetrievalTask
+from deepmoviematch.trainer.models.seed import SeedRows, SeedTask, SeedTowers
+from deepmoviematch.trainer.models.sequence import SequenceTask
+from deepmoviematch.trainer.models.two_towers import TwoTowers
+from deepmoviematch.trainer.peers.rankers import EaseRanker, Popularity, Ranker
+from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
+from deepmoviematch.trainer.run import Fitted, Towers, write_run
 
 CHECKPOINT = "checkpoint"
 VALIDATION = "validation_ndcg@100"

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, get_args, get_origin
 
-from .errors import RecipeError
+from deepmoviematch.trainer.errors import RecipeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,12 +31,11 @@ from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Dataset, Floats
 from deepmoviematch.data.weights import Weights
-
-from .card import card
-from .catalogue_map import map_png
-from .curves import Curves, curves_csv, curves_png
-from .peers import popularity
-from .recipe import Recipe
+from deepmoviematch.trainer.peers.rankers import popularity
+from deepmoviematch.trainer.recipe import Recipe
+from deepmoviematch.trainer.reports.card import card
+from deepmoviematch.trainer.reports.catalogue_map import map_png
+from deepmoviematch.trainer.reports.curves import Curves, curves_csv, curves_png
 
 FORMAT = 1
 SAMPLES = 32

@@ -16,9 +16,8 @@ so that a server may be replaced without its callers' notice; calls go round all
 addresses of a name, as far as they say that they are healthy.
 """
 
+from deepmoviematch.client.calls import CallError, Client
+from deepmoviematch.client.channel import SERVICE_CONFIG
 from deepmoviematch.v1 import recommender_pb2 as pb
-
-from .calls import CallError, Client
-from .channel import SERVICE_CONFIG
 
 __all__ = ["SERVICE_CONFIG", "CallError", "Client", "pb"]

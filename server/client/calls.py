@@ -11,9 +11,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from deepmoviematch.client.channel import open_channel
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
-
-from .channel import open_channel
 
 TIMEOUT_S = 5.0
 

@@ -17,11 +17,10 @@ import numpy as np
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.tables import Floats, Ratings
-from deepmoviematch.indexer.attribution import attribute
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
-
-from . import machine
+from deepmoviematch.indexer.towers.attribution import attribute
+from tests.bench import machine
 
 LENGTHS = (3, 5, 10, 20, 50)
 RESULTS = 10

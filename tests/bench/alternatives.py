@@ -31,11 +31,10 @@ from deepmoviematch.data.features import UserBatch, genre_means
 from deepmoviematch.data.tables import Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.service import NAME
+from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.v1 import recommender_pb2 as pb
-
-from . import machine
-from .servers import Running, listen, serving, started, stub
+from tests.bench import machine
+from tests.bench.servers import Running, listen, serving, started, stub
 
 WAYS = ("pairs", "predict", "function")
 K, HISTORY, WIDTHS = 10, 5, (256, 128, 32)

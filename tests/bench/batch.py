@@ -16,12 +16,11 @@ from typing import Any
 
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.service import NAME
+from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.v1 import recommender_pb2 as pb
-
-from . import h2load, machine, synthetic
-from .floor import SYNTHETIC_ITEMS, rated_five
-from .servers import Running, serving, stub
+from tests.bench import h2load, machine, synthetic
+from tests.bench.floor import SYNTHETIC_ITEMS, rated_five
+from tests.bench.servers import Running, serving, stub
 
 TARGET = {"size": 64, "ratio": 3.0}
 STREAMS = 1

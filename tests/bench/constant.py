@@ -14,10 +14,9 @@ from typing import Any
 
 import grpc
 
-from deepmoviematch.server.pool import Pool
-from deepmoviematch.server.service import NAME
-
-from .servers import listen
+from deepmoviematch.server.host.pool import Pool
+from deepmoviematch.server.rpc.service import NAME
+from tests.bench.servers import listen
 
 THREADS = 4
 """As many as `serve` has by default."""

@@ -21,9 +21,8 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from deepmoviematch.indexer.store import Store
-
-from . import machine, synthetic
-from .floor import SYNTHETIC_ITEMS
+from tests.bench import machine, synthetic
+from tests.bench.floor import SYNTHETIC_ITEMS
 
 MEAN_HISTORY = 50
 COUNT = 10

@@ -22,14 +22,13 @@ import numpy as np
 
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.filters import Filters
-from deepmoviematch.server.service import NAME
-from deepmoviematch.server.syntax import MAX_CONDITIONS, parse
+from deepmoviematch.server.filtering.filters import Filters
+from deepmoviematch.server.filtering.syntax import MAX_CONDITIONS, parse
+from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.v1 import recommender_pb2 as pb
-
-from . import h2load, machine, synthetic
-from .floor import rated_five
-from .servers import Running, serving, stub
+from tests.bench import h2load, machine, synthetic
+from tests.bench.floor import rated_five
+from tests.bench.servers import Running, serving, stub
 
 REPEATS = 21
 

@@ -23,11 +23,10 @@ import numpy as np
 from deepmoviematch.data.tables import TOP_STARS
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.service import NAME
+from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.v1 import recommender_pb2 as pb
-
-from . import h2load, machine, synthetic
-from .servers import Running, serving, started, stub
+from tests.bench import h2load, machine, synthetic
+from tests.bench.servers import Running, serving, started, stub
 
 HISTORY, K = 5, 10
 SYNTHETIC_ITEMS = 10_000

@@ -25,12 +25,11 @@ from typing import Any
 import grpc
 
 from deepmoviematch.client import Client, pb
-from deepmoviematch.server.service import NAME
-from deepmoviematch.server.traffic import Traffic
-from deepmoviematch.server.wire import varint
-
-from . import machine
-from .servers import Running, serving
+from deepmoviematch.server.rpc.replies import varint
+from deepmoviematch.server.rpc.service import NAME
+from deepmoviematch.server.tools.traffic import Traffic
+from tests.bench import machine
+from tests.bench.servers import Running, serving
 
 METHODS = ("Recommend", "BatchRecommend", "SimilarItems", "FindItems", "EmbedUser")
 HARMLESS = {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from .servers import LOAD_CPU, Running
+from tests.bench.servers import LOAD_CPU, Running
 
 CONNECTIONS, STREAMS = 8, 2
 """Calls in flight are their product: enough to keep a core busy, too few to be refused as too many."""

@@ -26,11 +26,10 @@ from typing import Any
 
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.loadtest import LoadTest, arrivals
-from deepmoviematch.server.reach import Reach
-
-from . import machine
-from .servers import questions, unpinned
+from deepmoviematch.server.tools.loadtest import LoadTest, arrivals
+from deepmoviematch.server.tools.reach import Reach
+from tests.bench import machine
+from tests.bench.servers import questions, unpinned
 
 FULL_BYTES = 100_000
 """The largest file that fits on the full disk."""

@@ -23,16 +23,14 @@ import numpy as np
 from deepmoviematch.data.features import LIKE_STARS, UserBatch
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.tables import Dataset, Flags, Floats, Ints, Times
-from deepmoviematch.indexer import taste_towers
-from deepmoviematch.indexer.towers import item_tower, user_tower
+from deepmoviematch.indexer.towers import item_tower, taste_towers, user_tower
+from deepmoviematch.trainer.evaluation.metrics import Interval
+from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial
+from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.fit import fit_retrieval
-from deepmoviematch.trainer.metrics import Interval
-from deepmoviematch.trainer.protocols import PROTOCOLS, Trial
 from deepmoviematch.trainer.quiet import import_tensorflow
-from deepmoviematch.trainer.ranking import rank
 from deepmoviematch.trainer.recipe import RetrievalRecipe, load_recipe
-
-from . import machine
+from tests.bench import machine
 
 METRICS = ("ndcg@10", "hit@10")
 DAYS = (1, 30, 365)

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 
 from deepmoviematch.client import Client, pb
-from deepmoviematch.server.latency import Measurements
-from deepmoviematch.server.loadtest import LoadTest, arrivals
-from deepmoviematch.server.questions import Question
-from deepmoviematch.server.reach import Reach
-from deepmoviematch.server.service import NAME
-
-from . import h2load, machine
-from .servers import LOAD_CPU, Running, serving
+from deepmoviematch.server.rpc.service import NAME
+from deepmoviematch.server.tools.latency import Measurements
+from deepmoviematch.server.tools.loadtest import LoadTest, arrivals
+from deepmoviematch.server.tools.questions import Question
+from deepmoviematch.server.tools.reach import Reach
+from tests.bench import h2load, machine
+from tests.bench.servers import LOAD_CPU, Running, serving
 
 HISTORY, RESULTS = 1000, 10
 LIMITS = {"p99_ratio": 10.0, "goodput": 0.85}

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from deepmoviematch.indexer.generation import Generation
-from deepmoviematch.server.order import Style
-from deepmoviematch.server.recommender import Listing, Recommender, Taste
-
-from . import machine, synthetic
+from deepmoviematch.server.ranking.order import Style
+from deepmoviematch.server.ranking.recommender import Listing, Recommender, Taste
+from tests.bench import machine, synthetic
 
 HISTORY, K = 5, 10
 

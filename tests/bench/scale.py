@@ -17,11 +17,10 @@ import numpy as np
 
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.build import recall
-from deepmoviematch.indexer.hnsw import HnswIndex
-from deepmoviematch.indexer.kinds import EXACT_UP_TO, index_of
-from deepmoviematch.indexer.vectors import FlatIndex, VectorIndex
-
-from . import machine, synthetic
+from deepmoviematch.indexer.search.hnsw import HnswIndex
+from deepmoviematch.indexer.search.kinds import EXACT_UP_TO, index_of
+from deepmoviematch.indexer.search.vectors import FlatIndex, VectorIndex
+from tests.bench import machine, synthetic
 
 SIZES = [1_700, 10_000, 100_000, 1_000_000]
 SHARES = [1.0, 0.5, 0.1, 0.01, 0.001]

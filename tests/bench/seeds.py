@@ -19,10 +19,9 @@ from deepmoviematch.data.tables import Floats, Ints
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import item_tower
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.metrics import ndcg, top_rows
-from deepmoviematch.trainer.protocols import held_out_share, new_users
-
-from . import machine
+from deepmoviematch.trainer.evaluation.metrics import ndcg, top_rows
+from deepmoviematch.trainer.evaluation.protocols import held_out_share, new_users
+from tests.bench import machine
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0)
 NAMED = ((1, 1), (3, 1), (3, 2), (5, 3))

@@ -13,8 +13,8 @@ from pathlib import Path
 import grpc
 
 from deepmoviematch.client import Client
-from deepmoviematch.server.questions import Batch, Question
-from deepmoviematch.server.traffic import Traffic, read_histories
+from deepmoviematch.server.tools.questions import Batch, Question
+from deepmoviematch.server.tools.traffic import Traffic, read_histories
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
 
 SERVER_CPU = 0

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.loadtest import LoadTest, arrivals
-from deepmoviematch.server.reach import Reach
-
-from . import machine
-from .kill import build, workers_of
-from .servers import questions, unpinned
+from deepmoviematch.server.tools.loadtest import LoadTest, arrivals
+from deepmoviematch.server.tools.reach import Reach
+from tests.bench import machine
+from tests.bench.kill import build, workers_of
+from tests.bench.servers import questions, unpinned
 
 GROWTH = {"resident_mib": 5.0, "descriptors": 2, "threads": 2}
 """How much more of each is no growth."""

@@ -16,9 +16,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deepmoviematch.v1 import recommender_pb2 as pb
-
-from . import machine
-from .servers import Running, serving, stub
+from tests.bench import machine
+from tests.bench.servers import Running, serving, stub
 
 TARGETS = {"seconds": 1.0, "rss_mib": 150}
 CALLS = 100

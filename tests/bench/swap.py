@@ -27,15 +27,14 @@ from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.current import Current
-from deepmoviematch.server.loadtest import LoadTest, arrivals
-from deepmoviematch.server.reach import Reach
-from deepmoviematch.server.recommender import Recommender
-from deepmoviematch.server.service import RecommenderService
-from deepmoviematch.server.tokens import Tokens, read_key
-
-from . import machine
-from .servers import questions, unpinned
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.rpc.service import RecommenderService
+from deepmoviematch.server.rpc.tokens import Tokens, read_key
+from deepmoviematch.server.tools.loadtest import LoadTest, arrivals
+from deepmoviematch.server.tools.reach import Reach
+from tests.bench import machine
+from tests.bench.servers import questions, unpinned
 
 EVERY_S = 4.0
 SWAP_S = 2.0

@@ -25,14 +25,13 @@ from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.diversity import intra_list_diversity
-from deepmoviematch.trainer.metrics import Interval, RankingMeter
-from deepmoviematch.trainer.protocols import Trial, new_users
-from deepmoviematch.trainer.ranking import meter_of
-from deepmoviematch.trainer.wire import Units, request_of
-
-from . import machine
-from .servers import serving
+from deepmoviematch.server.ranking.diversity import intra_list_diversity
+from deepmoviematch.trainer.evaluation.metrics import Interval, RankingMeter
+from deepmoviematch.trainer.evaluation.protocols import Trial, new_users
+from deepmoviematch.trainer.evaluation.ranking import meter_of
+from deepmoviematch.trainer.evaluation.wire import Units, request_of
+from tests.bench import machine
+from tests.bench.servers import serving
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 KNOBS: dict[str, tuple[float, ...]] = {

@@ -11,9 +11,9 @@ from deepmoviematch.data.tables import Floats
 from deepmoviematch.indexer.build import build, bundle, recall
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.run import Run
+from deepmoviematch.indexer.search.vectors import FlatIndex
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.indexer.towers import item_tower
-from deepmoviematch.indexer.vectors import FlatIndex
 
 
 def test_it_publishes_the_run_with_all_its_provenance(run: Path, store: Store) -> None:

@@ -9,7 +9,7 @@ from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.indexer import golden
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.golden import Space
-from deepmoviematch.indexer.vectors import FlatIndex
+from deepmoviematch.indexer.search.vectors import FlatIndex
 
 # Three items at 0, 36.9 and 90 degrees, and one user at 0.
 VECTORS = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)

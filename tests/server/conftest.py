@@ -19,9 +19,9 @@ from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.current import Current
-from deepmoviematch.server.process import create_server
-from deepmoviematch.server.recommender import Recommender
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host.process import create_server
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
 
 WIDTH, HIDDEN = 6, 4

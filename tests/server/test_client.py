@@ -11,9 +11,9 @@ import grpc
 import pytest
 
 from deepmoviematch.client import CallError, Client, pb
-from deepmoviematch.server.current import Current
 from deepmoviematch.server.errors import DeadlinePassedError, NotReadyError, OverloadedError, UnknownItemError
-from deepmoviematch.server.recommender import Recommender
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.ranking.recommender import Recommender
 
 WAIT_S = 30
 

@@ -14,9 +14,9 @@ from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.current import Current, Follower
-from deepmoviematch.server.recommender import Recommender
-from deepmoviematch.server.tokens import Tokens
+from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.rpc.tokens import Tokens
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 Outcome: TypeAlias = Callable[..., SimpleNamespace]

@@ -11,8 +11,8 @@ from deepmoviematch.data.features import UserBatch, genre_means
 from deepmoviematch.data.lab import read_lab
 from deepmoviematch.data.tables import Dataset
 from deepmoviematch.trainer.__main__ import main
+from deepmoviematch.trainer.models.seed import SeedRows
 from deepmoviematch.trainer.recipe import SeedRecipe
-from deepmoviematch.trainer.seed import SeedRows
 
 SMALL = ["--recipe", "seed", "--set", "epochs=1", "--set", "hidden=[8]"]
 

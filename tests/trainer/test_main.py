@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from deepmoviematch.data.tables import Dataset
-from deepmoviematch.trainer import evaluation, fit as fitting, loop, neighbours, protocols
+from deepmoviematch.trainer import fit as fitting
 from deepmoviematch.trainer.__main__ import PROTOCOLS, main
+from deepmoviematch.trainer.evaluation import experiment, neighbours, protocols
+from deepmoviematch.trainer.models import loop
 
 SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
 
@@ -120,7 +122,7 @@ def test_evaluate_prints_slices_when_asked(
 def test_a_collapsed_model_is_printed_and_fails(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(evaluation, "_collapse", lambda *_: "the model has collapsed")
+    monkeypatch.setattr(experiment, "_collapse", lambda *_: "the model has collapsed")
     assert run(monkeypatch, "evaluate", "--data", data, *SMALL) == 1
     captured = capsys.readouterr()
     assert "popularity" in captured.out

@@ -15,15 +15,16 @@ import pytest
 
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.recommender import Listing, Recommender, Seeds, Taste
+from deepmoviematch.server.ranking.recommender import Listing, Recommender, Seeds, Taste
 from deepmoviematch.trainer.quiet import import_tensorflow
 
 import_tensorflow()
 
-from deepmoviematch.trainer import ease, markov  # noqa: E402
 from deepmoviematch.trainer.__main__ import main  # noqa: E402
+from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS  # noqa: E402
 from deepmoviematch.trainer.fit import fit_run  # noqa: E402
-from deepmoviematch.trainer.protocols import PROTOCOLS  # noqa: E402
+from deepmoviematch.trainer.models import markov  # noqa: E402
+from deepmoviematch.trainer.peers import ease  # noqa: E402
 from deepmoviematch.trainer.recipe import RetrievalRecipe  # noqa: E402
 
 SMALL: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""Vector indexes: exact and approximate, for one query or many."""

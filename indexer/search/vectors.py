@@ -1,0 +1,308 @@
+"""Vector indexes: which rows have the largest inner product with a query.
+
+Every backend answers alike, held to it by one conformance suite: best first, ties
+by the lower row, never a row that is not allowed, never padding. Symbols: `B`
+queries, `N` vectors, `D` width, `K` results per query.
+
+To add a backend: a class in a module of its own, its entry in `kinds.KINDS`, and its
+name in the conformance suite.
+"""
+
+import struct
+import threading
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from deepmoviematch.data.tables import Flags, Floats, Times
+from deepmoviematch.indexer.errors import GenerationError
+
+# Never BLAS, which some versions of FAISS use for batches: a query would get other bits in a
+# batch than alone, and equal vectors other scores.
+faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
+
+
+Contents: TypeAlias = bytes | npt.NDArray[np.uint8]
+"""A file's contents: in memory, or mapped."""
+
+_here = threading.local()
+
+_TIELESS = 2000
+"""Among more scores than this some are equal by chance."""
+
+_SUBSET = 8
+"""Where fewer rows than one in so many are allowed, they are searched apart from the others."""
+
+
+class Hits(NamedTuple):
+    """What a search found, best first; equal scores are in the order of their rows."""
+
+    scores: Floats
+    """[B, K] inner products."""
+
+    rows: Times
+    """[B, K] rows of the vectors, 0 to N - 1, distinct within a query."""
+
+    exact: bool = True
+    """Whether every vector was compared with every query."""
+
+
+class VectorIndex(Protocol):
+    """N vectors of width D, ready to be searched by any number of threads."""
+
+    @property
+    def kind(self) -> str:
+        """The backend's name in `kinds.KINDS`."""
+
+    @property
+    def dim(self) -> int:
+        """D, the width of a vector."""
+
+    @property
+    def size(self) -> int:
+        """N, the number of vectors."""
+
+    def compares_all(self, k: int, count: int | None = None) -> bool:
+        """Whether a search is sure to be exact, before it is made.
+
+        Args:
+            k: Results wanted per query.
+            count: How many rows are allowed; None where nothing is said about that.
+        """
+
+    def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
+        """Find the `k` vectors with the largest inner product for each query.
+
+        Args:
+            queries: [B, D] float32, finite.
+            k: Results wanted per query, at least 1.
+            allowed: [N] which rows may be returned; None for all.
+
+        Returns:
+            K = min(k, number of allowed rows) hits per query.
+
+        Raises:
+            ValueError: If a shape is wrong, `k` is below 1 or a query is not finite.
+        """
+
+    def nearest(
+        self, query: Floats, k: int, *, allowed: Flags | None = None
+    ) -> tuple[list[int], list[float], bool]:
+        """What `search` finds for one query, sooner.
+
+        Args:
+            query: [D] float32, finite.
+            k: Results wanted, at least 1.
+            allowed: [N] which rows may be returned; None for all.
+
+        Returns:
+            min(k, number of allowed rows) rows, their scores, and whether the search was exact.
+
+        Raises:
+            ValueError: As `search`.
+        """
+
+    @property
+    def exact(self) -> "FlatIndex":
+        """Exact search over the same vectors: the index itself where it is exact."""
+
+    def vectors(self) -> Floats:
+        """A copy of the [N, D] vectors, row by row."""
+
+    def to_bytes(self) -> bytes:
+        """The index as a file's contents, for `kinds.restore`."""
+
+
+class FlatIndex:
+    """Exact search: every vector is compared with every query."""
+
+    kind = "flat"
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        self.dim = int(index.d)
+        self.size = int(index.ntotal)
+
+    @classmethod
+    def of(cls, vectors: Floats) -> "FlatIndex":
+        """The index over `vectors` [N, D]."""
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+        return cls(index)
+
+    @classmethod
+    def from_bytes(cls, contents: Contents, dim: int, size: int) -> "FlatIndex":
+        """See `kinds.restore`."""
+        expected = _flat_header(dim, size)
+        if bytes(contents[: len(expected)]) != expected or len(contents) != len(expected) + 4 * dim * size:
+            raise GenerationError(
+                f"a flat index of {size} vectors of width {dim} must have their header and length, "
+                f"got {len(contents)} bytes that begin with {bytes(contents[:12]).hex()}"
+            )
+        return cls(faiss_index(contents))
+
+    def compares_all(self, k: int, count: int | None = None) -> bool:
+        """See `VectorIndex.compares_all`."""
+        return True
+
+    def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
+        """See `VectorIndex.search`."""
+        check_search(self, queries, k, allowed)
+        count = self.size if allowed is None else int(np.count_nonzero(allowed))
+        k = min(k, count)
+        if k == 0 or len(queries) == 0:
+            shape = (len(queries), k)
+            return Hits(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int64))
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if allowed is not None and _SUBSET * count < self.size:
+            rows = np.flatnonzero(allowed)
+            hits = FlatIndex.of(self.vectors_at(rows)).search(queries, k)
+            return Hits(hits.scores, rows[hits.rows])
+        parameters = None if allowed is None else selection(allowed)
+        stay_on_one_thread()
+        fetch = min(k + 1, count)
+        while True:
+            scores, rows = self._index.search(queries, fetch, params=parameters)
+            # FAISS keeps any of the vectors that tie at its cut, so look past it.
+            if fetch == count or (scores[:, -1] < scores[:, k - 1]).all():
+                break
+            fetch = min(2 * fetch, count)
+        order = np.lexsort((rows, -scores))[:, :k]
+        return Hits(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
+
+    def nearest(
+        self, query: Floats, k: int, *, allowed: Flags | None = None
+    ) -> tuple[list[int], list[float], bool]:
+        """See `VectorIndex.nearest`."""
+        fetch = k + 1
+        if allowed is not None:
+            # Comparing with all is quicker than telling FAISS what is allowed. So it is asked for
+            # twice as many as are needed of rows that do not depend on the query.
+            count = int(np.count_nonzero(allowed))
+            fetch = 2 * fetch * self.size // count if _SUBSET * count >= self.size else 0
+        fetch = min(fetch, self.size) if k >= 1 else 0
+        if (
+            0 < fetch <= _TIELESS
+            and query.shape == (self.dim,)
+            and query.dtype == np.float32
+            and query.flags.c_contiguous
+        ):
+            scores, rows = np.empty(fetch, dtype=np.float32), np.empty(fetch, dtype=np.int64)
+            stay_on_one_thread()
+            # Past FAISS's own wrapper of `search`, which takes as long as a small search.
+            pointers = faiss.swig_ptr(query), fetch, faiss.swig_ptr(scores), faiss.swig_ptr(rows)
+            self._index.search_c(1, *pointers)
+            if allowed is not None:
+                passing = np.flatnonzero(allowed[rows])[: k + 1]
+                scores, rows = scores[passing], rows[passing]
+            found = scores.tolist()
+            if len(set(found)) == len(found) and (len(found) > k or fetch == self.size):
+                return rows.tolist()[:k], found[:k], True
+        hits = self.search(
+            query[None], k, allowed=allowed
+        )  # few allowed, very many wanted, ties, or what it refuses
+        return hits.rows[0].tolist(), hits.scores[0].tolist(), True
+
+    @property
+    def exact(self) -> "FlatIndex":
+        """See `VectorIndex.exact`."""
+        return self
+
+    def vectors(self) -> Floats:
+        """See `VectorIndex.vectors`."""
+        vectors: Floats = self._index.reconstruct_n(0, self.size)
+        return vectors
+
+    @property
+    def view(self) -> Floats:
+        """The [N, D] vectors themselves, not to be changed nor kept longer than the index."""
+        floats: Floats = faiss.rev_swig_ptr(self._index.get_xb(), self.size * self.dim)
+        return floats.reshape(self.size, self.dim)
+
+    @cached_property
+    def longest(self) -> float:
+        """The length of the longest vector."""
+        return float(np.linalg.norm(self.view, axis=1).max())
+
+    def scores(self, queries: Floats, rows: Times) -> Floats:
+        """The scores that `search` gives to chosen vectors, to the bit.
+
+        Args:
+            queries: [B, D] float32, C-contiguous.
+            rows: [B, C] int64, C-contiguous: rows of the vectors, or -1 for none.
+
+        Returns:
+            [B, C] float32, minus infinity where there is none.
+        """
+        scores = np.empty(rows.shape, dtype=np.float32)
+        pointers = faiss.swig_ptr(queries), rows.shape[1], faiss.swig_ptr(scores), faiss.swig_ptr(rows)
+        stay_on_one_thread()
+        self._index.compute_distance_subset(len(queries), *pointers)
+        scores[rows < 0] = -np.inf
+        return scores
+
+    def vectors_at(self, rows: Times) -> Floats:
+        """A copy of the vectors [R, D] of the rows [R]."""
+        vectors: Floats = self._index.reconstruct_batch(rows)
+        return vectors
+
+    def to_bytes(self) -> bytes:
+        """See `VectorIndex.to_bytes`."""
+        contents: bytes = faiss.serialize_index(self._index).tobytes()
+        return contents
+
+
+def stay_on_one_thread() -> None:
+    """Keep FAISS from starting threads of its own: requests have theirs.
+
+    OpenMP remembers this for each thread, and any thread may come by.
+    """
+    if not getattr(_here, "stays", False):
+        faiss.omp_set_num_threads(1)
+        _here.stays = True
+
+
+def faiss_index(contents: Contents) -> Any:
+    """FAISS's index from its file's contents: a mapped file stays where it is.
+
+    Raises:
+        RuntimeError: If FAISS finds fault.
+    """
+    data = np.frombuffer(contents, dtype=np.uint8)
+    if isinstance(contents, bytes):
+        return faiss.deserialize_index(data)
+    reader: Any = faiss.ZeroCopyIOReader  # type: ignore[attr-defined]  # missing in its stubs
+    index: Any = faiss.read_index(reader(faiss.swig_ptr(data), data.nbytes))
+    index.referenced_objects = [contents]  # FAISS's own way to keep what an index points to
+    return index
+
+
+def selection(allowed: Flags) -> faiss.SearchParameters:
+    """Search parameters that let FAISS see none but the rows allowed."""
+    bitmap = np.packbits(allowed, bitorder="little")
+    selector = faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]  # stub of the C++ one
+    return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # missing in its stubs
+
+
+def check_search(index: VectorIndex, queries: Floats, k: int, allowed: Flags | None) -> None:
+    """Refuse what `VectorIndex.search` says it refuses."""
+    if queries.ndim != 2 or queries.shape[1] != index.dim:
+        raise ValueError(f"queries must have shape (B, {index.dim}), got {queries.shape}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if allowed is not None and (allowed.shape != (index.size,) or allowed.dtype != np.bool_):
+        raise ValueError(f"allowed must hold {index.size} flags, got {allowed.dtype} {allowed.shape}")
+    if not np.isfinite(queries).all():
+        raise ValueError("queries must be finite, got NaN or infinity")
+
+
+def _flat_header(dim: int, size: int) -> bytes:
+    """How FAISS begins an IndexFlatIP: its reader trusts lengths, so it gets to see no others.
+
+    Four letters, width, count, two reserved words, trained, metric (0 is the inner
+    product), number of floats.
+    """
+    return struct.pack("<4siqqq?iQ", b"IxFI", dim, size, 1 << 20, 1 << 20, True, 0, dim * size)

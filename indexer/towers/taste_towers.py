@@ -1,0 +1,262 @@
+"""The retrieval recipe's towers in NumPy: histories and stated preferences, ids and content.
+
+Symbols: `B` users, `N` items, `G` genres, `D` width of a vector, `K` of the transitions.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+
+from deepmoviematch.data.features import (
+    LIKE_STARS,
+    RECENCY,
+    SUMMARIES,
+    TRANSITION,
+    WINDOW,
+    UserBatch,
+    content_features,
+    preference_gate,
+    preference_signal,
+    recent_items,
+)
+from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints
+from deepmoviematch.data.weights import Weights
+from deepmoviematch.indexer.towers.mlp import Mlp, check_rows, unit
+from deepmoviematch.indexer.towers.shortcut import Shortcut
+from deepmoviematch.indexer.towers.taste_path import Order, Tables, TastePath
+
+
+class TasteUserTower:
+    """The retrieval recipe's user tower: the history as a bag, and stated preferences.
+
+    With `n` items in the history, likes x+ and other ratings x- as bags of unit length,
+
+        bag   = x+ P + x- Q + MLP([x+ H, x- J, preferences, log(1 + n+), log(1 + n-)])
+        taste = MLP(preferences)
+        user  = (1 - g) bag + g taste,    g = (1 + n)^-a
+
+    where g is 0 without stated preferences and 1 without a history; H and J are P and Q, or
+    both one table of their own. A user who asks what to take next is embedded by the order
+    of the history too, in a wider space,
+
+        next  = [unit(unit(user) + MLP(S R)), s T]
+
+    with S the `SUMMARIES` fading sums over the latest items, R what these are to the
+    MLP, s the one sum that transitions are read from, and T [N, K] the transitions.
+    A tower that was trained without times has no such part.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        """Take the tables `likes` and `others` [N, .], perhaps `bag`, the MLPs `deep` and `taste`.
+
+        A tower that reads order has the tables `recent` and `transitions` and the MLP `next`.
+        """
+        arrays = weights.arrays
+        self._likes, self._others = arrays["likes"], arrays["others"]
+        self._known = arrays.get("bag", self._likes), arrays.get("bag", self._others)
+        self._deep, self._taste = Mlp(weights, "deep"), Mlp(weights, "taste")
+        self._gate = float(weights.settings["gate"])
+        size, width = self._likes.shape
+        if self._others.shape != (size, width) or any(len(table) != size for table in self._known):
+            raise ValueError(f"tables of {size}, {len(self._others)} and {len(self._known[0])} items")
+        known = sum(table.shape[1] for table in self._known)
+        if (
+            self._deep.inputs != known + self._taste.inputs + 2
+            or not self._deep.outputs == self._taste.outputs == width
+        ):
+            raise ValueError(f"MLPs of {self._deep.inputs} and {self._taste.inputs} inputs")
+        self.dim = self.next_dim = width + 1
+        self._recent = arrays.get("recent")
+        if self._recent is not None:
+            # Towers of old had none, and one space for both questions.
+            self._transitions = arrays.get("transitions", self._likes[:, :0])
+            self._next = Mlp(weights, "next")
+            if self._next.inputs != SUMMARIES * self._recent.shape[1] or self._next.outputs != width:
+                raise ValueError(f"recent of {self._recent.shape} and an MLP of {self._next.inputs} inputs")
+            if not len(self._recent) == len(self._transitions) == size:
+                raise ValueError(f"tables of {self._recent.shape} and {self._transitions.shape}")
+            self.next_dim += self._transitions.shape[1]
+        self._shortcut: Shortcut | None = None
+        if Shortcut.fits(self._likes, self._deep.layers):
+            self._shortcut = Shortcut(self._likes, self._others, self._known, self._deep.layers)
+
+    def embed(self, users: UserBatch) -> Floats:
+        """See `UserTower.embed`."""
+        liked = users.stars >= LIKE_STARS
+        likes, like_counts = _bag(self._likes, users, liked)
+        others, other_counts = _bag(self._others, users, ~liked)
+        known_likes = likes if self._known[0] is self._likes else _bag(self._known[0], users, liked)[0]
+        known_others = others if self._known[1] is self._others else _bag(self._known[1], users, ~liked)[0]
+        signal = preference_signal(users.preferences)
+        counts = np.log1p(np.stack([like_counts, other_counts], axis=1)).astype(np.float32)
+        bag = likes + others + self._deep(np.concatenate([known_likes, known_others, signal, counts], axis=1))
+        gate = preference_gate(users.states_preferences, users.history_sizes, self._gate)[:, None]
+        vectors = unit((1 - gate) * bag + gate * self._taste(signal))
+        return np.pad(vectors, ((0, 0), (0, 1)))  # items keep their norm in the last axis
+
+    def embed_next(self, users: UserBatch) -> Floats:
+        """See `UserTower.embed_next`."""
+        tastes = self.embed(users)
+        if self._recent is None:
+            return tastes
+        rows, weights = recent_items(users)
+        sums = np.einsum("blk,blh->bkh", weights, self._recent[rows])  # [B, SUMMARIES, h]
+        moved = unit(tastes[:, :-1] + self._next(sums.reshape(len(users), -1)))
+        follows = np.einsum("bl,blk->bk", weights[:, :, TRANSITION], self._transitions[rows])
+        return np.pad(unit(np.concatenate([moved, follows], axis=1)), ((0, 0), (0, 1)))
+
+    def embed_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+        """See `UserTower.embed_one`."""
+        vector = np.zeros(self.dim, dtype=np.float32)
+        if self._shortcut is not None and history and not preferences:
+            vector[:-1] = self._shortcut(history)
+        else:
+            vector[:-1] = self._taste_of(preferences, history)
+        return _scaled(vector)
+
+    def embed_next_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+        """See `UserTower.embed_next_one`."""
+        taste = self.embed_one(preferences, history)
+        if self._recent is None:
+            return taste
+        rows = list(history)[: -WINDOW - 1 : -1]  # the latest first
+        weights = RECENCY[len(rows), : len(rows)]  # [L, SUMMARIES]
+        width = self.dim - 1
+        vector = np.zeros(self.next_dim, dtype=np.float32)
+        vector[:width] = _scaled(taste[:-1] + self._next((weights.T @ self._recent.take(rows, 0)).ravel()))
+        vector[width:-1] = weights[:, TRANSITION] @ self._transitions.take(rows, 0)
+        return _scaled(vector)
+
+    def path(
+        self, preferences: Mapping[int, float], history: Mapping[int, float], *, asks_next: bool
+    ) -> TastePath:
+        """See `UserTower.path`."""
+        order = None
+        if asks_next and self._recent is not None:
+            order = Order(self._recent, self._transitions, self._next)
+        return TastePath(
+            preferences,
+            history,
+            likes=Tables(self._likes, self._known[0]),
+            others=Tables(self._others, self._known[1]),
+            deep=self._deep,
+            taste=self._taste,
+            gate=self._gate,
+            order=order,
+        )
+
+    def _taste_of(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+        """[D - 1] the vector of one user, not yet of length 1."""
+        taste = np.zeros(self.dim - 1, dtype=np.float32)
+        (known_likes, known_others), place = self._known, 0
+        inputs = np.zeros(self._deep.inputs, dtype=np.float32)
+        liked = [row for row, stars in history.items() if stars >= LIKE_STARS]
+        disliked = [row for row, stars in history.items() if stars < LIKE_STARS]
+        inputs[-2:] = math.log1p(len(liked)), math.log1p(len(disliked))
+        for rows, table, known in ((liked, self._likes, known_likes), (disliked, self._others, known_others)):
+            if rows:
+                shares = _shares(len(rows))
+                taste += shares.dot(table.take(rows, 0))
+                inputs[place : place + known.shape[1]] = shares.dot(known.take(rows, 0))
+            place += known.shape[1]
+        if preferences or not history:
+            stated = np.full((1, self._taste.inputs), np.nan, dtype=np.float32)
+            stated[0, list(preferences)] = list(preferences.values())
+            inputs[place:-2] = signal = preference_signal(stated)[0]
+            gate = float(preference_gate(np.array(bool(preferences)), np.array(len(history)), self._gate))
+            taste += self._deep(inputs)
+            taste *= 1 - gate
+            taste += gate * self._taste(signal)
+        else:
+            taste += self._deep(inputs)
+        return taste
+
+
+class IdentityItemTower:
+    """The retrieval recipe's item tower: an id embedding plus what content says; ids without ratings are 0.
+
+    The length of the sum carries popularity. It moves to an extra last axis,
+    [v / M, sqrt(1 - |v|^2 / M^2)] with M the largest length in the catalogue: every
+    item gets length 1 and, as users are 0 on that axis, the order by inner product
+    stays (Bachrach et al., 2014, the reduction of maximum inner product to cosine).
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        """Take the table `ids` [N, D - 1] and the MLP `content` over `content_features`.
+
+        Their hats are at `year_knots`, of which the first towers had none.
+        """
+        self._ids = weights.arrays["ids"]
+        self._content = Mlp(weights, "content")
+        self._knots = weights.arrays.get("year_knots", np.empty((0, 2), dtype=np.float32))
+        self._year_mean = float(weights.settings["year_mean"])
+        self._year_scale = float(weights.settings["year_scale"])
+        self._largest = float(weights.settings["largest_norm"])
+        self.dim = self.next_dim = self._ids.shape[1] + 1
+        if "follows" in weights.arrays:
+            self._follows = weights.arrays["follows"]
+            self._next_largest = float(weights.settings["next_largest_norm"])
+            if len(self._follows) != len(self._ids) or not self._next_largest > 0:
+                raise ValueError(f"follows of {self._follows.shape} and a norm of {self._next_largest}")
+            self.next_dim = self.dim + self._follows.shape[1]
+        if self._content.outputs != self._ids.shape[1]:
+            raise ValueError(f"ids are {self._ids.shape[1]}-d but content is {self._content.outputs}-d")
+        if not self._largest > 0 or not self._year_scale > 0:
+            raise ValueError(
+                f"largest_norm {self._largest} and year_scale {self._year_scale} must be positive"
+            )
+
+    def embed(self, catalogue: Catalogue) -> Floats:
+        """See `ItemTower.embed`."""
+        return _with_norm_axis(self._vectors(catalogue) / self._largest)
+
+    def embed_next(self, catalogue: Catalogue) -> Floats:
+        """See `ItemTower.embed_next`."""
+        if self.next_dim == self.dim:
+            return self.embed(catalogue)
+        vectors: Floats = np.concatenate([self._vectors(catalogue), self._follows], axis=1)
+        return _with_norm_axis(vectors / self._next_largest)
+
+    def _vectors(self, catalogue: Catalogue) -> Floats:
+        """[N, D - 1] vectors whose length carries popularity."""
+        check_rows(self._ids, catalogue)
+        content = content_features(catalogue, self._year_mean, self._year_scale, self._knots)
+        return self._ids + self._content(content)
+
+    def directions(self, vectors: Floats) -> Floats:
+        """The vectors without the extra axis, again of length 1 (and as wide: it is 0)."""
+        return np.pad(unit(vectors[:, :-1]), ((0, 0), (0, 1)))
+
+
+def _with_norm_axis(vectors: Floats) -> Floats:
+    """Rows of length 1 at most, and on one more axis what they lack of it."""
+    rest = np.sqrt(np.maximum(0, 1 - np.sum(vectors**2, axis=1, keepdims=True)))
+    return unit(np.concatenate([vectors, rest], axis=1))
+
+
+def _scaled(vector: Floats) -> Floats:
+    """`vector` [D], made as long as `unit` would make it, in place."""
+    length = math.sqrt(vector.dot(vector))
+    if length < 1e-12:
+        vector[0] = 1
+    else:
+        vector /= length
+    return vector
+
+
+def _bag(table: Floats, users: UserBatch, chosen: Flags) -> tuple[Floats, Ints]:
+    """Sum of the `chosen` interactions' rows divided by sqrt(their number), and that number."""
+    owners = users.owners[chosen]
+    counts = np.bincount(owners, minlength=len(users)).astype(np.int32)
+    sums = np.zeros((len(users), table.shape[1]), dtype=np.float32)
+    np.add.at(sums, owners, table[users.items[chosen]])
+    roots: Floats = np.sqrt(np.maximum(counts, 1), dtype=np.float32)
+    return sums / roots[:, None], counts
+
+
+@lru_cache(1024)
+def _shares(count: int) -> Floats:
+    """What each of `count` vectors weighs in a bag of unit length."""
+    return np.full(count, count**-0.5, dtype=np.float32)

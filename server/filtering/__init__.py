@@ -1,0 +1,1 @@
+"""Filters: the language, the fields that it knows, the items that satisfy it."""

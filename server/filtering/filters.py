@@ -1,0 +1,91 @@
+"""Filters of one generation: from a text to the items that satisfy it, kept for the next time.
+
+Symbols: `N` items.
+"""
+
+from difflib import get_close_matches
+from functools import cache, lru_cache, reduce
+from operator import iand, ior
+
+from deepmoviematch.data.tables import Flags
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.server.errors import FilterError, listed, shown
+from deepmoviematch.server.filtering.fields import ANYTHING, Booleans, Field, fields_of
+from deepmoviematch.server.filtering.syntax import And, Comparison, Expression, Not, Or, Value, Word, parse
+
+KEPT = 1024
+KEPT_BYTES = 1 << 25
+"""Compiled filters that are kept at hand; each takes a byte for each item."""
+
+
+class Filters:
+    """What filters let through; any number of threads may share it."""
+
+    def __init__(self, generation: Generation) -> None:
+        """Prepare for the N items of `generation`."""
+        kept = max(1, min(KEPT, KEPT_BYTES // len(generation.catalogue)))
+        self._compiled = lru_cache(kept)(_Compiler(generation).compile)
+
+    def allowed(self, text: str) -> Flags:
+        """[N] which items satisfy the filter `text`, which is not blank; nobody may change it.
+
+        Raises:
+            FilterError: If it is at fault.
+        """
+        return self._compiled(text)
+
+
+class _Compiler:
+    """Knows nobody who knows it, so that a generation's memory is free as soon as nobody needs it."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._fields = {name: cache(make) for name, make in fields_of(generation).items()}
+        self._spellings: dict[str, list[str]] = {}
+        for name in self._fields:
+            self._spellings.setdefault(name.casefold(), []).append(name)
+
+    def compile(self, text: str) -> Flags:
+        """See `Filters.allowed`; a field is made ready when it is first asked about."""
+        allowed = self._evaluated(parse(text))
+        allowed.setflags(write=False)
+        return allowed
+
+    def _evaluated(self, tree: Expression) -> Flags:
+        """[N] what satisfies `tree`: an array of its own."""
+        match tree:
+            case And(parts):
+                return reduce(iand, map(self._evaluated, parts))
+            case Or(parts):
+                return reduce(ior, map(self._evaluated, parts))
+            case Not(part):
+                return ~self._evaluated(part)
+            case Word(value):
+                return self._having(value)
+            case Comparison(field, operator, value):
+                asked = self._field(field)
+                anything = operator == ":" and value.pieces == ANYTHING
+                return asked.known.copy() if anything else asked.known & asked.matches(tree)
+
+    def _having(self, word: Value) -> Flags:
+        """What has the word in its title."""
+        for name in () if word.quoted else self._spellings.get(word.text.casefold(), ()):
+            if isinstance(self._fields[name](), Booleans):
+                rule = "must compare a field with a value"
+                cure = f"say {name} = true, or put the word of a title in quotes"
+                raise FilterError(rule, shown(word.text), at=word.at, cure=cure)
+        return self._evaluated(Comparison(Value("title", ("title",), word.at), ":", word, word.at))
+
+    def _field(self, name: Value) -> Field:
+        """The field spelt so, else the only one that differs in case."""
+        spellings = self._spellings.get(name.text.casefold(), [])
+        if name.text in self._fields:
+            spellings = [name.text]
+        if len(spellings) == 1:
+            return self._fields[spellings[0]]()
+        rule, cure = "must spell a field as the data do", f"say {' or '.join(spellings)}"
+        if not spellings:
+            near = get_close_matches(name.text.casefold(), self._spellings)
+            some = [spelt for folded in near for spelt in self._spellings[folded]]
+            rule = "must compare a field of the catalogue"
+            cure = f"did you mean {' or '.join(some)}?" if some else f"say {listed(self._fields)}"
+        raise FilterError(rule, shown(name.text), at=name.at, cure=cure)

@@ -1,0 +1,175 @@
+"""Holds the one reference to what answers, and follows the store to replace it.
+
+Loading and checking happen on a thread of their own; requests see either the old
+recommender or the new one, whole.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.indexer.store import Store
+from deepmoviematch.server.errors import NotReadyError
+from deepmoviematch.server.generations.shelf import Shelf, load
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.telemetry.logs import log_event
+
+POLL_S = 0.5
+RETRY_S = 10.0
+"""How long to leave a refused generation alone: a copy in progress may complete it."""
+
+_Signature: TypeAlias = tuple[int, int, int] | None
+
+log = logging.getLogger(__name__)
+
+
+class Current:
+    """The recommender of the current generation, once there is one, and those of some others."""
+
+    def __init__(self, store: Path | None = None) -> None:
+        """Take other generations than the current one from `store` too, if there is one."""
+        self._recommender: Recommender | None = None
+        self._shelf = Shelf(None if store is None else Store(store))
+
+    def get(self, generation_id: str | None = None) -> Recommender:
+        """What to answer a request with, from beginning to end.
+
+        Args:
+            generation_id: The generation that the request goes on with; None for the current one.
+
+        Raises:
+            NotReadyError: If no generation is loaded yet.
+            GenerationGoneError: If the one asked for is there no more.
+            GenerationLoadingError: If it has to be loaded, and another one is being loaded.
+        """
+        recommender = self._recommender
+        if recommender is None:
+            raise NotReadyError
+        if generation_id in (None, recommender.generation.id):
+            return recommender
+        return self._shelf.get(generation_id)
+
+    def set(self, recommender: Recommender) -> None:
+        """Answer with `recommender` from the next request on."""
+        replaced, self._recommender = self._recommender, recommender
+        if replaced is not None:
+            self._shelf.put(replaced)
+
+    @property
+    def generation_id(self) -> str | None:
+        """The generation that answers, if any."""
+        return None if self._recommender is None else self._recommender.generation.id
+
+
+class Follower:
+    """Keeps a `Current` at the generation that the store calls current."""
+
+    def __init__(self, store: Path, current: Current, *, on_ready: Callable[[], None]) -> None:
+        """Prepare to follow.
+
+        Args:
+            store: Folder of the store; generations may appear in it later.
+            current: Where the loaded generation goes.
+            on_ready: Called each time that a generation begins to serve.
+        """
+        self._store = Store(store)
+        self._pointer = store / "CURRENT"
+        self._current = current
+        self._on_ready = on_ready
+        self._seen: _Signature = None
+        self._retry_at = math.inf
+        self._refused: tuple[str | None, str] | None = None
+        self.loads = 0
+        """Generations that began to serve."""
+        self.refusals = 0
+        """Generations that failed a check; the same one for the same reason counts once."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow, on a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; a load under way is finished first."""
+        self._stop.set()
+        self._thread.join()
+
+    def poll(self) -> None:
+        """Look at the store once; load what it calls current if that changed or is due for a retry."""
+        signature = _signature(self._pointer)
+        if signature is None or (signature == self._seen and time.monotonic() < self._retry_at):
+            return
+        self._seen, self._retry_at = signature, math.inf
+        wanted: str | None = None
+        try:
+            wanted = self._store.current()
+            if wanted is not None and wanted != self._current.generation_id:
+                self._load(wanted)
+            self._refused = None
+        except Exception as error:
+            # Whatever a hostile folder provokes, the thread lives on and so does the old generation.
+            known = isinstance(error, MovieMatchError)
+            self._refuse(wanted, str(error) if known else repr(error), exc_info=not known)
+            if self._current.generation_id is None:
+                self._fall_back(wanted)
+
+    def _follow(self) -> None:
+        self.poll()
+        while not self._stop.wait(POLL_S):
+            self.poll()
+
+    def _load(self, wanted: str, *, in_place_of: str | None = None) -> None:
+        started = time.perf_counter()
+        recommender = load(self._store, wanted)
+        replaced = self._current.generation_id
+        self._current.set(recommender)
+        self.loads += 1
+        self._on_ready()
+        facts = {
+            "generation": wanted,
+            "items": len(recommender.generation.catalogue),
+            "replaced": replaced,
+            "ms": round(1e3 * (time.perf_counter() - started)),
+        }
+        if in_place_of is not None:
+            facts["in_place_of"] = in_place_of
+        log_event(log, logging.INFO, "generation", facts)
+
+    def _fall_back(self, refused: str | None) -> None:
+        """Begin with the newest whole generation before the refused one.
+
+        A process that starts while the current one is damaged then answers like those
+        that had started before.
+        """
+        names = self._store.list()
+        older = names[: names.index(refused)] if refused in names else names
+        for name in reversed(older):
+            try:
+                self._load(name, in_place_of=refused or "an unreadable pointer")
+            except MovieMatchError:
+                continue  # the log has a refusal already, and this one is not asked for
+            return
+
+    def _refuse(self, wanted: str | None, reason: str, *, exc_info: bool = False) -> None:
+        self._retry_at = time.monotonic() + RETRY_S
+        if self._refused == (wanted, reason):
+            return
+        self._refused = (wanted, reason)
+        self.refusals += 1
+        facts = {"generation": wanted, "reason": reason, "serving": self._current.generation_id}
+        log_event(log, logging.ERROR, "generation refused", facts, exc_info=exc_info)
+
+
+def _signature(pointer: Path) -> _Signature:
+    """What changes whenever the pointer is replaced; None if there is none."""
+    try:
+        stat = pointer.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,109 @@
+"""The generations besides the current one, for whoever still walks through their pages.
+
+The last few that answered stay in memory. Others are loaded from the store when a page token names
+one, and verified as ever; one at a time, so that no more than one thread is kept from other calls.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.indexer.store import Store
+from deepmoviematch.server.errors import GenerationGoneError, GenerationLoadingError
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.telemetry.logs import log_event
+
+SIZE = 2
+"""Generations that stay in memory besides the current one."""
+
+TURN_S = 0.0002
+"""How long a load may keep a request from its turn."""
+
+_USUAL_TURN_S = sys.getswitchinterval()
+
+log = logging.getLogger(__name__)
+
+
+class Shelf:
+    """A few recommenders by the id of their generation; the one that was not used for longest goes first."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        """Take others from `store`, if there is one."""
+        self._store = store
+        self._held: OrderedDict[str, Recommender] = OrderedDict()
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+
+    def put(self, recommender: Recommender) -> None:
+        """Hold `recommender`, in place of another if need be."""
+        with self._lock:
+            self._held[recommender.generation.id] = recommender
+            self._held.move_to_end(recommender.generation.id)
+            while len(self._held) > SIZE:
+                self._held.popitem(last=False)
+
+    def get(self, generation_id: str) -> Recommender:
+        """The recommender of a generation that served before.
+
+        Raises:
+            GenerationGoneError: If it is neither held nor, whole, in the store.
+            GenerationLoadingError: If some generation is being loaded just now.
+        """
+        if (held := self._find(generation_id)) is not None:
+            return held
+        if self._store is None or generation_id not in self._store.list():
+            raise GenerationGoneError(generation_id)
+        if not self._turn.acquire(blocking=False):
+            raise GenerationLoadingError(generation_id)
+        try:
+            return self._find(generation_id) or self._load(self._store, generation_id)
+        finally:
+            self._turn.release()
+
+    def _find(self, generation_id: str) -> Recommender | None:
+        with self._lock:
+            if generation_id in self._held:
+                self._held.move_to_end(generation_id)
+            return self._held.get(generation_id)
+
+    def _load(self, store: Store, generation_id: str) -> Recommender:
+        started = time.perf_counter()
+        try:
+            recommender = load(store, generation_id)
+        except MovieMatchError as error:  # damaged, or collected meanwhile
+            facts = {"generation": generation_id, "reason": str(error)}
+            log_event(log, logging.ERROR, "generation refused", facts)
+            raise GenerationGoneError(generation_id) from error
+        self.put(recommender)
+        ms = round(1e3 * (time.perf_counter() - started))
+        log_event(log, logging.INFO, "generation for pages", {"generation": generation_id, "ms": ms})
+        return recommender
+
+
+def load(store: Store, generation_id: str) -> Recommender:
+    """Load and verify a generation, and make way for requests meanwhile.
+
+    Raises:
+        StoreError: If there is no such generation.
+        GenerationError: If it fails a check.
+    """
+    with _short_turns():
+        return Recommender(store.load(generation_id))
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Have this thread's Python code make way for requests at once, and not after the usual 5 ms.
+
+    A request changes threads several times, and would wait as long for each.
+    """
+    sys.setswitchinterval(TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(_USUAL_TURN_S)

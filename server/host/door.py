@@ -1,0 +1,116 @@
+"""What a call meets before anything of it is read.
+
+A refusal costs the server as little as gRPC allows: it is given on gRPC's own thread,
+without the request's message, so that a flood of calls which cannot be answered leaves
+room for those that can.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+import grpc
+from grpc_status import rpc_status
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.server.errors import OverloadedError, RateError, StoppingError, UnknownCallerError
+from deepmoviematch.server.host.keys import Keys
+from deepmoviematch.server.host.pool import Pool
+from deepmoviematch.server.rpc.status import REASONS, to_status
+from deepmoviematch.server.telemetry.logs import log_event
+
+REPORT_S = 1.0
+"""How often the log says how many calls were refused."""
+
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+log = logging.getLogger(__name__)
+
+
+class Door(grpc.GenericRpcHandler):
+    """Lets calls in to their handlers, as long as there is room and the server is not stopping."""
+
+    def __init__(self, handlers: Mapping[str, _Handler], pool: Pool, keys: Keys | None = None) -> None:
+        """Take what lies behind the door.
+
+        Args:
+            handlers: By path ("/package.Service/Method").
+            pool: Runs them.
+            keys: Who may call; None lets everybody in.
+        """
+        self._handlers = handlers
+        self._pool = pool
+        self._keys = keys
+        errors = (OverloadedError(), StoppingError(), UnknownCallerError(), RateError())
+        self._refusals: dict[type[MovieMatchError], _Handler] = {
+            type(error): _refusing(error) for error in errors
+        }
+        self._closed = False
+        self._reported_at = 0.0
+        self.started = dict.fromkeys(handlers, 0)
+        """Path -> calls that came, whatever became of them."""
+        self.refused = dict.fromkeys((REASONS[type(error)] for error in errors), 0)
+        """Why -> calls that were not let in."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """See `grpc.GenericRpcHandler`; gRPC asks on its own thread, once for each call."""
+        handler = self._handlers.get(handler_call_details.method)
+        if handler is None:
+            return None
+        self.started[handler_call_details.method] += 1
+        try:
+            self._check(handler_call_details)
+        except MovieMatchError as error:
+            self.refused[REASONS[type(error)]] += 1
+            return self._refusals[type(error)]
+        return handler
+
+    def _check(self, handler_call_details: grpc.HandlerCallDetails) -> None:
+        if self._closed:
+            raise StoppingError
+        if self._keys is not None:
+            self._keys.check(handler_call_details.invocation_metadata)
+        if self._pool.crowded():
+            self._report()
+            raise OverloadedError
+
+    def close(self) -> None:
+        """Refuse every call from now on, as one to be tried elsewhere."""
+        self._closed = True
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if now - self._reported_at >= REPORT_S:
+            self._reported_at = now
+            log_event(log, logging.WARNING, "overloaded", {"refused_in_all": self.refused["OVERLOADED"]})
+
+
+class _Here(ThreadPoolExecutor):
+    """Runs what it is given at once, on the thread that asks."""
+
+    def submit(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
+        fn(*args, **kwargs)
+
+
+_HERE = _Here(1)
+
+
+def _refusing(error: MovieMatchError) -> _Handler:
+    """A handler that ends every call with `error`, whatever its type, without reading its request.
+
+    It takes a stream, of which it reads nothing, and returns a stream, which it ends:
+    on the wire that looks like a unary call. The two attributes are gRPC's own way to
+    run a handler on another thread, and to answer from it without one.
+    """
+    ending: Any = rpc_status.to_status(to_status(error))
+
+    def refuse(_requests: object, context: grpc.ServicerContext, send: Callable[[None], None]) -> None:
+        context.set_code(ending.code)
+        context.set_details(ending.details)
+        context.set_trailing_metadata(ending.trailing_metadata)
+        send(None)
+
+    vars(refuse).update(experimental_non_blocking=True, experimental_thread_pool=_HERE)
+    return grpc.stream_stream_rpc_method_handler(refuse)

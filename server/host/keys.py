@@ -1,0 +1,117 @@
+"""Who may call, and how often: API keys, of which the server knows no more than hashes.
+
+A key is 256 random bits, so a plain SHA-256 of it cannot be turned back; slow hashes are
+for passwords that people think up. The file is TOML, one table a key:
+
+    [shop]
+    sha256 = "9f86d0..."
+    calls_per_s = 50
+"""
+
+import hashlib
+import math
+import re
+import secrets
+import time
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass
+class _Caller:
+    """One key, and how many calls it has left (a token bucket)."""
+
+    name: str
+    calls_per_s: float
+    left: float
+    counted_at: float
+
+
+class Keys:
+    """The keys of a file; one thread at a time may check them."""
+
+    def __init__(self, path: Path, *, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read a file of keys.
+
+        Args:
+            path: As `add` writes it.
+            workers: Processes that share the work; each allows its share of a key's calls.
+            clock: Tells seconds.
+
+        Raises:
+            ServeError: If the file cannot be read or breaks a rule.
+        """
+        self._clock = clock
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ServeError(f"{path} must be a file of API keys, got {error}; make one: key NAME") from error
+        self._callers: dict[str, _Caller] = {}
+        for name, entry in tables.items():
+            rate = entry.get("calls_per_s", math.inf) if isinstance(entry, dict) else None
+            known = isinstance(entry, dict) and set(entry) <= {"sha256", "calls_per_s"}
+            hashed = entry.get("sha256") if known else None
+            if not isinstance(hashed, str) or not _HASH.fullmatch(hashed):
+                raise ServeError(f"{path}: {name} must have a sha256 of 64 hexadecimal digits and no other")
+            if not isinstance(rate, int | float) or not rate > 0:
+                raise ServeError(f"{path}: calls_per_s of {name} must be above 0, got {rate!r}")
+            share = rate / workers
+            self._callers[hashed] = _Caller(name, share, max(1.0, share), clock())
+
+    def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        """Count one call of whoever sent `metadata`.
+
+        Raises:
+            UnknownCallerError: If it has no key, or one that is not in the file.
+            RateError: If this key has no calls left for now.
+        """
+        caller = self._callers.get(hashlib.sha256(_key(metadata)).hexdigest())
+        if caller is None:
+            raise UnknownCallerError
+        now = self._clock()
+        most = max(1.0, caller.calls_per_s)
+        caller.left = min(most, caller.left + (now - caller.counted_at) * caller.calls_per_s)
+        caller.counted_at = now
+        if caller.left < 1:
+            raise RateError
+        caller.left -= 1
+
+
+def add(path: Path, name: str, calls_per_s: float | None) -> str:
+    """Make a key for a caller and add its hash to the file.
+
+    Returns:
+        The key, which is nowhere else.
+
+    Raises:
+        ServeError: If the name is taken or has other characters than letters, digits, - and _.
+    """
+    taken = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not _NAME.fullmatch(name) or name in taken:
+        raise ServeError(f"a key must have a new name of letters, digits, - and _, got {name!r}")
+    key = secrets.token_urlsafe(32)
+    lines = [f"[{name}]", f'sha256 = "{hashlib.sha256(key.encode()).hexdigest()}"']
+    if calls_per_s is not None:
+        lines.append(f"calls_per_s = {calls_per_s!r}")
+    path.touch(mode=0o600)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n\n")
+    return key
+
+
+def _key(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
+    """What `x-api-key` or `authorization: Bearer` carries; empty for neither."""
+    for name, value in metadata:
+        text = value.encode() if isinstance(value, str) else value
+        if name == "x-api-key":
+            return text
+        if name == "authorization" and text[:7].lower() == b"bearer ":
+            return text[7:]
+    return b""

@@ -1,0 +1,72 @@
+"""How to serve."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepmoviematch.server.errors import ServeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """How to serve."""
+
+    store: Path
+    """Folder of the store; it may be empty yet."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 is every one of the machine's."""
+
+    port: int = 50051
+    """0 takes a free one."""
+
+    port_file: Path | None = None
+    """Where to write the port once the server listens."""
+
+    workers: int = 1
+    """Processes that share the port."""
+
+    threads: int = 2
+    """Requests that one process works on at once."""
+
+    connection_s: float = 300.0
+    """How long a connection may last before its client is asked to make a new one."""
+
+    grace_s: float = 10.0
+    """How long calls in flight may take once the process is asked to stop."""
+
+    production: bool = False
+    """Whether to keep to oneself what only those who develop need: no reflection."""
+
+    keys: Path | None = None
+    """File of the API keys, one of which every call must have then."""
+
+    certificate: Path | None = None
+    """PEM file for TLS; None speaks in the clear."""
+
+    certificate_key: Path | None = None
+    """PEM file with the key of `certificate`."""
+
+    client_ca: Path | None = None
+    """PEM file of authorities, one of which must vouch for every client then."""
+
+    page_token_key: Path | None = None
+    """File with the key for page tokens, for servers that are to understand each other's; None makes one."""
+
+    metrics_port: int | None = None
+    """Where to tell Prometheus how it goes; each worker takes the next port. None tells nobody."""
+
+    def __post_init__(self) -> None:
+        """Refuse half of a pair."""
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ServeError("TLS needs both --tls-cert and --tls-key, got one")
+        if self.client_ca is not None and self.certificate is None:
+            raise ServeError("--tls-client-ca needs --tls-cert and --tls-key too, got neither")
+
+    def check_store(self) -> None:
+        """Refuse a store that is not there.
+
+        Raises:
+            ServeError: If it is no folder.
+        """
+        if not self.store.is_dir():
+            raise ServeError(f"the store must be a folder, got {self.store}; build one with the indexer")

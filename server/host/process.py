@@ -1,0 +1,234 @@
+"""One server process: a port, what answers there, and an orderly end.
+
+The first line on standard output is one JSON object that names the port, so that
+programs can start a server on port 0 and find it.
+"""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from deepmoviematch.server.errors import ServeError
+from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.host.address import announce, authority, taken
+from deepmoviematch.server.host.door import Door
+from deepmoviematch.server.host.health import HEALTH_NAME, Health
+from deepmoviematch.server.host.keys import Keys
+from deepmoviematch.server.host.options import ServeOptions
+from deepmoviematch.server.host.pool import Pool
+from deepmoviematch.server.rpc.service import NAME, RecommenderService
+from deepmoviematch.server.rpc.status import Observer, handlers
+from deepmoviematch.server.rpc.tokens import KEY_BYTES, Tokens, read_key
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+if TYPE_CHECKING:
+    from deepmoviematch.server.host.metrics import Metrics
+
+MAX_REQUEST_BYTES = 4 << 20
+MAX_STREAMS = 1000
+"""Calls at once over one connection."""
+
+CONNECTION_GRACE_S = 30.0
+"""How long the calls of an old connection get to end."""
+
+LEAVE_S = 0.5
+"""How long after the news of the end calls are answered still: callers who heed health leave meanwhile."""
+
+SETTLE_S = 0.1
+"""How long the last answers get to leave the machine."""
+
+_STEP_S = 0.01
+_STOPS = {signal.SIGTERM, signal.SIGINT}
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A server that is not started yet, and what belongs to it."""
+
+    server: grpc.Server
+    health: Health
+    door: Door
+    pool: Pool
+    port: int
+
+    def stop(self) -> None:
+        """End at once, and every call with it."""
+        self.health.end()
+        self.server.stop(None).wait()
+        self.pool.shutdown()
+
+    def drain(self, grace_s: float) -> None:
+        """Take leave: health first, then no more calls, then wait for those in flight.
+
+        The server itself is not stopped, for that would end as CANCELLED what arrives in
+        that very moment. Its end is the process's: whatever is cut off then is UNAVAILABLE.
+        """
+        self.health.end()
+        time.sleep(min(LEAVE_S, grace_s))
+        self.door.close()
+        deadline = time.monotonic() + grace_s
+        while not self.pool.idle() and time.monotonic() < deadline:
+            time.sleep(_STEP_S)
+        time.sleep(SETTLE_S)
+
+
+def create_server(
+    current: Current,
+    *,
+    health: Health | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    threads: int = 2,
+    shares_port: bool = False,
+    connection_s: float = 300.0,
+    keys: Keys | None = None,
+    credentials: grpc.ServerCredentials | None = None,
+    reflects: bool = True,
+    tokens: Tokens | None = None,
+    observe: Observer | None = None,
+) -> Wiring:
+    """Wire up a server over `current`; its health is NOT_SERVING until told otherwise.
+
+    Args:
+        current: What answers.
+        health: Says what is served; None makes one.
+        host: Address to listen on.
+        port: 0 takes a free one.
+        threads: Calls that are worked on at once.
+        shares_port: Whether other processes of this user may listen there too.
+        connection_s: How long a connection may last before its client is asked to make
+            a new one, which may reach another process.
+        keys: Who may call; None lets everybody in.
+        credentials: For TLS; None speaks in the clear.
+        reflects: Whether to tell callers what the services look like.
+        tokens: Seals page tokens; None does so with a key that nobody else has.
+        observe: Told of every call; see `handlers`.
+
+    Raises:
+        ServeError: If the address cannot be had.
+    """
+    pool: Any = Pool(threads)
+    server = grpc.server(
+        pool,
+        options=[
+            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
+            # Unshared, else a second server on the port would quietly take half of the calls.
+            ("grpc.so_reuseport", int(shares_port)),
+            ("grpc.max_connection_age_ms", round(1e3 * connection_s)),
+            ("grpc.max_connection_age_grace_ms", round(1e3 * CONNECTION_GRACE_S)),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+    )
+    service = pb.DESCRIPTOR.services_by_name["RecommenderService"]
+    servicer = RecommenderService(current, tokens or Tokens())
+    door = Door(handlers(servicer, service, pool.late, observe), pool, keys)
+    server.add_generic_rpc_handlers((door,))
+    health = health or Health()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if reflects:
+        names = (NAME, HEALTH_NAME, reflection.SERVICE_NAME)
+        enable_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # untyped
+        enable_reflection(_Reflection(names), server)
+    address = authority(host, port)
+    try:
+        if credentials is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        pool.shutdown()
+        raise taken(host, port) from error
+    return Wiring(server, health, door, pool, bound)
+
+
+class _Reflection(reflection.ReflectionServicer):
+    """Reflection, on threads of its own: its streams last as long as their callers like."""
+
+    def ServerReflectionInfo(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        """See `reflection.ReflectionServicer`."""
+        return super().ServerReflectionInfo(request_iterator, context)
+
+    ServerReflectionInfo.experimental_thread_pool = ThreadPoolExecutor(2)  # type: ignore[attr-defined]
+
+
+def serve(options: ServeOptions, *, worker: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain: health first, calls in flight after.
+
+    The caller ends the process next, at once.
+
+    Args:
+        options: How to serve.
+        worker: Which this is of several processes, which share a port; it finds the key for page
+            tokens on its standard input then, and ends with it. None is the only one.
+
+    Raises:
+        ServeError: If the store is missing, the address cannot be had, or keys or certificates are no good.
+    """
+    options.check_store()
+    keys = None if options.keys is None else Keys(options.keys, workers=options.workers)
+    credentials = None
+    if options.certificate is not None and options.certificate_key is not None:
+        from deepmoviematch.server.host.tls import server_credentials  # noqa: PLC0415 - takes its time to load
+
+        credentials = server_credentials(options.certificate, options.certificate_key, options.client_ca)
+    tokens = Tokens(read_key(options.page_token_key) if worker is None else os.read(0, KEY_BYTES))
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # for all threads; waited for below
+    if worker is not None:
+        threading.Thread(target=_stop_with_standard_input, daemon=True).start()
+    metrics = None if options.metrics_port is None else _metrics()
+    current, health = Current(options.store), Health()
+    follower = Follower(options.store, current, on_ready=health.serve)
+    # Before there is a port, so that the first call finds an answer.
+    follower.poll()
+    wiring = create_server(
+        current,
+        health=health,
+        host=options.host,
+        port=options.port,
+        threads=options.threads,
+        shares_port=worker is not None,
+        connection_s=options.connection_s,
+        keys=keys,
+        credentials=credentials,
+        reflects=not options.production,
+        tokens=tokens,
+        observe=None if metrics is None else metrics.observe,
+    )
+    if metrics is not None and options.metrics_port is not None:
+        port = options.metrics_port + (worker or 0)
+        metrics.tell(options.host, port, current=current, follower=follower, door=wiring.door)
+    wiring.server.start()
+    follower.start()
+    announce(options.host, wiring.port, options.port_file if worker is None else None)
+    signal.sigwait(_STOPS)
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a second one kills at once
+    wiring.drain(options.grace_s)
+
+
+def _metrics() -> "Metrics":
+    try:
+        from deepmoviematch.server.host.metrics import Metrics  # noqa: PLC0415 - not everybody wants them
+    except ModuleNotFoundError as error:
+        raise ServeError(
+            f"--metrics-port needs {error.name}, which is missing; install deepmoviematch[metrics]"
+        ) from error
+    return Metrics()
+
+
+def _stop_with_standard_input() -> None:
+    """Stop this process once nobody holds the other end of standard input any more."""
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,347 @@
+"""Ranks the catalogue of one generation: plain Python and NumPy, no wire.
+
+A `Recommender` never changes, so any number of threads may share one, and a
+request that holds on to one gets its whole answer from one generation. Symbols:
+`B` users, `N` items, `K` results.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence, Set as AbstractSet
+from enum import Enum, auto
+from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.search.batch import Excluded, search_many
+from deepmoviematch.indexer.search.vectors import VectorIndex
+from deepmoviematch.indexer.towers.mlp import unit
+from deepmoviematch.server.filtering.filters import Filters
+from deepmoviematch.server.ranking.affinity import genre_directions
+from deepmoviematch.server.ranking.order import Figures, Style, arranged
+from deepmoviematch.server.ranking.plan import Plan, planned
+from deepmoviematch.server.ranking.relevance import Nearest, Popular, Relevance, Scored, page_of
+from deepmoviematch.server.ranking.titles import Titles
+
+NEGATIVE_SHARE = 0.3
+"""How much the items to be far from count, where those to be near to count 1.
+
+Held-out users named some likes and some low ratings: this parts their other likes from their
+other low ratings nearly as well as any share, and finds the likes best on ml-100k and a
+little worse than 0 on ml-latest-small, where every larger share costs.
+"""
+
+NEAREST_GENRES = 50
+"""Genres that a user's place is told by."""
+
+
+TOGETHER = 8
+"""So many users and more are sooner ranked together than one by one."""
+
+
+class Origin(Enum):
+    """Where results came from."""
+
+    RETRIEVAL = auto()
+    POPULARITY = auto()
+    LOOKUP = auto()
+
+
+class Taste(NamedTuple):
+    """A user to rank for, in rows and columns of one generation."""
+
+    preferences: Mapping[int, float] = MappingProxyType({})
+    """Genre column -> stars."""
+
+    history: Mapping[int, float] = MappingProxyType({})
+    """Catalogue row -> stars."""
+
+    asks_next: bool = False
+    """Whether the order of `history`, the oldest first, counts."""
+
+
+class Seeds(NamedTuple):
+    """Items to find others like; rows of one generation."""
+
+    positive: Sequence[int]
+    """To be near to: at least one, each once."""
+
+    negative: Sequence[int] = ()
+    """To be far from: each once, none of them positive."""
+
+
+class Place(NamedTuple):
+    """Where a user is in the embedding space."""
+
+    vector: Floats
+    """[D] of length 1."""
+
+    genres: Sequence[tuple[str, float]]
+    """The genres nearest to the user's taste, and the cosine to each, the nearest first."""
+
+    known: bool
+    """Whether anything is known of the user."""
+
+
+class Listing(NamedTuple):
+    """What list is wanted, and which part of it."""
+
+    limit: int
+    """How many results, at least 1."""
+
+    start: int = 0
+    """How many results come before them."""
+
+    ahead: int = 0
+    """See `page_of`."""
+
+    excluded: AbstractSet[int] = frozenset()
+    """Rows never to return."""
+
+    allowed: Flags | None = None
+    """[N] which items may be returned at all; None for every one."""
+
+    style: Style | None = None
+    """What the list is to be besides relevant; None for nothing else."""
+
+    only_plan: bool = False
+    """Whether to say what would be done, and not to do it."""
+
+
+Question: TypeAlias = tuple[Taste, Listing]
+
+
+class Answer(NamedTuple):
+    """Ranked items and how they came about."""
+
+    rows: Sequence[int]
+    """[K] rows of the catalogue, best first."""
+
+    scores: Sequence[float]
+    """[K] the higher the better."""
+
+    origin: Origin
+
+    start: int = 0
+    """How many results come before them."""
+
+    ahead: int = 0
+    """See `page_of`; for the page that comes next."""
+
+    filtered_out: int = 0
+    """How many items were kept out of the running."""
+
+    exhausted: bool = False
+    """Whether nothing is left in the running after these."""
+
+    exact: bool = True
+    """Whether every item was compared, if a search took place."""
+
+    figures: Figures | None = None
+    """What became of the page, if the list has a style."""
+
+    explored: Sequence[bool] = ()
+    """[K] whether each place was given to chance; empty where exploration is not asked for."""
+
+    propensities: Sequence[float] = ()
+    """[K] chance of each item to be at its place; empty where exploration is not asked for."""
+
+    plan: Plan | None = None
+    """What would be done, where only this is asked for; there are no rows then."""
+
+
+class Recommender:
+    """Answers from one generation."""
+
+    def __init__(self, generation: Generation) -> None:
+        """Take a generation that passed its checks."""
+        self.generation = generation
+        scale = generation.scale
+        # Ratings travel as float32, in which 0.7 is less than the 0.7 of a Python float.
+        self.lowest, self.highest = float(np.float32(scale.floor)), float(np.float32(scale.top))
+        self._rates_in_stars = scale.low >= 0 and scale.top == TOP_STARS
+        self._titles_lock = threading.Lock()
+
+    def genre_columns(self, name: str) -> tuple[int, ...]:
+        """Columns of the genre: the one spelt so, else all that differ in case only."""
+        names = self.generation.catalogue.genre_names
+        columns = self._genres.get(name.casefold(), ())
+        return tuple(column for column in columns if names[column] == name) or columns
+
+    def stars(self, ratings: list[float]) -> list[float]:
+        """Express ratings, none of them below `lowest` or above `highest`, in stars."""
+        if self._rates_in_stars:
+            return ratings
+        stars: list[float] = self.generation.scale.stars(np.array(ratings, dtype=np.float32)).tolist()
+        return stars
+
+    def recommend(self, taste: Taste, listing: Listing) -> Answer:
+        """Rank the catalogue for one user; one of whom nothing is known gets the popular items."""
+        if not (taste.history or taste.preferences):
+            return self._popular(listing)
+        relevance = Nearest(self._index(taste), self._vector(taste), listing.excluded, listing.allowed)
+        return self._answer(relevance, Origin.RETRIEVAL, listing)
+
+    def recommend_batch(self, questions: Sequence[Question]) -> list[Answer]:
+        """Rank the catalogue for B users, with one matrix product for those who ask alike.
+
+        Returns:
+            B answers, in the order of `questions`: those of `recommend`, bit for bit.
+        """
+        alike: dict[tuple[bool, int], list[int]] = {}
+        for place, (taste, listing) in enumerate(questions):
+            if self._is_plain(taste, listing):
+                alike.setdefault((taste.asks_next, id(listing.allowed)), []).append(place)
+        answers: dict[int, Answer] = {}
+        for places in alike.values():
+            if len(places) >= TOGETHER:
+                found = self._nearest_many([questions[place] for place in places])
+                answers.update(zip(places, found, strict=True))
+        return [
+            answers[place] if place in answers else self.recommend(*question)
+            for place, question in enumerate(questions)
+        ]
+
+    def embed(self, taste: Taste) -> Place:
+        """Where a user is; one of whom nothing is known is where everyone starts from."""
+        tower, names = self.generation.user_tower, self.generation.catalogue.genre_names
+        likings = tower.embed_one(taste.preferences, taste.history)
+        vector = self._vector(taste) if taste.asks_next else likings
+        lying = np.flatnonzero(self._genre_directions.any(axis=1))
+        cosines = self._genre_directions[lying] @ likings
+        nearest = np.argsort(-cosines, kind="stable")[:NEAREST_GENRES]
+        genres = [(names[lying[place]], float(cosines[place])) for place in nearest]
+        return Place(vector, genres, bool(taste.preferences or taste.history))
+
+    def _is_plain(self, taste: Taste, listing: Listing) -> bool:
+        """Whether the best items by one exact search are the answer."""
+        index = self._index(taste)
+        return (
+            index.exact is index
+            and listing.start == 0
+            and listing.style is None
+            and not listing.only_plan
+            and bool(taste.history or taste.preferences)
+        )
+
+    def _nearest_many(self, questions: Sequence[Question]) -> list[Answer]:
+        """The answers to plain questions with one intent that all allow the same items."""
+        index, allowed = self._index(questions[0][0]).exact, questions[0][1].allowed
+        size = len(self.generation.catalogue) if allowed is None else int(np.count_nonzero(allowed))
+        vectors = np.stack([self._vector(taste) for taste, _ in questions])
+        limits = np.array([listing.limit for _, listing in questions])
+        excluded = Excluded.of([listing.excluded for _, listing in questions])
+        hits = search_many(index, vectors, limits, excluded, allowed)
+        answers = []
+        for (_, listing), rows, scores in zip(
+            questions, hits.rows.tolist(), hits.scores.tolist(), strict=True
+        ):
+            out = listing.excluded if allowed is None else [row for row in listing.excluded if allowed[row]]
+            left = size - len(out)
+            page = Scored(rows, scores).part(0, min(listing.limit, left))
+            answers.append(self._answered(page, left, Origin.RETRIEVAL, listing))
+        return answers
+
+    def _index(self, taste: Taste) -> VectorIndex:
+        """What the vector of the user is searched in."""
+        return self.generation.index_for(asks_next=taste.asks_next)
+
+    def _vector(self, taste: Taste) -> Floats:
+        """Where the user is, in the space of the question."""
+        tower = self.generation.user_tower
+        embed = tower.embed_next_one if taste.asks_next else tower.embed_one
+        return embed(taste.preferences, taste.history)
+
+    def similar(self, seeds: Seeds, listing: Listing) -> Answer:
+        """Rank the catalogue by likeness to `seeds`, which are left out."""
+        named = {*seeds.positive, *seeds.negative}
+        listing = listing._replace(excluded=listing.excluded | named)
+        direction = self._direction(seeds)
+        relevance = Nearest(self.generation.similar, direction, listing.excluded, listing.allowed)
+        answer = self._answer(relevance, Origin.RETRIEVAL, listing)
+        return answer._replace(filtered_out=answer.filtered_out - len(named))  # nobody asked for these
+
+    def _direction(self, seeds: Seeds) -> Floats:
+        """[D] what is near to the positive seeds and far from the negative ones (Rocchio, 1971)."""
+        directions = self.generation.directions
+        if len(seeds.positive) == 1 and not seeds.negative:
+            direction: Floats = directions[seeds.positive[0]]
+            return direction
+        wanted: Floats = directions[list(seeds.positive)].mean(axis=0)
+        if seeds.negative:
+            wanted = wanted - NEGATIVE_SHARE * directions[list(seeds.negative)].mean(axis=0)
+        [direction] = unit(wanted[None])
+        return direction
+
+    def find(self, text: str, listing: Listing) -> Answer:
+        """Look items up by title; see `Titles.find`."""
+        found = self._titles.find(text)
+        stop = listing.start + listing.limit
+        rows, scores = zip(*found[listing.start : stop], strict=True) if found[listing.start :] else ((), ())
+        return Answer(rows, scores, Origin.LOOKUP, listing.start, exhausted=len(found) <= stop)
+
+    def _popular(self, listing: Listing) -> Answer:
+        generation = self.generation
+        relevance = Popular(generation.popular, generation.popularity, listing.excluded, listing.allowed)
+        return self._answer(relevance, Origin.POPULARITY, listing)
+
+    def _answer(self, relevance: Relevance, origin: Origin, listing: Listing) -> Answer:
+        start, stop, style = listing.start, listing.start + listing.limit, listing.style
+        if listing.only_plan:
+            plan = planned(relevance, start, stop, style)
+            answer = self._answered(Scored([], [], plan.exact), relevance.left, origin, listing)
+            return answer._replace(plan=plan, exhausted=plan.is_last)
+        if style is None:
+            page = page_of(relevance, start, stop, listing.ahead)
+            return self._answered(page, relevance.left, origin, listing)
+        styled = arranged(relevance, start, stop, style, self.generation)
+        answer = self._answered(styled.page, relevance.left, origin, listing)
+        answer = answer._replace(exhausted=styled.is_last, figures=styled.figures)
+        if not style.exploration:
+            return answer
+        return answer._replace(explored=styled.explored, propensities=styled.propensities)
+
+    def _answered(self, page: Scored, left: int, origin: Origin, listing: Listing) -> Answer:
+        """The answer with a page out of `left` items in the running."""
+        return Answer(
+            page.rows,
+            page.scores,
+            origin,
+            listing.start,
+            listing.ahead if page.exact else len(page.rows),
+            filtered_out=len(self.generation.catalogue) - left,
+            exhausted=listing.start + len(page.rows) >= left,
+            exact=page.exact,
+        )
+
+    @cached_property
+    def filters(self) -> Filters:
+        """Made when the first filter comes."""
+        return Filters(self.generation)
+
+    @cached_property
+    def _genres(self) -> dict[str, tuple[int, ...]]:
+        """Name in one case -> columns."""
+        columns: dict[str, tuple[int, ...]] = {}
+        for column, name in enumerate(self.generation.catalogue.genre_names):
+            columns[name.casefold()] = (*columns.get(name.casefold(), ()), column)
+        return columns
+
+    @cached_property
+    def _genre_directions(self) -> Floats:
+        """[G, D] see `genre_directions`."""
+        generation = self.generation
+        return genre_directions(generation.directions, generation.catalogue.genres, generation.popularity)
+
+    @property
+    def _titles(self) -> Titles:
+        """Built when first asked for: callers that know their ids never pay for it."""
+        with self._titles_lock:
+            return self._built_titles
+
+    @cached_property
+    def _built_titles(self) -> Titles:
+        return Titles(self.generation.catalogue, self.generation.popular)

@@ -1,0 +1,156 @@
+"""The way of a request: read it, ask the recommender, pack the answer.
+
+Each method takes hold of one recommender, and so of one generation, and keeps to
+it: the current one, or that of the page token. Refusals are raised as our own errors;
+`status` turns them into codes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.ranking.explanation import Explanation, explain
+from deepmoviematch.server.ranking.recommender import Answer
+from deepmoviematch.server.rpc.batch import check_batch
+from deepmoviematch.server.rpc.checks import Start
+from deepmoviematch.server.rpc.replies import Replies, Reply
+from deepmoviematch.server.rpc.requests import (
+    RecommendQuery,
+    read_embed,
+    read_find,
+    read_recommend,
+    read_similar,
+)
+from deepmoviematch.server.rpc.status import to_status
+from deepmoviematch.server.rpc.tokens import Mark, Tokens
+from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
+
+NAME: str = pb.DESCRIPTOR.services_by_name["RecommenderService"].full_name
+
+
+class RecommenderService(rpc.RecommenderServiceServicer):
+    """Holds nothing but the current generation's answers, so any number of threads may share one.
+
+    Its methods return replies that are serialised already.
+    """
+
+    def __init__(self, current: Current, tokens: Tokens) -> None:
+        self._current = current
+        self._tokens = tokens
+        self._latest: Replies | None = None
+
+    def Recommend(  # type: ignore[override]  # noqa: N802 - the contract's name
+        self, request: pb.RecommendRequest, context: grpc.ServicerContext
+    ) -> Reply:
+        """See recommender.proto."""
+        replies, start = self._opened(request, self._replies())
+        query = read_recommend(request, replies.recommender, start)
+        answer = replies.recommender.recommend(query.taste, query.listing)
+        return self._recommended(request, replies, query, answer)
+
+    def BatchRecommend(  # type: ignore[override]  # noqa: N802
+        self, request: pb.BatchRecommendRequest, context: grpc.ServicerContext
+    ) -> Reply:
+        """See recommender.proto."""
+        latest = self._replies()
+        check_batch(request)
+        read = [self._read_or_refusal(each, latest) for each in request.requests]
+        # Whoever goes on with pages of an older generation is answered alone.
+        together = [each[1] for each in read if isinstance(each, tuple) and each[0] is latest]
+        answers = iter(latest.recommender.recommend_batch([(each.taste, each.listing) for each in together]))
+        parts = []
+        for each, found in zip(request.requests, read, strict=True):
+            if isinstance(found, MovieMatchError):
+                parts.append(latest.refusal(to_status(found)))
+                continue
+            replies, query = found
+            here = replies is latest
+            answer = next(answers) if here else replies.recommender.recommend(query.taste, query.listing)
+            parts.append(self._recommended(each, replies, query, answer))
+        return latest.batch(parts)
+
+    def SimilarItems(  # type: ignore[override]  # noqa: N802
+        self, request: pb.SimilarItemsRequest, context: grpc.ServicerContext
+    ) -> Reply:
+        """See recommender.proto."""
+        replies, start = self._opened(request, self._replies())
+        asked = request.SerializeToString(deterministic=True)
+        reply = replies.kept(asked)
+        if reply is None:
+            seeds, listing, missing = read_similar(request, replies.recommender, start)
+            reply = self._reply(request, replies, replies.recommender.similar(seeds, listing), missing)
+            replies.keep(asked, reply)
+        return reply
+
+    def FindItems(  # type: ignore[override]  # noqa: N802
+        self, request: pb.FindItemsRequest, context: grpc.ServicerContext
+    ) -> Reply:
+        """See recommender.proto."""
+        replies, start = self._opened(request, self._replies())
+        recommender = replies.recommender
+        answer = recommender.find(*read_find(request, start))
+        scale = recommender.generation.scale
+        rest = pb.FindItemsResponse(rating_scale=pb.RatingScale(low=scale.floor, top=scale.top))
+        return self._reply(request, replies, answer, rest=rest)
+
+    def EmbedUser(  # type: ignore[override]  # noqa: N802
+        self, request: pb.EmbedUserRequest, context: grpc.ServicerContext
+    ) -> Reply:
+        """See recommender.proto."""
+        replies = self._replies()
+        taste, _, missing = read_embed(request, replies.recommender)
+        return replies.place(replies.recommender.embed(taste), missing)
+
+    def _replies(self) -> Replies:
+        """Those of the current generation."""
+        recommender, latest = self._current.get(), self._latest
+        if latest is None or latest.recommender is not recommender:
+            latest = self._latest = Replies(recommender)
+        return latest
+
+    def _opened(self, request: Any, latest: Replies) -> tuple[Replies, Start]:
+        """What answers a request, from beginning to end, and where it goes on."""
+        if not request.page_token:
+            return latest, None
+        start = self._tokens.open(request)
+        if not isinstance(start, Mark):
+            return latest, start
+        recommender = self._current.get(start.generation_id)
+        return latest if recommender is latest.recommender else Replies(recommender), start
+
+    def _read_or_refusal(
+        self, request: pb.RecommendRequest, latest: Replies
+    ) -> tuple[Replies, RecommendQuery] | MovieMatchError:
+        try:
+            replies, start = self._opened(request, latest)
+            return replies, read_recommend(request, replies.recommender, start)
+        except MovieMatchError as error:
+            return error
+
+    def _recommended(
+        self, request: pb.RecommendRequest, replies: Replies, query: RecommendQuery, answer: Answer
+    ) -> Reply:
+        """The reply with `answer`, explained where that is asked for."""
+        reasons = explain(replies.recommender.generation, query.taste, answer) if request.explain else ()
+        return self._reply(request, replies, answer, query.missing, explanations=reasons)
+
+    def _reply(
+        self,
+        request: Any,
+        replies: Replies,
+        answer: Answer,
+        missing: Sequence[str] = (),
+        *,
+        explanations: Sequence[Explanation] = (),
+        rest: Message | None = None,
+    ) -> Reply:
+        """The reply with `answer`, and the token for the next page if there is one."""
+        token = b""
+        if answer.rows and not answer.exhausted:
+            name = replies.recommender.generation.id
+            token = self._tokens.seal(Mark(name, answer.start + len(answer.rows), answer.ahead), request)
+        return replies.reply(answer, missing, token, explanations=explanations, rest=rest)

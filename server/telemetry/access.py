@@ -1,0 +1,82 @@
+"""A log line for each answered request, at a small price.
+
+The logging system takes as long for a line as an answer takes to find. So these lines
+are put together here, and written many at once by a thread of their own.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from deepmoviematch.server.rpc.replies import Reply
+
+FLUSH_S = 0.2
+"""How long a line may wait for others to be written with."""
+
+MOST_WAITING = 10_000
+"""Lines; whoever adds one more writes them first."""
+
+
+class AccessHandler(logging.StreamHandler[TextIO]):
+    """Writes records as ever, and besides them the lines of answered requests, as JSON."""
+
+    def __init__(self, stream: TextIO, worker: int | None = None) -> None:
+        """Write to `stream`.
+
+        Args:
+            stream: Takes the lines.
+            worker: A fact of every line, if there is one.
+        """
+        super().__init__(stream)
+        self._worker = "" if worker is None else f'"worker": {worker}, '
+        self._waiting: deque[tuple[float, str, float, Reply]] = deque()
+        threading.Thread(target=self._flush_for_ever, name="access log", daemon=True).start()
+
+    def answered(self, method: str, seconds: float, reply: "Reply") -> None:
+        """Log that `method` was answered with `reply` after so many seconds."""
+        self._waiting.append((time.time(), method, seconds, reply))
+        if len(self._waiting) > MOST_WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits; the logging system calls this when the process ends, too.
+
+        Where nobody reads the stream any more, the lines are lost and the requests are not.
+        """
+        with self.lock or threading.Lock():
+            lines = []
+            while self._waiting:
+                lines.append(self._line(*self._waiting.popleft()))
+            with suppress(OSError, ValueError):  # a broken pipe, a closed file
+                if lines:
+                    self.stream.write("".join(lines))
+                super().flush()
+
+    def _line(self, at: float, method: str, seconds: float, reply: "Reply") -> str:
+        requests = "" if reply.requests is None else f', "requests": {reply.requests}'
+        if reply.chances:
+            requests += f', "exploration": {json.dumps([each._asdict() for each in reply.chances])}'
+        return (
+            f'{{"time": "{_second(int(at))}.{int(at % 1 * 1000):03}+00:00", "level": "info", '
+            f'"event": "request", {self._worker}"method": "{method}", "code": "OK", '
+            f'"ms": {1e3 * seconds:.3f}, "generation": "{reply.generation_id}", '
+            f'"results": {reply.results}{requests}}}\n'
+        )
+
+    def _flush_for_ever(self) -> None:
+        while True:
+            time.sleep(FLUSH_S)
+            if self._waiting:
+                self.flush()
+
+
+@lru_cache(2)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,109 @@
+"""Structured logs: one JSON object a line on standard error, one line a request.
+
+A line says what was asked for and how it ended, never who asked nor what is known
+of them. Only `configure` touches the logging system, and only programs call it.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from deepmoviematch.server.telemetry.access import AccessHandler
+
+if TYPE_CHECKING:  # the supervisor of the workers logs too, and needs no protobuf
+    from deepmoviematch.server.rpc.replies import Reply
+
+OWN_METHODS = "/deepmoviematch."
+
+log = logging.getLogger(__name__)
+
+
+_access: AccessHandler | None = None
+"""Takes the lines of answered requests, once programs are configured to have them."""
+
+
+def configure(level: str, form: str, *, worker: int | None = None) -> None:
+    """Send the logs of this process to standard error.
+
+    Args:
+        level: Lowest level to log, such as "info".
+        form: "json" or "text".
+        worker: Which of several processes this is; a fact of every line then.
+    """
+    global _access  # noqa: PLW0603 - as global as the logging system itself
+    handler: logging.Handler
+    if form == "json":
+        handler = access = AccessHandler(sys.stderr, worker)
+        handler.setFormatter(JsonFormatter())
+        _access = access if logging.getLevelName(level.upper()) <= logging.INFO else None
+    else:
+        handler, _access = logging.StreamHandler(sys.stderr), None
+        handler.setFormatter(TextFormatter())
+    if worker is not None:
+        handler.addFilter(lambda record: _add_fact(record, "worker", worker))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def log_answer(method: str, code: str, seconds: float, reply: "Reply | None") -> None:
+    """Log one request; those of health checks only at debug level."""
+    if _access is not None and code == "OK" and reply is not None:
+        _access.answered(method, seconds, reply)
+        return
+    level = logging.INFO if method.startswith(OWN_METHODS) else logging.DEBUG
+    if log.isEnabledFor(level):
+        facts: dict[str, Any] = {"method": method, "code": code, "ms": round(1e3 * seconds, 3)}
+        log_event(log, level, "request", facts | _outcome(reply))
+
+
+def log_event(
+    logger: logging.Logger, level: int, event: str, facts: Mapping[str, object], *, exc_info: bool = False
+) -> None:
+    """Log something with its facts as fields."""
+    logger.log(level, event, exc_info=exc_info, extra={"facts": facts})
+
+
+def _add_fact(record: logging.LogRecord, name: str, value: object) -> bool:
+    record.facts = {name: value} | getattr(record, "facts", {})
+    return True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, event, then the facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        line |= getattr(record, "facts", {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """The same for people: time, level, event, facts as key=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
+        facts = [f"{key}={value}" for key, value in getattr(record, "facts", {}).items()]
+        line = " ".join([clock, record.levelname.lower(), record.getMessage(), *facts])
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _outcome(reply: "Reply | None") -> dict[str, object]:
+    """Generation and number of results, of requests if it was a batch, and what was left to chance."""
+    if reply is None:
+        return {}
+    outcome: dict[str, object] = {"generation": reply.generation_id, "results": reply.results}
+    if reply.requests is not None:
+        outcome["requests"] = reply.requests
+    if reply.chances:
+        outcome["exploration"] = [each._asdict() for each in reply.chances]
+    return outcome

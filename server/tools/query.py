@@ -1,0 +1,146 @@
+"""The client for people: titles in, tables or JSON out."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
+from google.protobuf import json_format
+
+from deepmoviematch.server.errors import QueryError
+from deepmoviematch.server.tools import tables
+from deepmoviematch.server.tools.lookup import Lookup, Resolved, connected, label
+from deepmoviematch.server.tools.reach import Reach
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+_Response: TypeAlias = (
+    pb.RecommendResponse | pb.SimilarItemsResponse | pb.FindItemsResponse | pb.EmbedUserResponse
+)
+
+
+def run(arguments: Namespace) -> None:
+    """Ask what the command line says and print the answer.
+
+    Raises:
+        QueryError: If there is no answer.
+    """
+    with connected(Reach.of(arguments)) as client:
+        response = _QUESTIONS[arguments.question](client, arguments)
+    if arguments.json:
+        # With the fields that are false or empty: a program should not have to know the defaults.
+        text = json_format.MessageToJson(
+            response,
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+        )
+        print(text)
+    elif isinstance(response, pb.EmbedUserResponse):
+        tables.print_genres(tables.console(), response, arguments.count)
+    else:
+        out = tables.console()
+        missing = () if isinstance(response, pb.FindItemsResponse) else response.missing_item_ids
+        tables.print_headline(out, response.metadata, tuple(missing))
+        if not isinstance(response, pb.FindItemsResponse) and response.HasField("plan"):
+            tables.print_plan(out, response.plan)
+        else:
+            tables.print_results(out, response.results)
+            tables.print_explanations(out, response.results)
+
+
+def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
+    return client.recommend(
+        pb.RecommendRequest(
+            user=_user(client, arguments),
+            page_size=arguments.count,
+            filter=arguments.filter,
+            exclude_item_ids=_ids(client, arguments.exclude),
+            candidate_item_ids=_ids(client, arguments.only),
+            include_history=arguments.include_history,
+            intent=_intent(arguments),
+            diversity=_diversity(arguments),
+            novelty=arguments.novelty,
+            exploration=pb.Exploration(share=arguments.explore, seed=arguments.seed),
+            validate_only=arguments.validate,
+            explain=arguments.explain,
+        ),
+        pages=arguments.pages,
+    )
+
+
+def _taste(client: Lookup, arguments: Namespace) -> pb.EmbedUserResponse:
+    return client.embed(pb.EmbedUserRequest(user=_user(client, arguments), intent=_intent(arguments)))
+
+
+def _user(client: Lookup, arguments: Namespace) -> pb.UserFeatures:
+    likes = [pb.Interaction(item_id=item) for item in _ids(client, arguments.like)]
+    dislikes = [_dislike(found) for found in _resolved(client, arguments.dislike)]
+    ratings = [rating for _, rating in arguments.rate]
+    rated = [
+        pb.Interaction(item_id=item, rating=rating)
+        for item, rating in zip(_ids(client, (name for name, _ in arguments.rate)), ratings, strict=True)
+    ]
+    return pb.UserFeatures(genre_preferences=dict(arguments.genre), history=[*likes, *dislikes, *rated])
+
+
+def _intent(arguments: Namespace) -> "pb.Intent.ValueType":
+    return pb.INTENT_NEXT if arguments.next else pb.INTENT_TASTE
+
+
+def _similar(client: Lookup, arguments: Namespace) -> pb.SimilarItemsResponse:
+    return client.similar(
+        pb.SimilarItemsRequest(
+            positive_item_ids=_ids(client, arguments.item),
+            negative_item_ids=_ids(client, arguments.unlike),
+            page_size=arguments.count,
+            filter=arguments.filter,
+            exclude_item_ids=_ids(client, arguments.exclude),
+            candidate_item_ids=_ids(client, arguments.only),
+            diversity=_diversity(arguments),
+            novelty=arguments.novelty,
+            validate_only=arguments.validate,
+        ),
+        pages=arguments.pages,
+    )
+
+
+def _diversity(arguments: Namespace) -> pb.Diversity:
+    return pb.Diversity(strength=arguments.diversity, max_per_genre=arguments.max_per_genre)
+
+
+def _find(client: Lookup, arguments: Namespace) -> pb.FindItemsResponse:
+    return client.find(arguments.title, arguments.count, pages=arguments.pages)
+
+
+_QUESTIONS: dict[str, Callable[[Lookup, Namespace], _Response]] = {
+    "recommend": _recommend,
+    "similar": _similar,
+    "taste": _taste,
+    "find": _find,
+}
+
+
+def _dislike(found: Resolved) -> pb.Interaction:
+    if found.scale.low == found.scale.top:
+        raise QueryError(
+            f"a dislike needs ratings to choose from, got a data set in which all are {found.scale.top:g}; "
+            "leave --dislike out"
+        )
+    return pb.Interaction(item_id=found.item.item_id, rating=found.scale.low)
+
+
+def _ids(client: Lookup, names: Iterable[str]) -> list[str]:
+    """Ids of the items that people named."""
+    return [found.item.item_id for found in _resolved(client, names)]
+
+
+def _resolved(client: Lookup, names: Iterable[str]) -> Iterator[Resolved]:
+    """The items that people named; says which was taken where a title is not unique."""
+    for name in names:
+        found = client.resolve(name)
+        if found.others:
+            others = f"{found.others} other item{'s' if found.others > 1 else ''}"
+            print(
+                f"{name!r} is the title of {others} too; took the most popular, {label(found.item)}",
+                file=sys.stderr,
+            )
+        yield found

@@ -1,0 +1,98 @@
+"""Many queries at once get, bit for bit, what each gets alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from hypothesis.extra import numpy as arrays
+
+from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.indexer.search import batch
+from deepmoviematch.indexer.search.batch import Excluded, search_many
+from deepmoviematch.indexer.search.hnsw import HnswIndex
+from deepmoviematch.indexer.search.vectors import FlatIndex
+
+ANY = st.floats(-2, 2, width=32)
+WHOLE = st.integers(-2, 2).map(float)  # many ties
+
+
+def assert_as_alone(
+    vectors: Floats,
+    queries: Floats,
+    limits: Sequence[int],
+    out: list[set[int]],
+    allowed: Flags | None = None,
+) -> None:
+    index = FlatIndex.of(vectors)
+    together = search_many(index, queries, np.array(limits), Excluded.of(out), allowed)
+    for place, (query, limit, rows) in enumerate(zip(queries, limits, out, strict=True)):
+        running = np.ones(len(vectors), dtype=np.bool_) if allowed is None else allowed.copy()
+        running[list(rows)] = False
+        alone = index.search(query[None], limit, allowed=running)
+        count = alone.rows.shape[1]
+        assert together.rows[place, :count].tolist() == alone.rows[0].tolist()
+        assert together.scores[place, :count].tobytes() == alone.scores[0].tobytes()
+
+
+@given(data=st.data())
+def test_it_answers_each_query_as_if_it_were_alone(data: st.DataObject) -> None:
+    size, dim, count = (data.draw(st.integers(1, top)) for top in (80, 9, 6))
+    elements = data.draw(st.sampled_from([ANY, WHOLE]))
+    vectors = data.draw(arrays.arrays(np.float32, (size, dim), elements=elements))
+    queries = data.draw(arrays.arrays(np.float32, (count, dim), elements=elements))
+    limits = data.draw(st.lists(st.integers(1, size + 3), min_size=count, max_size=count))
+    excluded = data.draw(
+        st.lists(st.sets(st.integers(0, size - 1), max_size=size), min_size=count, max_size=count)
+    )
+    allowed = data.draw(st.none() | arrays.arrays(np.bool_, size))
+    assert_as_alone(vectors, queries, limits, excluded, allowed)
+
+
+@pytest.mark.parametrize("dim", [1, 7, 8, 33, 65])
+@pytest.mark.parametrize("twins", [1, 700, 2003])
+def test_it_is_exact_where_a_matrix_product_rounds_otherwise(dim: int, twins: int) -> None:
+    rng = np.random.default_rng(dim)
+    vectors = rng.normal(size=(2003, dim)).astype(np.float32)
+    vectors[rng.permutation(2003)[:twins]] = vectors[0]
+    vectors[::5] *= np.float32(1 + 1e-7)  # a last bit apart
+    queries = rng.normal(size=(70, dim)).astype(np.float32)
+    queries[3] = vectors[0]
+    excluded = [set(rng.integers(2003, size=rng.integers(60)).tolist()) for _ in queries]
+    assert_as_alone(vectors, queries, [10] * 60 + [1, 2, 100, 300, 900, 2000, 2003, 5000, 7, 7], excluded)
+
+
+def test_it_takes_as_many_queries_at_once_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "CELLS", 700)
+    rng = np.random.default_rng(4)
+    vectors, queries = (rng.normal(size=(size, 5)).astype(np.float32) for size in (300, 11))
+    assert_as_alone(vectors, queries, range(1, 12), [set(range(place)) for place in range(11)])
+
+
+def test_the_best_items_may_be_neighbours_in_the_catalogue() -> None:
+    vectors = np.linspace(0, 1, 5000, dtype=np.float32)[:, None]
+    assert_as_alone(vectors, np.array([[1], [-1]], dtype=np.float32), [40, 40], [{4999, 4990}, {0}])
+
+
+def test_nobody_asks_and_nobody_is_answered() -> None:
+    index = FlatIndex.of(np.eye(3, dtype=np.float32))
+    hits = search_many(index, np.empty((0, 3), np.float32), np.empty(0, np.int64), Excluded.of([]))
+    assert len(hits.rows) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "limit", "message"),
+    [([1, np.nan, 1], 1, "finite"), ([1, 1], 1, "shape"), ([1, 1, 1], 0, "k must be at least 1")],
+    ids=["NaN", "too narrow", "nothing wanted"],
+)
+def test_it_refuses_what_a_search_refuses(query: list[float], limit: int, message: str) -> None:
+    index = FlatIndex.of(np.eye(3, dtype=np.float32))
+    with pytest.raises(ValueError, match=message):
+        search_many(index, np.array([query], dtype=np.float32), np.array([limit]), Excluded.of([set()]))
+
+
+def test_every_index_offers_exact_search_of_its_vectors() -> None:
+    vectors = np.random.default_rng(5).normal(size=(50, 4)).astype(np.float32)
+    for index in (FlatIndex.of(vectors), HnswIndex.of(vectors)):
+        assert (index.exact.view == vectors).all()
+        assert index.exact.longest == pytest.approx(np.linalg.norm(vectors, axis=1).max())

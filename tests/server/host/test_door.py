@@ -1,0 +1,92 @@
+"""What a call is told before anything of it is read, over a real socket."""
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from deepmoviematch.server.host import pool as pool_module
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+Outcome: TypeAlias = Callable[..., SimpleNamespace]
+
+WAIT_S = 10
+
+
+class Held:
+    """Stands in for `Current`: every call waits until `go_on`."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self.recommender, self.go_on, self.begun = recommender, threading.Event(), threading.Semaphore(0)
+
+    def get(self) -> Recommender:
+        self.begun.release()
+        self.go_on.wait(WAIT_S)
+        return self.recommender
+
+
+def test_too_many_calls_are_refused_at_once_and_told_when_to_come_back(
+    serve: Callable[..., Any],
+    outcome: Outcome,
+    recommender: Recommender,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for limit, value in {"MOST_WAITING": 20, "PATIENCE_S": WAIT_S, "BURST_S": WAIT_S}.items():
+        monkeypatch.setattr(pool_module, limit, value)
+    held = Held(recommender)
+    with serve(held, threads=1) as running:
+        calls = [running.stub.Recommend.future(pb.RecommendRequest()) for _ in range(60)]
+        assert held.begun.acquire(timeout=WAIT_S)
+        while sum(call.done() for call in calls) < 39:  # one runs, twenty wait
+            pass
+        ended = outcome(running.stub.SimilarItems, pb.SimilarItemsRequest(item_id="6"))
+        held.go_on.set()
+        codes = [call.exception(WAIT_S) and call.code().name for call in calls]
+        assert running.stub.Recommend(pb.RecommendRequest()).results
+    assert (codes.count(None), codes.count("RESOURCE_EXHAUSTED")) == (21, 39)
+    assert ended.code == "RESOURCE_EXHAUSTED"
+    retry, info = error_details_pb2.RetryInfo(), error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(retry) for detail in ended.status.details)
+    assert any(detail.Unpack(info) for detail in ended.status.details)
+    assert retry.retry_delay.seconds > 0
+    assert info.reason == "OVERLOADED"
+
+
+def test_a_refusal_does_not_wait_for_the_request(
+    serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module.Pool, "crowded", lambda self: True)
+    with serve(Held(recommender)) as running:
+        call = running.channel.stream_unary(
+            "/deepmoviematch.v1.RecommenderService/Recommend", request_serializer=lambda contents: contents
+        )
+        never = threading.Event()
+        with pytest.raises(grpc.RpcError) as caught:
+            call(iter(never.wait, None), timeout=WAIT_S)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_once_closed_it_sends_callers_elsewhere(
+    serve: Callable[..., Any], outcome: Outcome, recommender: Recommender
+) -> None:
+    held = Held(recommender)
+    with serve(held) as running:
+        begun = running.stub.Recommend.future(pb.RecommendRequest())
+        assert held.begun.acquire(timeout=WAIT_S)
+        running.wiring.door.close()
+        ended = outcome(running.stub.Recommend, pb.RecommendRequest())
+        held.go_on.set()
+        assert len(begun.result(WAIT_S).results) == 10
+    assert ended.code == "UNAVAILABLE"
+    assert "the server is stopping" in ended.status.message
+
+
+def test_what_is_no_method_is_unimplemented(running: SimpleNamespace) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        running.channel.unary_unary("/deepmoviematch.v1.RecommenderService/Other")(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,0 +1,123 @@
+"""Who may call, and how often."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from deepmoviematch.client import CallError, Client, pb
+from deepmoviematch.server.__main__ import main
+from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host.keys import Keys, add
+from deepmoviematch.server.ranking.recommender import Recommender
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys.toml"
+
+
+def test_a_key_is_kept_as_its_hash_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", "shop", "--api-keys", str(file), "--calls-per-s", "50"]) == 0
+    key = capsys.readouterr().out.strip()
+    assert key not in file.read_text()
+    assert hashlib.sha256(key.encode()).hexdigest() in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    Keys(file).check([("x-api-key", key)])
+
+
+@pytest.mark.parametrize(
+    "header", [("x-api-key", "{}"), ("authorization", "Bearer {}"), ("authorization", "bearer {}")]
+)
+def test_a_key_comes_in_either_header(file: Path, header: tuple[str, str]) -> None:
+    key = add(file, "shop", None)
+    Keys(file).check([("user-agent", "x"), (header[0], header[1].format(key))])
+
+
+@pytest.mark.parametrize(
+    "metadata", [[], [("x-api-key", "")], [("x-api-key", "other")], [("authorization", "Basic {}")]]
+)
+def test_without_a_known_key_a_call_is_refused(file: Path, metadata: list[tuple[str, str]]) -> None:
+    key = add(file, "shop", None)
+    with pytest.raises(UnknownCallerError):
+        Keys(file).check([(name, value.format(key)) for name, value in metadata])
+
+
+def test_each_key_has_its_own_calls(file: Path) -> None:
+    one, other = add(file, "one", 2.0), add(file, "other", None)
+    now = [0.0]
+    keys = Keys(file, clock=lambda: now[0])
+    for _ in range(2):
+        keys.check([("x-api-key", one)])
+    with pytest.raises(RateError):
+        keys.check([("x-api-key", one)])
+    keys.check([("x-api-key", other)])
+    now[0] = 0.5  # half a second: one more
+    keys.check([("x-api-key", one)])
+    with pytest.raises(RateError):
+        keys.check([("x-api-key", one)])
+    now[0] = 100.0  # no more than a second's calls are saved up
+    for _ in range(2):
+        keys.check([("x-api-key", one)])
+    with pytest.raises(RateError):
+        keys.check([("x-api-key", one)])
+
+
+def test_workers_share_the_calls_of_a_key(file: Path) -> None:
+    key = add(file, "one", 4.0)
+    keys = Keys(file, workers=2, clock=lambda: 0.0)
+    for _ in range(2):
+        keys.check([("x-api-key", key)])
+    with pytest.raises(RateError):
+        keys.check([("x-api-key", key)])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not toml", "must be a file of API keys"),
+        ('[a]\nsha256 = "short"\n', "a must have a sha256 of 64 hexadecimal digits"),
+        (f'[a]\nsha256 = "{"0" * 64}"\nkey = "x"\n', "a must have a sha256"),
+        (f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = 0\n', "calls_per_s of a must be above 0, got 0"),
+    ],
+)
+def test_a_file_that_breaks_a_rule_is_refused(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ServeError, match=message):
+        Keys(file)
+
+
+@pytest.mark.parametrize("name", ["one", "", "a b", "../x"])
+def test_a_name_is_new_and_plain(file: Path, name: str) -> None:
+    add(file, "one", None)
+    with pytest.raises(ServeError, match="a key must have a new name"):
+        add(file, name, None)
+
+
+def test_a_server_with_keys_lets_in_who_has_one(
+    serve: Callable[..., Any], recommender: Recommender, file: Path, outcome: Callable[..., SimpleNamespace]
+) -> None:
+    key, slow = add(file, "shop", None), add(file, "slow", 0.001)
+    current = Current()
+    current.set(recommender)
+    with serve(current, keys=Keys(file)) as running:
+        running.wiring.health.serve()
+        ended = outcome(running.stub.Recommend, pb.RecommendRequest())
+        assert ended.code == "UNAUTHENTICATED"
+        with Client(running.address, api_key=key) as client:
+            assert client.recommend(pb.RecommendRequest()).results
+        with Client(running.address, api_key=slow) as client:
+            assert client.recommend(pb.RecommendRequest()).results
+            with pytest.raises(CallError) as caught:
+                client.recommend(pb.RecommendRequest())
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (caught.value.reason, caught.value.retry_after_s) == ("RATE_LIMITED", 1.0)
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in ended.status.details)
+    assert info.reason == "API_KEY_INVALID"

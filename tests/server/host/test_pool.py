@@ -1,0 +1,108 @@
+"""Who waits, for how long, and who is told not to; by a clock that the tests turn."""
+
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from deepmoviematch.server.host.pool import BURST_S, FEW_WAITING, MOST_WAITING, PATIENCE_S, Pool
+
+WAIT_S = 10
+
+
+@pytest.fixture
+def blocked() -> Iterator[SimpleNamespace]:
+    """A pool whose one thread is busy until `go_on` is set, at the time `now`."""
+    state = SimpleNamespace(now=0.0, go_on=threading.Event(), begun=threading.Event())
+    state.pool = Pool(1, clock=lambda: state.now)
+    state.pool.submit(lambda: (state.begun.set(), state.go_on.wait(WAIT_S)))
+    assert state.begun.wait(WAIT_S)
+    yield state
+    state.go_on.set()
+    state.pool.shutdown()
+
+
+def submit(state: SimpleNamespace, count: int, task: Callable[[], object] = lambda: None) -> None:
+    for _ in range(count):
+        state.pool.submit(task)
+
+
+def finish(state: SimpleNamespace) -> None:
+    """Let everything run that was submitted."""
+    last = threading.Event()
+    state.pool.submit(last.set)
+    state.go_on.set()
+    assert last.wait(WAIT_S)
+
+
+def test_tasks_run_in_the_order_of_arrival(blocked: SimpleNamespace) -> None:
+    seen: list[int] = []
+    for number in range(5):
+        blocked.pool.submit(seen.append, number)
+    finish(blocked)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_a_task_that_fails_leaves_its_thread_to_the_others(blocked: SimpleNamespace) -> None:
+    blocked.pool.submit(lambda: 1 / 0)
+    finish(blocked)
+
+
+def test_it_is_idle_once_nothing_waits_or_runs(blocked: SimpleNamespace) -> None:
+    assert not blocked.pool.idle()
+    finish(blocked)
+    while not blocked.pool.idle():  # the last task's thread is about to say so
+        pass
+
+
+def test_a_burst_may_wait(blocked: SimpleNamespace) -> None:
+    submit(blocked, FEW_WAITING + 1)
+    blocked.now += BURST_S * 0.9
+    assert not blocked.pool.crowded()
+
+
+def test_a_queue_that_stands_is_crowded(blocked: SimpleNamespace) -> None:
+    submit(blocked, FEW_WAITING + 1)
+    blocked.now += BURST_S * 1.1
+    assert blocked.pool.crowded()
+
+
+def test_after_long_waiting_patience_is_short(blocked: SimpleNamespace) -> None:
+    submit(blocked, 1)
+    blocked.now = 5.0
+    submit(blocked, FEW_WAITING + 1)
+    late: list[bool] = []
+    first = blocked.pool._arrivals.popleft()  # as if a thread had taken the old one
+    assert first == 0.0
+    blocked.pool._tasks.get()
+    blocked.now += PATIENCE_S * 0.9
+    assert not blocked.pool.crowded()
+    blocked.now += PATIENCE_S * 0.2
+    assert blocked.pool.crowded()
+    submit(blocked, 1, lambda: late.append(blocked.pool.late()))
+    finish(blocked)
+    assert late == [False]  # few were left behind it
+
+
+def test_few_that_wait_for_slow_calls_are_no_crowd(blocked: SimpleNamespace) -> None:
+    submit(blocked, FEW_WAITING)
+    blocked.now = 60.0
+    assert not blocked.pool.crowded()
+
+
+def test_too_many_are_a_crowd_at_once(blocked: SimpleNamespace) -> None:
+    submit(blocked, MOST_WAITING - 1)
+    assert not blocked.pool.crowded()
+    submit(blocked, 1)
+    assert blocked.pool.crowded()
+
+
+def test_what_has_waited_too_long_is_late_while_others_wait(blocked: SimpleNamespace) -> None:
+    late: list[bool] = []
+    submit(blocked, FEW_WAITING + 2, lambda: late.append(blocked.pool.late()))
+    blocked.now += BURST_S * 1.1
+    submit(blocked, 1)
+    blocked.go_on.set()
+    finish(blocked)
+    assert late == [True, True, True] + [False] * (FEW_WAITING - 1)

@@ -1,0 +1,186 @@
+"""The server as a process: health, reflection, start, end, and what it loads."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from deepmoviematch.server.__main__ import main
+from deepmoviematch.server.errors import ServeError
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host.options import ServeOptions
+from deepmoviematch.server.host.process import create_server, serve as serve_process
+from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
+
+SERVICE = "deepmoviematch.v1.RecommenderService"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+WAIT_S = 30
+
+SLOW = """
+import sys
+from deepmoviematch.server import __main__
+from deepmoviematch.server.ranking import recommender
+
+original = recommender.Recommender.recommend
+
+def slow(self, *question):
+    print("begun", flush=True)
+    sys.stdin.readline()
+    return original(self, *question)
+
+recommender.Recommender.recommend = slow
+sys.exit(__main__.main())
+"""
+
+TELLING = """
+import os
+import sys
+from deepmoviematch.server import __main__
+
+leave = os._exit
+
+def tell(status):
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), flush=True)
+    leave(status)
+
+os._exit = tell
+sys.exit(__main__.main())
+"""
+
+
+def health_of(channel: grpc.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
+@contextmanager
+def process(script: str, *words: str) -> Iterator[SimpleNamespace]:
+    """A process that runs `script` with `serve --port 0` and `words`, listening."""
+    command = [sys.executable, "-c", script, "serve", "--port", "0", *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
+        try:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            first = json.loads(child.stdout.readline())
+            with grpc.insecure_channel(f"127.0.0.1:{first['port']}") as channel:
+                stub = rpc.RecommenderServiceStub(channel)
+                yield SimpleNamespace(child=child, first=first, channel=channel, stub=stub)
+        finally:
+            child.kill()
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_health_follows_the_first_generation(serve: Callable[..., Any], service: str) -> None:
+    with serve(Current()) as running:
+        request = health_pb2.HealthCheckRequest(service=service)
+        watch = health_of(running.channel).Watch(request)
+        assert next(watch).status == NOT_SERVING
+        running.wiring.health.serve()
+        assert next(watch).status == SERVING
+        assert health_of(running.channel).Check(request).status == SERVING
+        watch.cancel()
+
+
+def test_health_knows_no_other_service(running: SimpleNamespace) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        health_of(running.channel).Check(health_pb2.HealthCheckRequest(service="other"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection_lists_the_services(running: SimpleNamespace) -> None:
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(running.channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    [response] = stub.ServerReflectionInfo(iter([request]))
+    listed = {service.name for service in response.list_services_response.service}
+    assert {SERVICE, "grpc.health.v1.Health"} <= listed
+
+
+def test_a_port_that_is_taken_is_a_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServeError, match=f"must be free and of this machine, got 127.0.0.1:{port}"):
+            create_server(Current(), port=port)
+
+
+def test_a_second_server_on_the_port_is_refused(running: SimpleNamespace) -> None:
+    with pytest.raises(ServeError, match="must be free"):
+        create_server(Current(), port=running.wiring.port)
+
+
+def test_serve_refuses_a_store_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match="the store must be a folder, got "):
+        serve_process(ServeOptions(store=tmp_path / "none", port=0))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--port", "65536"], ["--workers", "0"], ["--port", "-1"], ["--threads", "0"], ["--grace-s", "nan"]],
+)
+def test_serve_refuses_settings_out_of_range(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--store", str(tmp_path), *words])
+    assert caught.value.code == 2
+    assert words[0] in capsys.readouterr().err
+
+
+def test_sigterm_ends_health_first_and_lets_a_call_in_flight_finish(store: Path) -> None:
+    with process(SLOW, "--store", str(store)) as server:
+        watch = health_of(server.channel).Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_S)
+        while next(watch).status != SERVING:
+            pass
+        call = server.stub.Recommend.future(pb.RecommendRequest(), timeout=WAIT_S)
+        assert server.child.stdout.readline() == "begun\n"
+        server.child.send_signal(signal.SIGTERM)
+        assert [change.status for change in watch] == [NOT_SERVING]  # and the watch itself has ended
+        assert not call.done()
+        server.child.stdin.write("go on\n")
+        server.child.stdin.flush()
+        assert len(call.result().results) == 10
+        assert server.child.wait(WAIT_S) == 0
+
+
+@pytest.mark.parametrize(("number", "asked"), [(signal.SIGTERM, ""), (signal.SIGINT, "year > 1990")])
+def test_serving_loads_nothing_that_it_does_not_need(
+    store: Path, tmp_path: Path, number: int, asked: str
+) -> None:
+    port_file = tmp_path / "port"
+    with process(TELLING, "--store", str(store), "--port-file", str(port_file)) as server:
+        titles = server.stub.FindItems(pb.FindItemsRequest(title="heat"), wait_for_ready=True)
+        request = pb.SimilarItemsRequest(item_id=titles.results[0].item_id)
+        assert server.stub.SimilarItems(request).results
+        assert server.stub.Recommend(pb.RecommendRequest(filter=asked)).results
+        assert port_file.read_text() == f"{server.first['port']}\n"
+        server.child.send_signal(number)
+        loaded = set(server.child.stdout.read().split())
+        assert server.child.wait(WAIT_S) == 0
+        errors = server.child.stderr.read()
+    assert "deepmoviematch" in loaded
+    assert not loaded & {"tensorflow", "keras", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib", "rich"}
+    assert ("lark" in loaded) == bool(asked)
+    assert all(json.loads(line)["level"] == "info" for line in errors.splitlines())
+
+
+def test_serve_begins_before_the_first_generation(tmp_path: Path, publish: Callable[..., Any]) -> None:
+    with process(TELLING, "--store", str(tmp_path)) as server:
+        watch = health_of(server.channel).Watch(
+            health_pb2.HealthCheckRequest(service=SERVICE), timeout=WAIT_S
+        )
+        assert next(watch).status == NOT_SERVING
+        generation = publish(tmp_path)
+        assert next(watch).status == SERVING
+        response = server.stub.Recommend(pb.RecommendRequest())
+        assert response.metadata.generation_id == generation.id

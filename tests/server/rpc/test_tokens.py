@@ -1,0 +1,137 @@
+"""Page tokens can be read by whoever has the key, and made by nobody else."""
+
+import base64
+import hmac
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from deepmoviematch.server.errors import ServeError, Violation
+from deepmoviematch.server.rpc.tokens import Mark, Tokens, read_key
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+KEY = b"k" * 32
+MARK = Mark("g000012-5f3a9c1e", start=30, ahead=10)
+
+
+def request(token: bytes | str = b"", **changes: Any) -> pb.RecommendRequest:
+    user = pb.UserFeatures(
+        history=[pb.Interaction(item_id="6", rating=3), pb.Interaction(item_id="7")],
+        genre_preferences={"Comedy": 5, "Horror": 1},
+    )
+    text = token if isinstance(token, str) else token.decode()
+    return pb.RecommendRequest(**{"user": user, "page_size": 7, **changes}, page_token=text)
+
+
+def refused(opened: Mark | Violation) -> str:
+    assert isinstance(opened, Violation)
+    assert opened.field == "page_token"
+    return opened.rule
+
+
+@given(
+    mark=st.builds(
+        Mark,
+        st.sampled_from(["g000000-00000000", "g123456789-5f3a9c1e"]),
+        start=st.integers(0, 2**32 - 1),
+        ahead=st.integers(0, 1000),
+    )
+)
+def test_a_token_says_where_its_request_goes_on(mark: Mark) -> None:
+    token = Tokens(KEY).seal(mark, request())
+    assert len(token) <= 128
+    assert set(token.decode()) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
+    assert Tokens(KEY).open(request(token, page_size=1000, validate_only=True, explain=True)) == mark
+
+
+def test_the_seal_is_hmac_sha256() -> None:
+    contents = base64.urlsafe_b64decode(Tokens(KEY).seal(MARK, request()))
+    assert contents[-32:] == hmac.digest(KEY, contents[:-32], "sha256")
+
+
+def test_the_order_in_which_a_map_travels_does_not_matter() -> None:
+    token = Tokens(KEY).seal(MARK, request())
+    turned = pb.UserFeatures(
+        history=[pb.Interaction(item_id="6", rating=3), pb.Interaction(item_id="7")],
+        genre_preferences={"Horror": 1, "Comedy": 5},
+    )
+    assert Tokens(KEY).open(request(token, user=turned)) == MARK
+
+
+def test_what_this_server_does_not_know_does_not_matter() -> None:
+    token = Tokens(KEY).seal(MARK, request())
+    unknown = request(token).SerializeToString() + b"\xfa\x7f\x03new"
+    assert Tokens(KEY).open(pb.RecommendRequest.FromString(unknown)) == MARK
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"include_history": True},
+        {"exclude_item_ids": ["6"]},
+        {"intent": pb.INTENT_NEXT},
+        {"user": pb.UserFeatures()},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_token_is_good_for_its_own_request_alone(changes: dict[str, Any]) -> None:
+    token = Tokens(KEY).seal(MARK, request())
+    assert "got that of another one" in refused(Tokens(KEY).open(request(token, **changes)))
+
+
+def test_a_token_of_another_method_is_refused() -> None:
+    token = Tokens(KEY).seal(MARK, pb.SimilarItemsRequest(item_id="6")).decode()
+    assert refused(Tokens(KEY).open(pb.FindItemsRequest(title="6", page_token=token)))
+
+
+@given(place=st.integers(0, 73), bit=st.integers(0, 7))
+def test_no_bit_of_a_token_may_change(place: int, bit: int) -> None:
+    contents = bytearray(base64.urlsafe_b64decode(Tokens(KEY).seal(MARK, request())))
+    contents[place] ^= 1 << bit
+    assert refused(Tokens(KEY).open(request(base64.urlsafe_b64encode(contents))))
+
+
+@given(length=st.integers(1, 99))
+def test_a_token_that_was_cut_is_refused(length: int) -> None:
+    token = Tokens(KEY).seal(MARK, request())[:length]
+    assert f"got {length} characters that are no whole token" in refused(Tokens(KEY).open(request(token)))
+
+
+@given(text=st.text(min_size=1) | st.sampled_from(["A" * 100, "=" * 100, "A" * 100_000, "é", "AAAA\n"]))
+def test_whatever_is_no_token_is_refused(text: str) -> None:
+    assert "no whole token" in refused(Tokens(KEY).open(request(text)))
+
+
+def test_a_token_has_one_spelling() -> None:
+    token = Tokens(KEY).seal(MARK, request())
+    assert token.endswith(b"=")
+    twin = token[:-2] + bytes([token[-2] + 1]) + b"="
+    assert base64.urlsafe_b64decode(twin) == base64.urlsafe_b64decode(token)
+    assert "no whole token" in refused(Tokens(KEY).open(request(twin)))
+
+
+def test_another_key_reads_nothing() -> None:
+    token = Tokens().seal(MARK, request())
+    assert "sealed with another key" in refused(Tokens().open(request(token)))
+
+
+def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"s" * 32)
+    assert read_key(path) == read_key(path)
+    assert len(read_key(path)) == 32
+    path.write_bytes(b"t" * 100)
+    assert len(read_key(path)) == 32
+    assert read_key(None) != read_key(None)
+
+
+def test_a_key_that_is_short_or_missing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"secret")
+    with pytest.raises(
+        ServeError, match=r"must have 32 random bytes or more, got 6 in .*; make one: head -c"
+    ):
+        read_key(tmp_path / "key")
+    with pytest.raises(ServeError, match=r"must be readable, got .*No such file"):
+        read_key(tmp_path / "none")

@@ -1,0 +1,95 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from deepmoviematch.server.rpc.replies import Chance, Reply
+from deepmoviematch.server.telemetry import access, logs
+from deepmoviematch.server.telemetry.access import AccessHandler
+
+METHOD = "/deepmoviematch.v1.RecommenderService/Recommend"
+REPLIES = [
+    Reply(b"", "g000001-0123abcd", 10),
+    Reply(b"", "g000001-0123abcd", 30, 3),
+    Reply(b"", "g000001-0123abcd", 2, chances=(Chance(0, 11, [True, False], [0.015625, 0.9]),)),
+]
+
+
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is written before a test says so, and the logging system is left as it was."""
+    monkeypatch.setattr(access, "FLUSH_S", 1e6)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    logs._access = None
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=["one", "batch", "exploring"])
+@pytest.mark.parametrize("worker", [None, 2])
+def test_a_line_says_what_the_logging_system_would(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reply: Reply, worker: int | None
+) -> None:
+    caplog.set_level(logging.INFO)
+    logs.log_answer(METHOD, "OK", 0.0012344, reply)
+    [record] = caplog.records
+    expected = json.loads(logs.JsonFormatter().format(record)) | (
+        {} if worker is None else {"worker": worker}
+    )
+
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    logs.configure("info", "json", worker=worker)
+    logs.log_answer(METHOD, "OK", 0.0012344, reply)
+    logging.root.handlers[-1].flush()
+    [line] = lines(stream)
+    assert line.keys() == expected.keys()
+    assert len(str(line["time"])) == len(expected["time"])
+    assert {**line, "time": 0} == {**expected, "time": 0}
+
+
+@pytest.mark.parametrize(("level", "form"), [("warning", "json"), ("info", "text")])
+def test_there_are_such_lines_only_where_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch, level: str, form: str
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    logs.configure(level, form)
+    logs.log_answer(METHOD, "OK", 0.001, REPLIES[0])
+    logging.root.handlers[-1].flush()
+    assert ("results=10" in stream.getvalue()) == (form == "text")
+
+
+def test_lines_are_in_order_and_whole_whoever_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "MOST_WAITING", 3)
+    stream = io.StringIO()
+    handler = AccessHandler(stream)
+    for number in range(10):
+        handler.answered(METHOD, number / 1000, REPLIES[0])
+        assert number - len(lines(stream)) < 3  # so few wait at most
+    handler.flush()
+    assert [line["ms"] for line in lines(stream)] == list(range(10))
+
+
+def test_what_waits_is_written_when_the_process_ends() -> None:
+    stream = io.StringIO()
+    handler = AccessHandler(stream)
+    handler.answered(METHOD, 0.001, REPLIES[0])
+    logging.shutdown([lambda: handler])  # called as weak references are
+    assert len(lines(stream)) == 1
+
+
+def test_a_log_that_nobody_reads_any_more_fails_no_request() -> None:
+    stream = io.StringIO()
+    handler = AccessHandler(stream)
+    stream.close()
+    handler.answered(METHOD, 0.001, REPLIES[0])
+    handler.flush()
+    assert not handler._waiting

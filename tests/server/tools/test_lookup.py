@@ -1,0 +1,37 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from deepmoviematch.server.errors import NotReadyError, QueryError
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.tools.lookup import connected
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+
+class Late:
+    """Stands in for `Current`: ready after a number of requests."""
+
+    def __init__(self, recommender: Recommender, refusals: int) -> None:
+        self.recommender, self.refusals = recommender, refusals
+
+    def get(self) -> Recommender:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise NotReadyError
+        return self.recommender
+
+
+def test_what_is_unavailable_for_a_moment_is_asked_again(
+    serve: Callable[..., Any], recommender: Recommender
+) -> None:
+    with serve(Late(recommender, refusals=2)) as running, connected(running.address) as client:
+        assert client.similar(pb.SimilarItemsRequest(item_id="6")).results
+
+
+def test_what_is_refused_is_not_asked_again(serve: Callable[..., Any], recommender: Recommender) -> None:
+    late = Late(recommender, refusals=0)
+    refused = pytest.raises(QueryError, match="page_size must be 0 or more, got -1; 0 means 10")
+    with serve(late) as running, connected(running.address) as client, refused:
+        client.recommend(pb.RecommendRequest(page_size=-1))
+    assert late.refusals == -1

@@ -1,0 +1,279 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.tables import Catalogue, Dataset, Floats, Ratings
+from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.evaluation import experiment
+from deepmoviematch.trainer.evaluation.experiment import FittedRecipe, Plan, evaluate, possible, rankings
+from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS
+from deepmoviematch.trainer.evaluation.rating import rating
+from deepmoviematch.trainer.evaluation.table import Table
+from deepmoviematch.trainer.models.seed import SeedRows
+from deepmoviematch.trainer.peers.rankers import EaseRanker, Popularity, Ranker
+from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
+
+SEED = SeedRecipe(name="seed", epochs=2)
+RETRIEVAL = RetrievalRecipe(
+    name="ours", embedding_dim=8, hidden=(8,), epochs=3, batch_size=16, ease_penalty=5
+)
+
+
+def table_of(dataset: Dataset, recipe: Recipe, *protocols: str, **plan: Any) -> Table:
+    (table,) = rankings(dataset, FittedRecipe(recipe), Plan(protocols, **plan))
+    return table
+
+
+def test_every_peer_stands_beside_the_recipe_popularity_first(dataset: Dataset) -> None:
+    table = table_of(dataset, RETRIEVAL, "new-users", peers=True)
+    assert list(table.rows) == ["popularity", "popularity x genre", "item-knn", "ease", "ials", "ours"]
+    assert table.about["asked_users"] == 6
+    for figures in table.rows.values():
+        for metric in ("ndcg@100", "ndcg@10", "recall@20", "recall@50"):
+            assert 0 <= figures[metric]["low"] <= figures[metric]["mean"] <= figures[metric]["high"] <= 1
+    for peer in ("item-knn", "ease", "ials"):
+        assert table.rows[peer]["tuning_s"] >= table.rows[peer]["fit_s"] >= 0
+        assert len(table.rows[peer]["parameters"]) == 1
+
+
+def test_ours_is_compared_with_every_peer_in_every_metric(dataset: Dataset) -> None:
+    table = table_of(dataset, RETRIEVAL, "new-users", peers=True, splits=2)
+    ours = table.rows["ours"]
+    for peer in ("popularity", "popularity x genre", "item-knn", "ease", "ials"):
+        assert table.rows[peer]["ours / it"] == table.details[peer]["ratios"]["ndcg@100"]
+        for metric in ("ndcg@100", "ndcg@10", "recall@20"):
+            means = ours[metric]["mean"], table.rows[peer][metric]["mean"]
+            ratio, difference = (table.details[peer][name][metric] for name in ("ratios", "differences"))
+            assert ratio["mean"] == pytest.approx(means[0] / means[1], abs=1e-5)
+            assert difference["mean"] == pytest.approx(means[0] - means[1], abs=1e-5)
+            assert difference["low"] <= difference["mean"] <= difference["high"]
+    strongest = table.about["best_peer"]["on the targets"]["ndcg@100"]
+    assert table.rows[strongest]["ndcg@100"]["mean"] == max(
+        table.rows[peer]["ndcg@100"]["mean"] for peer in table.rows if peer != "ours"
+    )
+    assert table.about["best_peer"]["on validation users"] in table.rows
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_every_protocol_has_its_table(name: str, dataset: Dataset) -> None:
+    table = table_of(dataset, RETRIEVAL, name)
+    assert table.about["protocol"] == name
+    assert set(PROTOCOLS[name].metrics) <= set(table.rows["ours"])
+    json.dumps(table.to_json(), allow_nan=False)
+
+
+def test_protocols_of_one_split_share_the_fits(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[str] = []
+    fit_recipe, fit_ease = experiment._fit_recipe, EaseRanker.__init__
+
+    def counted(*arguments: Any) -> Ranker:
+        fits.append("ours")
+        return fit_recipe(*arguments)
+
+    def counted_ease(self: EaseRanker, *arguments: Any) -> None:
+        fits.append(f"ease on {len(arguments[1])} with {arguments[2]}")
+        fit_ease(self, *arguments)
+
+    monkeypatch.setattr(experiment, "_fit_recipe", counted)
+    monkeypatch.setattr(EaseRanker, "__init__", counted_ease)
+    names = ("three-genres", "new-users", "three-likes")
+    tables = rankings(dataset, FittedRecipe(RETRIEVAL), Plan(names, peers=True))
+    assert [table.about["protocol"] for table in tables] == list(names)
+    assert fits.count("ours") == 1
+    assert len(fits) == len({*fits})
+    alone = table_of(dataset, RETRIEVAL, "three-likes", peers=True)
+    assert len(alone.rows) == 6
+    for model in alone.rows:
+        assert alone.rows[model]["ndcg@100"] == tables[2].rows[model]["ndcg@100"]
+        assert alone.rows[model].get("parameters") == tables[2].rows[model].get("parameters")
+
+
+def test_the_towers_of_each_split_have_a_seed_of_their_own(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def fit(recipe: Recipe, catalogue: Catalogue, ratings: Ratings) -> Ranker:
+        seeds.append(recipe.seed)
+        return Popularity(catalogue, ratings)
+
+    monkeypatch.setattr(experiment, "_fit_recipe", fit)
+    table = table_of(dataset, replace(RETRIEVAL, seed=5), "new-users", splits=3)
+    assert seeds == [5, 6, 7]
+    assert table.about["asked_users"] == 18
+
+
+def test_next_item_asks_the_peers_once_and_persons_are_resampled_whole(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "_fit_recipe", lambda _, *train: Popularity(*train))
+    once, thrice = (table_of(dataset, RETRIEVAL, "next-item", splits=splits) for splits in (1, 3))
+    assert once.rows["popularity"]["hit@10"] == pytest.approx(thrice.rows["popularity"]["hit@10"])
+    assert once.rows["ours"]["hit@10"] == pytest.approx(thrice.rows["ours"]["hit@10"])
+
+
+def test_low_ratings_are_neither_told_nor_masked_where_likes_alone_are_asked(dataset: Dataset) -> None:
+    masked, unmasked = (table_of(dataset, SEED, "new-users", history=history) for history in ("all", "likes"))
+    assert "low ratings included" in masked.about["masked"]
+    assert "neither told nor masked" in unmasked.about["masked"]
+    figures = [table.rows["popularity"]["ndcg@100"]["mean"] for table in (masked, unmasked)]
+    assert figures[1] <= figures[0]  # more wrong items are in the running
+
+
+def test_slices_are_of_users_and_of_targets(dataset: Dataset) -> None:
+    table = table_of(dataset, SEED, "new-users", splits=2)
+    slices = table.details["popularity"]["slices"]
+    assert list(slices) == ["length of the history", "popularity of the target", "genre of the target"]
+    assert sum(part["users"] for part in slices["length of the history"].values()) == 12
+    assert set(slices["genre of the target"]) == {"Funny", "Sad", "Short"}
+    for parts in slices.values():
+        for part in parts.values():
+            assert 0 <= part["low"] <= part["mean"] <= part["high"] <= 1
+
+
+class Same:
+    """Shows everyone the same, without a thought for what they told."""
+
+    def __init__(self, items: int) -> None:
+        self.items = items
+
+    def score(self, users: UserBatch) -> Floats:
+        return np.tile(-np.arange(self.items, dtype=np.float32), (len(users), 1))
+
+
+def wide(items: int, users: int, liked: int) -> Dataset:
+    """Each user likes `liked` items in a row, each at another place."""
+    names = tuple(f"i{row}" for row in range(items))
+    catalogue = Catalogue(
+        names, names, np.zeros(items, np.int32), ("a", "b"), np.arange(items)[:, None] % 2 == np.arange(2)
+    )
+    starts = 10 + 37 * np.arange(users)
+    rows = (starts[:, None] + np.arange(liked)) % items
+    ratings = Ratings(
+        tuple(f"u{user}" for user in range(users)),
+        np.repeat(np.arange(users), liked).astype(np.int32),
+        rows.ravel().astype(np.int32),
+        np.full(users * liked, 5, dtype=np.float32),
+        np.arange(users * liked),
+    )
+    return Dataset("wide", catalogue, ratings)
+
+
+def test_a_model_that_shows_everyone_the_same_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = wide(items=4000, users=100, liked=10)
+    monkeypatch.setattr(experiment, "_fit_recipe", lambda *_: Same(4000))
+    table = table_of(world, RETRIEVAL, "new-users")
+    assert "must differ, got a mean overlap of 100.0%" in table.failure
+    assert "with ours: the model has collapsed" in table.failure
+    assert table.to_json()["failure"] == table.failure
+
+
+@pytest.mark.parametrize(
+    ("items", "users", "liked"),
+    [(10, 5, 4), (10, 60, 10), (30, 60, 30), (12, 60, 6)],
+    ids=["five users", "everyone liked everything", "and of thirty items", "a dozen items"],
+)
+def test_tiny_data_raise_no_false_alarm_and_no_nan(
+    items: int, users: int, liked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = wide(items, users, liked)
+    monkeypatch.setattr(experiment, "_fit_recipe", lambda *_: Same(items))
+    for name in possible(world, Plan(("all",))):
+        table = table_of(world, RETRIEVAL, name, peers=True)
+        assert table.failure == ""
+        json.dumps(table.to_json(), allow_nan=False)
+
+
+def test_users_who_tell_the_same_may_be_shown_the_same(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = wide(items=400, users=200, liked=10)
+    one_genre = replace(world.catalogue, genre_names=("a",), genres=np.ones((400, 1), dtype=np.bool_))
+    monkeypatch.setattr(experiment, "_fit_recipe", lambda *_: Same(400))
+    assert table_of(replace(world, catalogue=one_genre), RETRIEVAL, "two-genres").failure == ""
+
+
+def test_all_is_what_the_data_allow(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan(("all",))
+    assert possible(dataset, plan) == tuple(PROTOCOLS)
+    timeless = replace(dataset, ratings=replace(dataset.ratings, timestamps=None))
+    assert set(PROTOCOLS) - set(possible(timeless, plan)) == {"next-item", "time"}
+    assert "next-item, time are left out: this protocol needs timestamps" in capsys.readouterr().err
+    bare = replace(
+        dataset,
+        catalogue=replace(dataset.catalogue, genre_names=(), genres=np.zeros((30, 0), dtype=np.bool_)),
+    )
+    assert set(PROTOCOLS) - set(possible(bare, plan)) == {"genres-only", "two-genres", "three-genres"}
+    few = replace(dataset, ratings=dataset.ratings.take(dataset.ratings.users < 4))
+    assert set(possible(few, plan)) == {"next-item", "time", "cold-items"}
+
+
+def test_rating_measures_in_scaled_units_and_in_stars(dataset: Dataset) -> None:
+    rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, SEED)
+    table = rating(dataset, rows, SEED)
+    baselines = ["global mean", "user mean", "movie mean", "user + movie bias"]
+    assert list(table.rows) == [*baselines, "user + movie bias + 16 factors", "the same, Bayesian", "seed"]
+    held = rows.ratings[rows.test] - rows.ratings[rows.train].mean()
+    rmse = table.rows["global mean"]["rmse_stars"]
+    assert rmse["mean"] == pytest.approx(np.sqrt(np.mean(held**2)), rel=1e-5)
+    assert rmse["low"] < rmse["mean"] < rmse["high"]
+    assert table.rows["global mean"]["mse_scaled"] == pytest.approx(np.mean(held**2) / 4, rel=1e-5)
+    assert table.about["repeated_share"] == 0
+    assert table.notes == ("intervals: 95 % bootstrap over users, the same ones for every model",)
+
+
+def test_stars_are_stars_whatever_the_scale(dataset: Dataset) -> None:
+    """Ratings 2..10 are the fixture's 1..5 doubled, so nothing in stars or in scaled units may change."""
+    doubled = Ratings.from_columns(
+        dataset.ratings.user_ids,
+        dataset.ratings.users,
+        dataset.ratings.items,
+        2 * dataset.ratings.ratings,
+        dataset.ratings.timestamps,
+    )
+    tables = []
+    for ratings in (dataset.ratings, doubled):
+        world = Dataset("world", dataset.catalogue, ratings)
+        tables.append(rating(world, SeedRows.of_ratings(world.catalogue, ratings, SEED), SEED))
+    for name in ("global mean", "user + movie bias"):
+        for figure in ("mse_scaled", "rmse_stars", "mae_stars"):
+            assert tables[1].rows[name][figure] == pytest.approx(tables[0].rows[name][figure], rel=1e-4)
+
+
+def test_a_recipe_called_like_a_peer_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(TrainingError, match="must not be called like a peer, got 'ease'"):
+        table_of(dataset, replace(RETRIEVAL, name="ease"), "new-users")
+
+
+def test_rating_says_how_many_test_rows_repeat_training_rows(dataset: Dataset) -> None:
+    rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, SEED)
+    twice = SeedRows(
+        **{
+            name: getattr(rows, name)
+            for name in ("genre_names", "feature_names", "catalogue", "carried", "carried_names")
+        },
+        user_ids=rows.user_ids,
+        item_ids=rows.item_ids,
+        users=rows.users,
+        items=rows.items,
+        ratings=rows.ratings,
+        train=rows.train,
+        test=np.concatenate([rows.test, rows.train[: len(rows.test)]]),
+        leaks=True,
+    )
+    table = rating(dataset, twice, SEED)
+    assert table.about["repeated_share"] == 0.5
+    assert table.notes[1].startswith("50.0% of the test rows repeat")
+    assert "computed from test ratings too" in table.notes[2]
+
+
+def test_a_recipe_without_ratings_is_refused_by_the_rating_protocol(tmp_path: Path) -> None:
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\na,A (1999),x\n")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,a,4,0\n")
+    with pytest.raises(TrainingError, match="needs a recipe that predicts ratings"):
+        evaluate(tmp_path, RETRIEVAL, Plan(("rating",)))

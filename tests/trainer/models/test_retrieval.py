@@ -1,0 +1,142 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.evaluation.protocols import new_users
+from deepmoviematch.trainer.evaluation.ranking import rank
+from deepmoviematch.trainer.fit import fit_retrieval
+from deepmoviematch.trainer.models.retrieval import RetrievalTask
+from deepmoviematch.trainer.models.two_towers import TwoTowers
+from deepmoviematch.trainer.peers.rankers import Popularity
+from deepmoviematch.trainer.recipe import RetrievalRecipe
+
+RECIPE = RetrievalRecipe(
+    name="tiny",
+    embedding_dim=8,
+    hidden=(16,),
+    epochs=4,
+    batch_size=16,
+    ease_penalty=5.0,
+    validation_share=0.2,
+    patience=0,
+    refit=False,
+)
+
+
+@pytest.fixture(scope="module")
+def towers(catalogue: Catalogue, ratings: Ratings) -> TwoTowers:
+    return fit_retrieval(catalogue, ratings, RECIPE).towers
+
+
+def test_the_same_seed_gives_the_same_bits(towers: TwoTowers, catalogue: Catalogue, ratings: Ratings) -> None:
+    again = fit_retrieval(catalogue, ratings, RECIPE).towers
+    for one, other in zip(towers.export(), again.export(), strict=True):
+        assert one.to_files() == other.to_files()
+
+
+def test_another_seed_gives_other_weights(towers: TwoTowers, catalogue: Catalogue, ratings: Ratings) -> None:
+    recipe = replace(RECIPE, seed=2)
+    other = fit_retrieval(catalogue, ratings, recipe).towers
+    assert towers.export()[0].to_files() != other.export()[0].to_files()
+
+
+def test_it_beats_popularity_for_users_it_has_not_seen(catalogue: Catalogue, ratings: Ratings) -> None:
+    trial = new_users(catalogue, ratings, 5, share=0.3)
+    towers = fit_retrieval(catalogue, trial.train, RECIPE).towers
+    ours = rank(towers, trial, catalogue).per_user["ndcg@10"].mean()
+    theirs = rank(Popularity(catalogue, trial.train), trial, catalogue).per_user["ndcg@10"].mean()
+    assert ours > theirs + 0.1
+
+
+def test_a_stated_genre_brings_its_items_up(towers: TwoTowers) -> None:
+    funny, sad = towers.score(UserBatch.of(3, [{0: 5.0}, {1: 5.0}], [{}, {}]))
+    assert funny[:15].mean() - funny[15:].mean() > sad[:15].mean() - sad[15:].mean()
+
+
+def test_a_like_and_a_dislike_of_the_same_item_are_told_apart(towers: TwoTowers) -> None:
+    liked, disliked = towers.score(UserBatch.of(3, [{}, {}], [{0: 5.0, 1: 5.0}, {0: 1.0, 1: 1.0}]))
+    assert liked[2:15].mean() - liked[15:].mean() > disliked[2:15].mean() - disliked[15:].mean()
+
+
+def test_the_towers_start_as_ease(catalogue: Catalogue, ratings: Ratings) -> None:
+    """With as many dimensions as items nothing of EASE is lost, and the MLPs are still silent."""
+    recipe = replace(RECIPE, embedding_dim=30)
+    towers = TwoTowers(catalogue, recipe)
+    task = RetrievalTask(towers, catalogue, ratings, recipe)
+    users = UserBatch.of(3, [{}, {}], [{0: 5.0, 1: 5.0}, {20: 5.0}])
+    teacher = task.teacher.score(
+        np.eye(30, dtype=np.float32)[[0, 20]] + np.eye(30, dtype=np.float32)[[1, 20]]
+    )
+    expected = teacher / np.array([[np.sqrt(2)], [2.0]])  # a bag has unit length; row 2 counts its item twice
+    scores = towers.embed_tastes(users) @ towers.item_vectors().T
+    assert scores == pytest.approx(60 * expected, abs=0.01)
+
+
+def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalogue, ratings: Ratings) -> None:
+    cold = 4
+    known = ratings.take(ratings.items != cold)
+    towers = fit_retrieval(catalogue, known, RECIPE).towers
+    assert not towers.rated[cold]
+    assert not towers.export()[1].arrays["ids"][cold].any()
+    funny, sad = towers.score(UserBatch.of(3, [{0: 5.0}, {1: 5.0}], [{}, {}]))
+    assert funny[cold] > sad[cold]
+
+
+def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ratings: Ratings) -> None:
+    """Nobody can like them, and their content must not be blamed for it."""
+    recipe, cold = replace(RECIPE, dropout=0.0), 4
+    towers = TwoTowers(catalogue, recipe)
+    task = RetrievalTask(towers, catalogue, ratings.take(ratings.items != cold), recipe)
+    with tf.GradientTape() as tape:
+        items = towers.embed_items()
+        towers.embed_items = lambda: items  # type: ignore[method-assign]
+        loss = task.loss(*map(tf.constant, next(task.batches(0))))
+    pushed = tape.gradient(loss, items).numpy()
+    assert not pushed[cold].any()
+    assert pushed.any(axis=1).sum() == 29
+
+
+def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings: Ratings) -> None:
+    task = RetrievalTask(TwoTowers(catalogue, RECIPE), catalogue, ratings, RECIPE)
+    batch = next(task.batches(0))
+    likes, like_values, others, _, *_, targets, teacher, followed, scale = batch
+    size = RECIPE.batch_size
+    known, asked = {tuple(cell) for part in (likes, others) for cell in part}, set(map(tuple, targets))
+    assert len(known) == len(likes) + len(others)
+    assert not known & asked
+    assert {user for user, _ in known} <= set(range(2 * size))  # the last third tells preferences alone
+    assert {user for user, _ in asked} <= set(range(3 * size))
+    counts = np.bincount(likes[:, 0], minlength=3 * size)
+    assert like_values == pytest.approx(counts[likes[:, 0]] ** -0.5)
+    assert teacher.shape == (2 * size, 30)
+    assert followed.shape == scale.shape == (3 * size,)
+    assert ((followed > 0) == (counts > 0)).all()  # no likes, no teacher
+    assert (scale > 0).all()
+
+
+@pytest.mark.parametrize("users", [1, 2])
+def test_too_few_users_to_validate_on_are_all_trained_on(
+    catalogue: Catalogue, ratings: Ratings, users: int
+) -> None:
+    fitted = fit_retrieval(catalogue, ratings.take(ratings.users < users), RECIPE)
+    assert fitted.metrics == {"protocol": "new-users", "users": 0}
+    assert np.isfinite(fitted.towers.score(UserBatch.of(3, [{}], [{0: 5.0}]))).all()
+
+
+def test_ratings_without_a_like_teach_nothing_and_are_refused(catalogue: Catalogue, ratings: Ratings) -> None:
+    with pytest.raises(TrainingError, match="4 of 5 stars or more, got none among 180 ratings of 1 to 5"):
+        fit_retrieval(catalogue, ratings.take(ratings.stars < 4), RECIPE)
+
+
+def test_a_catalogue_without_genres_is_learnt_from_histories_alone(
+    catalogue: Catalogue, ratings: Ratings
+) -> None:
+    bare = replace(catalogue, genre_names=(), genres=catalogue.genres[:, :0])
+    towers = fit_retrieval(bare, ratings, RECIPE).towers
+    (scores,) = towers.score(UserBatch.of(0, [{}], [{0: 5.0, 1: 5.0}]))
+    assert scores[2:15].mean() > scores[15:].mean()

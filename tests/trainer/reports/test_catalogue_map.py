@@ -1,0 +1,70 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deepmoviematch.data.tables import Catalogue, Floats
+from deepmoviematch.trainer.reports.catalogue_map import MOST_GENRES, layout, main_genres, map_png
+
+
+def two_groups(size: int) -> Floats:
+    """Directions that point two ways, half of them each, and a little to the side."""
+    vectors: Floats = np.random.default_rng(0).normal(scale=0.1, size=(size, 6)).astype(np.float32)
+    vectors[: size // 2, 0] += 1
+    vectors[size // 2 :, 1] += 1
+    return vectors
+
+
+def test_items_that_point_the_same_way_lie_together_however_long_their_vectors() -> None:
+    vectors = two_groups(30) * np.linspace(0.1, 9, 30)[:, None].astype(np.float32)
+    places = layout(vectors)
+    gaps = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(gaps, np.inf)
+    assert ((gaps.argmin(axis=1) < 15) == (np.arange(30) < 15)).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 11, 12, 40])
+@pytest.mark.parametrize("kind", ["different", "equal", "zero"])
+def test_places_are_numbers_for_any_vectors(size: int, kind: str) -> None:
+    vectors = two_groups(size) * (kind != "zero")
+    places = layout(vectors[:1].repeat(size, axis=0) if kind == "equal" else vectors)
+    assert places.shape == (size, 2)
+    assert np.isfinite(places).all()
+
+
+def test_the_main_genre_is_the_rarest_of_the_common_ones(catalogue: Catalogue) -> None:
+    """Funny and Sad have 15 items each, Short 10."""
+    common, mains = main_genres(catalogue)
+    assert common == [0, 1, 2]
+    assert mains[:4].tolist() == [2, 0, 0, 2]
+    assert mains[16] == 1
+
+
+def test_genres_beyond_the_legend_and_no_genre_at_all_are_told_apart_from_the_rest() -> None:
+    names = tuple(f"g{genre}" for genre in range(40))
+    many = Catalogue(
+        item_ids=tuple(map(str, range(41))),
+        titles=("",) * 41,
+        years=np.zeros(41, dtype=np.int32),
+        genre_names=names,
+        genres=np.vstack([np.tri(40, dtype=np.bool_), np.zeros((1, 40), dtype=np.bool_)]),
+    )
+    common, mains = main_genres(many)
+    assert common == list(range(MOST_GENRES))
+    assert mains[0] == 0
+    assert mains[39] == MOST_GENRES - 1
+    assert mains[40] == -1
+    bare = replace(many, genre_names=(), genres=many.genres[:, :0])
+    assert main_genres(bare)[0] == []
+    assert (main_genres(bare)[1] == -1).all()
+
+
+def test_a_picture_has_the_same_bytes_each_time_whatever_the_titles(catalogue: Catalogue) -> None:
+    """Dollars are no formula, a leading underscore hides nothing, and no font has every letter."""
+    strange = replace(catalogue, titles=("$9.99 & $5", "_a_", "千と千尋", "", *catalogue.titles[4:]))
+    strange = replace(strange, genre_names=("_Funny", "$Sad$", "短"))
+    first, second = (
+        map_png(two_groups(30), strange, np.arange(30, dtype=np.float32), "$t$ on _d") for _ in range(2)
+    )
+    assert first == second
+    assert first.startswith(b"\x89PNG")

@@ -1,0 +1,95 @@
+"""The rating protocol: errors of predicted ratings on rows that were never trained on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from deepmoviematch.data.tables import Catalogue, Dataset
+from deepmoviematch.trainer.evaluation.metrics import Interval
+from deepmoviematch.trainer.evaluation.table import Table, about
+from deepmoviematch.trainer.fit import fit_seed
+from deepmoviematch.trainer.models.seed import SeedRows
+from deepmoviematch.trainer.peers.baselines import (
+    Predictor,
+    RatingRows,
+    bias_model,
+    global_mean,
+    item_mean,
+    user_mean,
+)
+from deepmoviematch.trainer.peers.factors import bayesian, penalised
+from deepmoviematch.trainer.recipe import SeedRecipe
+
+FACTORS = "user + movie bias + 16 factors"
+"""What a rating model has to beat."""
+
+
+def rating(dataset: Dataset, rows: SeedRows, recipe: SeedRecipe) -> Table:
+    """Errors of predicted ratings on the test rows, the baselines' beside the model's."""
+    everything = RatingRows.of_ids(rows.user_ids, rows.item_ids, rows.ratings)
+    train, test = everything.take(rows.train), everything.take(rows.test)
+    half_range = float(np.ptp(train.ratings)) / 2 or 1.0  # scaled ratings run from -1 to 1
+    scale = dataset.ratings.scale
+    fits: dict[str, Callable[[], Predictor]] = {
+        "global mean": lambda: global_mean(train),
+        "user mean": lambda: user_mean(train),
+        "movie mean": lambda: item_mean(train),
+        "user + movie bias": lambda: bias_model(train, seed=recipe.seed),
+        FACTORS: lambda: penalised(train, seed=recipe.seed),
+        "the same, Bayesian": lambda: bayesian(train, seed=recipe.seed),
+        recipe.name: lambda: _predictor(dataset.catalogue, rows, recipe),
+    }
+    measured: dict[str, dict[str, Any]] = {}
+    squares = {}
+    for name, fit in fits.items():
+        started = time.perf_counter()
+        predict = fit()
+        seconds = time.perf_counter() - started
+        predicted = predict(test)
+        errors = (predicted - test.ratings).astype(np.float64)
+        in_stars = scale.stars(predicted) - scale.stars(test.ratings)
+        squares[name] = in_stars**2
+        measured[name] = {
+            "mse_scaled": float(np.mean(errors**2)) / half_range**2,
+            "rmse_stars": _root(Interval.of(squares[name], seed=recipe.seed, persons=test.users)),
+            "mae_stars": float(np.mean(np.abs(in_stars), dtype=np.float64)),
+            "fit_s": round(seconds, 2),
+        }
+    for name, theirs in squares.items():
+        if name != FACTORS:
+            ratio = Interval.of_ratio(theirs, squares[FACTORS], seed=recipe.seed, persons=test.users)
+            measured[name]["rmse, of 16 factors'"] = _root(ratio)
+    repeated = _repeated_share(train, test)
+    header = about(dataset, "rating", recipe) | {
+        "train_rows": len(train.ratings),
+        "test_rows": len(test.ratings),
+        "seed": recipe.seed,
+        "repeated_share": repeated,
+    }
+    notes = ["intervals: 95 % bootstrap over users, the same ones for every model"]
+    if repeated:
+        notes.append(
+            f"{repeated:.1%} of the test rows repeat a user and movie of the training rows; that flatters"
+        )
+    if rows.leaks:
+        notes.append("the features come with the data and were computed from test ratings too; that flatters")
+    return Table(about=header, rows=measured, notes=tuple(notes))
+
+
+def _root(square: Interval) -> dict[str, float]:
+    """The interval of a root, of the interval of its square."""
+    return {bound: float(np.sqrt(value)) for bound, value in asdict(square).items()}
+
+
+def _predictor(catalogue: Catalogue, rows: SeedRows, recipe: SeedRecipe) -> Predictor:
+    towers = fit_seed(catalogue, rows, recipe).towers
+    return lambda _: towers.predict(rows.users[rows.test], rows.items[rows.test])
+
+
+def _repeated_share(train: RatingRows, test: RatingRows) -> float:
+    """Share of the test rows whose pair of user and item is in the training rows too."""
+    width = max(train.items.max(), test.items.max()) + 1
+    return float(np.isin(test.users * width + test.items, train.users * width + train.items).mean())

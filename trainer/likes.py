@@ -1,0 +1,33 @@
+"""Who likes what, and of which genres. Symbols: `U` users, `N` items, `G` genres."""
+
+import numpy as np
+from scipy import sparse
+
+from deepmoviematch.data.tables import Flags, Floats, Ratings
+
+
+def like_matrix(ratings: Ratings, items: int, *, threshold: float) -> sparse.csr_matrix:
+    """[U, N] float32 matrix with 1 where a user's rating is at least `threshold` stars."""
+    liked = ratings.stars >= threshold
+    ones = np.ones(int(liked.sum()), dtype=np.float32)
+    shape = (len(ratings.user_ids), items)
+    return sparse.csr_matrix((ones, (ratings.users[liked], ratings.items[liked])), shape=shape)
+
+
+def genre_shares(likes: sparse.csr_matrix, genres: Flags) -> Floats:
+    """[U, G] share of each genre in each user's likes; 0 for a user without likes."""
+    counts = np.asarray(likes @ genres.astype(np.float32))
+    shares: Floats = (counts / np.maximum(likes.getnnz(axis=1), 1)[:, None]).astype(np.float32)
+    return shares
+
+
+def base_shares(shares: Floats, likes: sparse.csr_matrix) -> Floats:
+    """[G] mean of `genre_shares` over the users who like anything."""
+    anyone = likes.getnnz(axis=1) > 0
+    mean: Floats = shares[anyone].mean(axis=0) if anyone.any() else np.zeros(shares.shape[1], np.float32)
+    return mean
+
+
+def genre_lift(shares: Floats, base: Floats) -> Floats:
+    """[U, G] shares over the base [G], 1 where nobody likes the genre."""
+    return np.where(base > 0, shares / np.where(base > 0, base, 1), 1).astype(np.float32)

@@ -1,0 +1,168 @@
+"""How the retrieval recipe is trained: towers that rank for a history or stated preferences.
+
+In a step, every user of the batch is asked for three times (`views.py`): with a
+long history, with a short one, and with stated preferences alone. Each time is a
+softmax over the catalogue without what is known; where there is a history it also
+follows a teacher, the closed-form EASE, from whose factors the towers start.
+Symbols: `B` users of a batch, `U` users, `N` items, `G` genres, `D` width.
+"""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
+
+from deepmoviematch.data.features import LIKE_STARS
+from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, Ratings
+from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix
+from deepmoviematch.trainer.models.losses import (
+    NEVER,
+    distillation_loss,
+    masked_log_softmax,
+    softmax_loss,
+    target_counts,
+)
+from deepmoviematch.trainer.models.two_towers import TwoTowers, cells, marked
+from deepmoviematch.trainer.models.views import (
+    RatedBy,
+    history_view,
+    sample_preferences,
+    short_view,
+    stated_view,
+)
+from deepmoviematch.trainer.peers.ease import Ease
+from deepmoviematch.trainer.recipe import RetrievalRecipe
+
+
+class RetrievalTask:
+    """Trains `TwoTowers` on ratings; see `trainer.models.loop.Task`."""
+
+    def __init__(
+        self, towers: TwoTowers, catalogue: Catalogue, ratings: Ratings, recipe: RetrievalRecipe
+    ) -> None:
+        """Start the towers from EASE's factors and set the optimizer up."""
+        self._towers, self._recipe = towers, recipe
+        self._likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)  # [U, N]
+        self._items = len(catalogue)
+        self._stars = sparse.csr_matrix(
+            (ratings.stars, (ratings.users, ratings.items)), shape=self._likes.shape, dtype=np.float32
+        )
+        self._users = np.flatnonzero(self._likes.getnnz(axis=1))
+        if len(self._users) == 0:
+            raise TrainingError(
+                f"training needs likes, ratings of {LIKE_STARS:g} of {TOP_STARS:g} stars or more, "
+                f"got none among {len(ratings)} ratings of {ratings.scale.low:g} to {ratings.scale.top:g}"
+            )
+        self._shares = genre_shares(self._likes, catalogue.genres)  # [U, G]
+        self._base = base_shares(self._shares, self._likes)
+        towers.counts = np.bincount(ratings.items, minlength=len(catalogue))
+        self.teacher = Ease.fit(self._likes, recipe.ease_penalty)
+        scale = self._start()
+
+        self._log_scale = keras.Variable(np.log(scale), dtype="float32", name="log_scale")
+        self.models = (towers.head, towers.item)
+        self.trainable = [
+            *towers.user.trainable_variables,
+            *towers.item.trainable_variables,
+            self._log_scale,
+        ]
+        steps = recipe.epochs * -(-len(self._users) // recipe.batch_size)
+        schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+        self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+        self.optimizer.exclude_from_weight_decay(var_list=[self._log_scale])
+
+    def _start(self) -> float:
+        """Let the linear part of the towers rebuild EASE and return the scale of the logits that fits.
+
+        With Q the first right singular vectors of X B, the ids are 3 Q and the user's
+        table is 20 B Q, so that a bag's product with the items is about 60 X B Q Q^T.
+        The scale is one over the temperature. Where nobody likes two items B is 0, and Q is
+        made of popularity alone: products of nothing but zeros would learn nothing.
+        """
+        teacher, recipe = self.teacher, self._recipe
+        liked = self._likes[self._users][:, teacher.items]  # [U, M]
+        rebuilt = liked @ teacher.weights if teacher.weights.any() else np.asarray(liked.mean(axis=0))
+        rank = min(recipe.embedding_dim, *rebuilt.shape)
+        ids = np.zeros((self._likes.shape[1], recipe.embedding_dim), dtype=np.float32)
+        likes = np.zeros_like(ids)
+        factors = randomized_svd(rebuilt, rank, random_state=recipe.seed)[2].T  # [M, rank]
+        ids[teacher.items, :rank] = 3 * factors
+        likes[teacher.items, :rank] = 20 * (teacher.weights @ factors)
+        self._towers.item.get_layer("ids").set_weights([ids])
+        self._towers.user.get_layer("likes").set_weights([likes])
+        bags = self._likes[self._users] @ likes
+        lengths = np.linalg.norm(bags, axis=1) / np.sqrt(self._likes[self._users].getnnz(axis=1))
+        return float(np.median(lengths)) if lengths.any() else 1.0
+
+    @property
+    def log_scale(self) -> float:
+        """What the softmax learnt to multiply products with, as a logarithm."""
+        return float(self._log_scale.numpy())
+
+    def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
+        """See `trainer.models.loop.Task.batches`; the arguments of `loss`."""
+        rng = np.random.default_rng([self._recipe.seed, epoch])
+        users = rng.permutation(self._users)
+        for first in range(0, len(users), self._recipe.batch_size):
+            yield self._batch(users[first : first + self._recipe.batch_size], rng)
+
+    def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, ...]:
+        recipe, rated = self._recipe, self._rated_by(users)
+        stated = sample_preferences(self._shares[users], self._base, rng)
+        views = [
+            (history_view(rated, stated, recipe.history_share, rng), 1.0),
+            (short_view(rated, stated, rng), recipe.short_weight),
+            (stated_view(rated, stated), recipe.stated_weight),
+        ]
+        rows = np.concatenate([place * rated.size + rated.owners for place in range(len(views))])
+        columns = np.tile(rated.items, len(views))
+        likes, others, targets = (
+            marked(rows[flags], columns[flags], (len(views) * rated.size, self._items))
+            for flags in map(
+                np.concatenate,
+                zip(*((view.likes, view.others, view.targets) for view, _ in views), strict=True),
+            )
+        )
+        preferences = np.concatenate([view.preferences for view, _ in views])
+        shares = [
+            weight / max(np.sqrt(np.bincount(rated.owners[view.targets])).sum(), 1.0)
+            for view, weight in views
+        ]
+        taught = likes[: 2 * rated.size]  # there is nothing to teach where no history is known
+        return (
+            *self._towers.user_inputs(likes, others, preferences),
+            cells(targets),
+            self.teacher.score(taught),
+            (recipe.distillation * (likes.getnnz(axis=1) > 0)).astype(np.float32),
+            np.repeat(shares, rated.size).astype(np.float32),
+        )
+
+    def _rated_by(self, users: npt.NDArray[np.int64]) -> RatedBy:
+        rated = self._stars[users]
+        owners = np.repeat(np.arange(len(users)), rated.getnnz(axis=1))
+        return RatedBy(owners, rated.indices, rated.data >= LIKE_STARS, len(users))
+
+    def loss(self, *batch: tf.Tensor) -> tf.Tensor:
+        """Mix of the softmax over held-out likes and the teacher's, over all three views."""
+        *inputs, targets, teacher, followed, weights = batch
+        users = tf.math.l2_normalize(self._towers.embed_features(inputs, training=True), axis=1)  # [3 B, D]
+        items = self._towers.embed_items()  # [N, D]
+        unrated = NEVER * tf.constant(~self._towers.rated, tf.float32)  # [N]; nobody can like them here
+        logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True) + unrated
+        known = tf.concat([inputs[0], inputs[2]], axis=0)
+        chances = masked_log_softmax(logits, known)
+        learnt = softmax_loss(chances, targets)
+        size = tf.shape(teacher)[0]
+        with_history = known[:, 0] < tf.cast(size, tf.int64)
+        taught = tf.exp(
+            masked_log_softmax(teacher / self._recipe.teacher_temperature + unrated, known[with_history])
+        )
+        copied = distillation_loss(chances[:size], taught, target_counts(targets, tf.shape(users)[0])[:size])
+        return tf.reduce_sum(weights * (1 - followed) * learnt) + tf.reduce_sum(
+            (weights * followed)[:size] * copied
+        )

@@ -1,0 +1,96 @@
+"""The second phase of the retrieval recipe: what the order of a history adds.
+
+The towers are left as they are. A sequence tower learns what to add to a user's
+taste so that the next like comes up; whoever does not ask what is next never meets
+it, so that one question is not answered at the other's cost. Symbols: `B`
+users, `N` items, `D` width, `L` latest interactions.
+"""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from deepmoviematch.data.features import recent_items
+from deepmoviematch.data.tables import Ratings, Times
+from deepmoviematch.trainer.models.losses import NEVER, masked_log_softmax
+from deepmoviematch.trainer.models.markov import Markov, later_likes, prefixes
+from deepmoviematch.trainer.models.order import Order
+from deepmoviematch.trainer.models.towers import sequence_tower
+from deepmoviematch.trainer.models.two_towers import TwoTowers
+from deepmoviematch.trainer.recipe import RetrievalRecipe
+
+PREFIXES = 20
+"""Histories that an epoch cuts out of a user's ratings, on average."""
+
+SAMPLE = 1000
+"""Prefixes that the scales of both parts are compared on."""
+
+
+class SequenceTask:
+    """Trains the sequence tower of fitted `TwoTowers`; see `trainer.models.loop.Task`."""
+
+    def __init__(self, towers: TwoTowers, ratings: Ratings, recipe: RetrievalRecipe) -> None:
+        """Make a fresh sequence tower for `towers` and set the optimizer up."""
+        self._towers, self._ratings, self._recipe = towers, ratings, recipe
+        self._items = towers.item_vectors()
+        self._likes = later_likes(ratings)
+        self.tower = sequence_tower(
+            len(self._items), hidden=recipe.hidden, dim=recipe.embedding_dim, dropout=recipe.dropout
+        )
+        self._log_scale = keras.Variable(towers.log_scale, dtype="float32", name="log_scale")
+        self.models = (self.tower,)
+        self.trainable = [*self.tower.trainable_variables, self._log_scale]
+        self._asked = min(len(self._likes), PREFIXES * len(ratings.user_ids))
+        steps = recipe.sequence_epochs * -(-self._asked // self._batch_size)
+        schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+        self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+        self.optimizer.exclude_from_weight_decay(var_list=[self._log_scale])
+
+    @property
+    def _batch_size(self) -> int:
+        return 4 * self._recipe.batch_size  # one view of a user, where the first phase takes three
+
+    def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.generic], ...]]:
+        """See `trainer.models.loop.Task.batches`; the arguments of `loss`."""
+        rng = np.random.default_rng([self._recipe.seed, epoch, 1])
+        asked = rng.choice(self._likes, self._asked, replace=False)
+        for first in range(0, len(asked), self._batch_size):
+            yield self._batch(asked[first : first + self._batch_size])
+
+    def _batch(self, asked: Times) -> tuple[npt.NDArray[np.generic], ...]:
+        known = prefixes(self._ratings, asked, self._towers.genres)
+        seen = np.stack([known.owners, known.items], axis=1).astype(np.int64)
+        return self._towers.embed_users(known), *recent_items(known), seen, self._ratings.items[asked]
+
+    def loss(self, *batch: tf.Tensor) -> tf.Tensor:
+        """Mean surprise at the next like, of all that is not known yet."""
+        tastes, rows, weights, seen, following = batch
+        users = tf.math.l2_normalize(tastes + self.tower([rows, weights], training=True), axis=1)
+        unrated = NEVER * tf.constant(~self._towers.rated, tf.float32)
+        logits = tf.exp(self._log_scale.value) * tf.matmul(users, self._items, transpose_b=True) + unrated
+        chances = masked_log_softmax(logits, seen)
+        return -tf.reduce_mean(tf.gather(chances, following, axis=1, batch_dims=1))
+
+    def order(self) -> Order:
+        """The fitted part, its transitions weighted as the recipe says."""
+        recipe = self._recipe
+        markov = Markov.fit(
+            self._ratings,
+            len(self._items),
+            penalty=recipe.transition_penalty,
+            width=recipe.transition_dim,
+            seed=recipe.seed,
+        )
+        order = Order(self.tower, markov)
+        rng = np.random.default_rng(recipe.seed)
+        sample = rng.choice(self._likes, min(SAMPLE, len(self._likes)), replace=False)
+        users = prefixes(self._ratings, sample, self._towers.genres)
+        embedded, width = order.embed(self._towers.embed_users(users), users), self._items.shape[1]
+        ours, theirs = (
+            float((left @ right.T).std())
+            for left, right in ((embedded[:, :width], self._items), (embedded[:, width:], markov.items))
+        )
+        return Order(self.tower, markov.scaled(recipe.transition_weight * ours / (theirs or 1.0)))

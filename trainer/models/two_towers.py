@@ -1,0 +1,191 @@
+"""The two towers of the retrieval recipe, and what feeds them.
+
+Symbols: `B` users, `N` items, `F` content features, `D` width.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from scipy import sparse
+
+from deepmoviematch.data.features import (
+    LIKE_STARS,
+    UserBatch,
+    content_features,
+    preference_gate,
+    preference_signal,
+    year_knots,
+    year_statistics,
+)
+from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints, Times
+from deepmoviematch.data.weights import Weights
+from deepmoviematch.trainer.models.content import ContentRegression
+from deepmoviematch.trainer.models.order import Order
+from deepmoviematch.trainer.models.towers import READ, dense_arrays, identity_item_tower, taste_user_tower
+from deepmoviematch.trainer.recipe import RetrievalRecipe
+
+Inputs: TypeAlias = tuple[npt.NDArray[np.generic], ...]
+"""What `TwoTowers.user_inputs` makes."""
+
+
+class TwoTowers:
+    """The pair of Keras towers of the retrieval recipe, with what feeds them."""
+
+    def __init__(self, catalogue: Catalogue, recipe: RetrievalRecipe) -> None:
+        """Build towers with fresh weights for a catalogue."""
+        self._gate = recipe.gate
+        self.genres = len(catalogue.genre_names)
+        self.log_scale = 0.0
+        """Logarithm of what multiplies the products of unit users and items in the softmax."""
+        self._year = year_statistics(catalogue)
+        self._knots = year_knots(catalogue)
+        self._content = content_features(catalogue, *self._year, self._knots)  # [N, F]
+        self.counts = np.ones(len(catalogue), dtype=np.int64)
+        """[N] ratings of each item: where there are none, content has to stand in for what was learnt."""
+        self.user = taste_user_tower(
+            len(catalogue),
+            len(catalogue.genre_names),
+            hidden=recipe.hidden,
+            dim=recipe.embedding_dim,
+            dropout=recipe.dropout,
+        )
+        self.head: keras.Model = self.user.get_layer("head")
+        """The user tower without its tables."""
+        self.order: Order | None = None
+        """Reads the order of histories, where the data have times (`sequence.py`)."""
+        self.item = identity_item_tower(
+            len(catalogue),
+            dim=recipe.embedding_dim,
+        )
+
+    def user_inputs(self, likes: sparse.csr_matrix, others: sparse.csr_matrix, preferences: Floats) -> Inputs:
+        """What the user tower takes, as arrays for `embed_features`.
+
+        Args:
+            likes: [B, N] 1 where an item of the history is liked.
+            others: [B, N] 1 where an item of the history is not.
+            preferences: [B, G] stars, NaN where unknown.
+        """
+        counts = np.stack([likes.getnnz(axis=1), others.getnnz(axis=1)], axis=1)  # [B, 2]
+        stated: Flags = np.isfinite(preferences).max(axis=1, initial=False)
+        gate = preference_gate(stated, counts.sum(axis=1).astype(np.int64), self._gate)
+        norms = (1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)
+        liked, disliked = cells(likes), cells(others)
+        return (
+            liked,
+            norms[liked[:, 0], 0],
+            disliked,
+            norms[disliked[:, 0], 1],
+            preference_signal(preferences),
+            np.log1p(counts).astype(np.float32),
+            gate[:, None],
+        )
+
+    def embed_features(self, inputs: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:
+        """[B, D] vectors of users whom `user_inputs` described, not yet of unit length."""
+        liked, like_values, disliked, other_values, *rest = inputs
+        bags = [
+            _bags(self.user.get_layer(name).kernel.value, cells, values, tf.shape(rest[0])[0])
+            for name, cells, values in (
+                ("likes", liked, like_values),
+                ("others", disliked, other_values),
+            )
+        ]
+        return self.head([*bags, *rest], training=training)
+
+    def embed_items(self) -> tf.Tensor:
+        """[N, D] vectors of the catalogue as they were learnt; their length carries popularity."""
+        return self.item(tf.range(len(self._content)))
+
+    def embed_tastes(self, users: UserBatch) -> Floats:
+        """[B, D] vectors of users, whatever the order of their histories."""
+        liked = users.stars >= LIKE_STARS
+        likes, others = (self._histories(users, chosen) for chosen in (liked, ~liked))
+        inputs = map(tf.constant, self.user_inputs(likes, others, users.preferences))
+        vectors: Floats = self.embed_features(list(inputs), training=False).numpy()
+        return vectors
+
+    def _histories(self, users: UserBatch, chosen: Flags) -> sparse.csr_matrix:
+        """[B, N] 1 for the interactions that are chosen."""
+        return marked(users.owners[chosen], users.items[chosen], (len(users), len(self._content)))
+
+    def embed_users(self, users: UserBatch) -> Floats:
+        """[B, D] unit vectors of users, whatever the order of their histories."""
+        vectors: Floats = tf.math.l2_normalize(self.embed_tastes(users), axis=1).numpy()
+        return vectors
+
+    def score(self, users: UserBatch) -> Floats:
+        """[B, N] scores of the whole catalogue for each user."""
+        vectors, items = self.embed_users(users), self.item_vectors()
+        if self.order is None or not users.asks_next.any():
+            return vectors @ items.T
+        following = self.order.embed(vectors, users) @ self.order.items(items).T
+        return np.where(users.asks_next[:, None], following, vectors @ items.T)
+
+    def item_vectors(self) -> Floats:
+        """[N, D] vectors of the catalogue, whose length carries popularity."""
+        return self._placed()[0]
+
+    @property
+    def rated(self) -> Flags:
+        """[N] whether anyone rated the item."""
+        return self.counts > 0
+
+    def _placed(self) -> tuple[Floats, ContentRegression]:
+        """[N, D] vectors of the catalogue, and what placed those of the items that nobody rated."""
+        learnt = self.embed_items().numpy()
+        regression = ContentRegression.fit(self._content, learnt, self.counts)
+        return np.where(self.rated[:, None], learnt, regression(self._content)), regression
+
+    def export(self) -> tuple[Weights, Weights]:
+        """The user tower and the item tower for NumPy (`indexer/towers`)."""
+        vectors, regression = self._placed()
+        mean, scale = self._year
+        settings = {
+            "kind": "identity",
+            "year_mean": mean,
+            "year_scale": scale,
+            "largest_norm": _largest_norm(vectors),
+        }
+        items = {
+            "ids": (vectors - regression(self._content)) * self.rated[:, None],
+            "content_0_kernel": regression.kernel,
+            "content_0_bias": regression.bias,
+            "year_knots": self._knots,
+        }
+        users = dense_arrays(self.user) | dense_arrays(self.head)
+        users["deep_0_kernel"][: 2 * vectors.shape[1]] *= READ
+        if self.order is not None:
+            users |= dense_arrays(self.order.tower) | {"transitions": self.order.markov.users}
+            items["follows"] = self.order.markov.items
+            settings["next_largest_norm"] = _largest_norm(self.order.items(vectors))
+        return Weights({"kind": "taste", "gate": self._gate}, users), Weights(settings, items)
+
+
+def _largest_norm(vectors: Floats) -> float:
+    return float(np.linalg.norm(vectors, axis=1).max()) or 1.0
+
+
+def _bags(table: tf.Tensor, rated: tf.Tensor, values: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
+    """[B, D] sums of the rows of `table` [N, D] that users rated, given as `cells` and their values.
+
+    What Keras makes of a sparse input differs in the last bits from run to run.
+    """
+    rows = values[:, None] * tf.gather(table, rated[:, 1])
+    return tf.math.unsorted_segment_sum(rows, rated[:, 0], users)
+
+
+def marked(rows: npt.NDArray[np.integer], columns: Ints, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """A float32 matrix with 1 in the cells given."""
+    return sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
+
+
+def cells(matrix: sparse.csr_matrix) -> Times:
+    """[nnz, 2] row and column of what is stored, in order."""
+    matrix.sort_indices()
+    rows = np.repeat(np.arange(matrix.shape[0]), matrix.getnnz(axis=1))
+    return np.stack([rows, matrix.indices], axis=1).astype(np.int64)

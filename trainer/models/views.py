@@ -1,0 +1,128 @@
+"""How users' ratings become a question for the towers: what is known, what is asked for.
+
+Ratings are listed one by one, user after user, as in `Ratings`; what a view knows
+and asks for are flags over that list, so that nothing as wide as the catalogue is
+ever drawn. Symbols: `B` users of a batch, `R` ratings of all of them, `G` genres.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepmoviematch.data.features import preferences_from_lift
+from deepmoviematch.data.tables import TOP_STARS, Flags, Floats, Ints, Times
+from deepmoviematch.trainer.likes import genre_lift
+
+MOST_TICKED = 5
+"""People tick a few favourite genres: one to this many."""
+
+LONGEST_SHORT = 6
+"""Likes in a short history: one to this many."""
+
+
+@dataclass(frozen=True, eq=False)
+class RatedBy:
+    """Everything that the users of a batch rated."""
+
+    owners: Times
+    """[R] the user, 0 to B - 1, never decreasing."""
+
+    items: Ints
+    """[R] rows of the catalogue."""
+
+    liked: Flags
+    """[R] whether the rating is a like."""
+
+    size: int
+    """B."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One question for every user of a batch."""
+
+    likes: Flags
+    """[R] a like that is known."""
+
+    others: Flags
+    """[R] a known rating that is not a like."""
+
+    targets: Flags
+    """[R] a like to predict; never one that is known."""
+
+    preferences: Floats
+    """[B, G] stars, NaN where unknown."""
+
+
+def history_view(
+    rated: RatedBy, preferences: Floats, share: tuple[float, float], rng: np.random.Generator
+) -> View:
+    """Keep a random share of each user's ratings, between the two of `share`; ask for the other likes.
+
+    Args:
+        rated: Of B users.
+        preferences: [B, G] stars; three users in ten state them.
+        share: The least and the most to keep.
+        rng: Source of chance.
+    """
+    kept = rng.random(len(rated.owners)) < rng.uniform(*share, size=rated.size)[rated.owners]
+    return View(
+        likes=rated.liked & kept,
+        others=~rated.liked & kept,
+        targets=rated.liked & ~kept,
+        preferences=_stated_by(0.3, preferences, rng),
+    )
+
+
+def short_view(rated: RatedBy, preferences: Floats, rng: np.random.Generator) -> View:
+    """Keep one to `LONGEST_SHORT` likes of each user and ask for the others.
+
+    Args:
+        rated: Of B users.
+        preferences: [B, G] stars; every other user states them.
+        rng: Source of chance.
+    """
+    keys = np.where(rated.liked, rng.random(len(rated.owners)), 2)  # likes come before others
+    shuffled = np.lexsort((keys, rated.owners))  # still user after user
+    places = np.arange(len(shuffled)) - np.searchsorted(rated.owners, rated.owners)
+    kept = np.zeros(len(shuffled), dtype=np.bool_)
+    kept[shuffled] = places < rng.integers(1, LONGEST_SHORT + 1, size=rated.size)[rated.owners]
+    return View(
+        likes=rated.liked & kept,
+        others=np.zeros_like(kept),
+        targets=rated.liked & ~kept,
+        preferences=_stated_by(0.5, preferences, rng),
+    )
+
+
+def stated_view(rated: RatedBy, preferences: Floats) -> View:
+    """Keep nothing but what the users state, and ask for every like."""
+    nothing = np.zeros_like(rated.liked)
+    return View(likes=nothing, others=nothing, targets=rated.liked, preferences=preferences)
+
+
+def sample_preferences(shares: Floats, base: Floats, rng: np.random.Generator) -> Floats:
+    """What users may state: half of them their exact lift per genre, half a few favourites.
+
+    Favourites are drawn by their share, without replacement (Gumbel top-k; Kool et al., 2019).
+
+    Args:
+        shares: [B, G] share of each genre in a user's likes.
+        base: [G] the same over all users.
+        rng: Source of chance.
+
+    Returns:
+        [B, G] stars, NaN where nothing is stated.
+    """
+    exact = preferences_from_lift(genre_lift(shares, base))
+    with np.errstate(divide="ignore"):
+        keys = np.log(shares) + rng.gumbel(size=shares.shape)
+    ranks = np.argsort(np.argsort(-keys, axis=1), axis=1)
+    ticked = (ranks < rng.integers(1, MOST_TICKED + 1, size=(len(shares), 1))) & (shares > 0)
+    favourites = np.where(ticked, TOP_STARS, np.nan)
+    return np.where(rng.random((len(shares), 1)) < 0.5, exact, favourites).astype(np.float32)
+
+
+def _stated_by(share: float, preferences: Floats, rng: np.random.Generator) -> Floats:
+    states = rng.random((len(preferences), 1)) < share
+    return np.where(states, preferences, np.nan).astype(np.float32)
