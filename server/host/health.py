@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.rpc.service import NAME
+from deepmoviematch.server.rpc.status import abort
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -42,6 +44,8 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """See health.proto."""
+        if isinstance(request, Malformed):
+            abort(context, request.error())
         if request.service not in SERVICES:
             context.set_code(grpc.StatusCode.NOT_FOUND)
             return health_pb2.HealthCheckResponse()
@@ -49,6 +53,8 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def Watch(self, request: Any, context: grpc.ServicerContext, send: Any = None) -> Any:  # noqa: N802
         """See health.proto; gRPC passes what sends a response, and takes None for the end."""
+        if isinstance(request, Malformed):
+            abort(context, request.error())
         watcher = _Watcher(send, knows=request.service in SERVICES)
         with self._lock:
             if context.add_callback(lambda: self._watchers.discard(watcher)):
@@ -58,6 +64,17 @@ class Health(health_pb2_grpc.HealthServicer):
 
     # gRPC's own way not to hold a thread for as long as a stream lasts.
     Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server needs in order to answer."""
+        read, write = lenient(health_pb2.HealthCheckRequest), health_pb2.HealthCheckResponse.SerializeToString
+        return grpc.method_handlers_generic_handler(
+            HEALTH_NAME,
+            {
+                "Check": grpc.unary_unary_rpc_method_handler(self.Check, read, write),
+                "Watch": grpc.unary_stream_rpc_method_handler(self.Watch, read, write),
+            },
+        )
 
     def serve(self) -> None:
         """Say that requests are answered."""

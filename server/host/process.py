@@ -8,23 +8,21 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from deepmoviematch.server.errors import ServeError
 from deepmoviematch.server.generations.current import Current, Follower
 from deepmoviematch.server.host.address import announce, authority, taken
 from deepmoviematch.server.host.door import Door
-from deepmoviematch.server.host.health import HEALTH_NAME, Health
+from deepmoviematch.server.host.health import Health
 from deepmoviematch.server.host.keys import Keys
 from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.host.pool import Pool
-from deepmoviematch.server.rpc.service import NAME, RecommenderService
+from deepmoviematch.server.host.reflection import Reflection
+from deepmoviematch.server.rpc.service import RecommenderService
 from deepmoviematch.server.rpc.status import Observer, handlers
 from deepmoviematch.server.rpc.tokens import KEY_BYTES, Tokens, read_key
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -132,13 +130,10 @@ def create_server(
     service = pb.DESCRIPTOR.services_by_name["RecommenderService"]
     servicer = RecommenderService(current, tokens or Tokens())
     door = Door(handlers(servicer, service, pool.late, observe), pool, keys)
-    server.add_generic_rpc_handlers((door,))
     health = health or Health()
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_generic_rpc_handlers((door, health.handler()))
     if reflects:
-        names = (NAME, HEALTH_NAME, reflection.SERVICE_NAME)
-        enable_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # untyped
-        enable_reflection(_Reflection(names), server)
+        server.add_generic_rpc_handlers((Reflection().handler(),))
     address = authority(host, port)
     try:
         if credentials is None:
@@ -149,16 +144,6 @@ def create_server(
         pool.shutdown()
         raise taken(host, port) from error
     return Wiring(server, health, door, pool, bound)
-
-
-class _Reflection(reflection.ReflectionServicer):
-    """Reflection, on threads of its own: its streams last as long as their callers like."""
-
-    def ServerReflectionInfo(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
-        """See `reflection.ReflectionServicer`."""
-        return super().ServerReflectionInfo(request_iterator, context)
-
-    ServerReflectionInfo.experimental_thread_pool = ThreadPoolExecutor(2)  # type: ignore[attr-defined]
 
 
 def serve(options: ServeOptions, *, worker: int | None = None) -> None:

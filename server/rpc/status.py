@@ -7,14 +7,13 @@ aborts by itself would be taken for a bug. Servicers raise our errors instead.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, error_details_pb2 as details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -33,6 +32,7 @@ from deepmoviematch.server.errors import (
     UnknownItemError,
     Violation,
 )
+from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.telemetry.logs import log_answer
 
 DOMAIN = "deepmoviematch"
@@ -90,6 +90,11 @@ def to_status(error: MovieMatchError) -> status_pb2.Status:
     return _internal()
 
 
+def abort(context: grpc.ServicerContext, error: MovieMatchError) -> NoReturn:
+    """End a call of a service that has no `handlers`."""
+    context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
 def handlers(
     servicer: object,
     service: ServiceDescriptor,
@@ -131,8 +136,8 @@ def _handler(
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         started = time.perf_counter()
         try:
-            if type(request) is _Malformed:
-                raise InvalidRequestError([Violation("request", f"must be a {request.expected} message")])
+            if type(request) is Malformed:
+                raise request.error()
             remaining = context.time_remaining()
             if not context.is_active() or (remaining is not None and remaining <= 0):
                 raise DeadlinePassedError
@@ -149,7 +154,7 @@ def _handler(
 
     return grpc.unary_unary_rpc_method_handler(
         answer,
-        request_deserializer=_lenient(GetMessageClass(method.input_type)),
+        request_deserializer=lenient(GetMessageClass(method.input_type)),
         response_serializer=attrgetter("contents"),
     )
 
@@ -160,25 +165,6 @@ def _status_of(error: Exception) -> status_pb2.Status:
         return to_status(error)
     log.error("a bug in answering a request", exc_info=error)
     return _internal()
-
-
-@dataclass(frozen=True)
-class _Malformed:
-    """Stands for a request whose bytes are no message of its type."""
-
-    expected: str
-
-
-def _lenient(message: type[Message]) -> Callable[[bytes], Any]:
-    """Reads a `message`, but bytes that are none give `_Malformed`: gRPC would call them INTERNAL."""
-
-    def read(contents: bytes) -> Any:
-        try:
-            return message.FromString(contents)
-        except DecodeError:
-            return _Malformed(message.DESCRIPTOR.name)
-
-    return read
 
 
 def _status(code: int, reason: str, error: MovieMatchError, *details: Message) -> status_pb2.Status:
