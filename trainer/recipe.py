@@ -118,7 +118,7 @@ class RetrievalRecipe(CommonRecipe):
     """Divides the teacher's scores before its softmax."""
 
     ease_penalty: float = 200.0
-    """L2 penalty of the closed-form EASE that teaches and gives the towers their start."""
+    """L2 penalty of the closed-form EASE, users balanced, that teaches and gives the towers their start."""
 
     sequence_epochs: int = 10
     """Passes of the second phase, which learns from the order of histories; 0 leaves it out."""

@@ -61,7 +61,7 @@ class RetrievalTask:
         self._shares = genre_shares(self._likes, catalogue.genres)  # [U, G]
         self._base = base_shares(self._shares, self._likes)
         towers.counts = np.bincount(ratings.items, minlength=len(catalogue))
-        self.teacher = Ease.fit(self._likes, recipe.ease_penalty)
+        self.teacher = Ease.fit(self._likes, recipe.ease_penalty, balanced=True)
         scale = self._start()
 
         self._log_scale = keras.Variable(np.log(scale), dtype="float32", name="log_scale")
