@@ -22,7 +22,7 @@ from deepmoviematch.client import CallError, Client
 from deepmoviematch.client.channel import SERVICE, open_channel
 from deepmoviematch.server.errors import LoadTestError
 from deepmoviematch.server.tools.latency import Measurements, outcome_counts, print_summary
-from deepmoviematch.server.tools.questions import Batch, Question, number_of
+from deepmoviematch.server.tools.questions import Asked, number_of
 from deepmoviematch.server.tools.reach import Reach
 from deepmoviematch.server.tools.traffic import Traffic, read_histories
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -41,6 +41,8 @@ _RESPONSES: dict[str, Any] = {
     "Recommend": pb.RecommendResponse,
     "BatchRecommend": pb.BatchRecommendResponse,
     "SimilarItems": pb.SimilarItemsResponse,
+    "FindItems": pb.FindItemsResponse,
+    "EmbedUser": pb.EmbedUserResponse,
 }
 
 
@@ -99,11 +101,11 @@ class LoadTest:
     def __init__(
         self,
         reach: Reach,
-        questions: Sequence[Question | Batch],
+        questions: Sequence[Asked],
         *,
         connections: int = 1,
         timeout_s: float = 5.0,
-        heed: Callable[[Question | Batch, Any], None] = lambda *_: None,
+        heed: Callable[[Asked, Any], None] = lambda *_: None,
     ) -> None:
         """Prepare a run.
 
@@ -124,6 +126,7 @@ class LoadTest:
         self._lock = threading.Lock()
         self._finished = threading.Semaphore(0)
         self._over = threading.Event()
+        self._bug: Exception | None = None
         self._began = time.perf_counter()
         self.seconds = 0.0
         """How long the run took."""
@@ -136,7 +139,8 @@ class LoadTest:
             over: Ends the run before its time.
 
         Raises:
-            LoadTestError: If the server cannot be reached, or says that it is not healthy.
+            LoadTestError: If the server cannot be reached, or says that it is not healthy, or if an
+                answer cannot be checked.
         """
         channels = [
             open_channel(self._reach.address, self._reach.credentials, number, health=True)
@@ -157,7 +161,7 @@ class LoadTest:
         self._began = time.perf_counter()
         sent = 0
         for number, due_s in enumerate(due):
-            if over is not None and over.is_set():
+            if self._bug is not None or (over is not None and over.is_set()):
                 break
             while (wait_s := due_s - self._now()) > 0:
                 time.sleep(wait_s)
@@ -170,6 +174,8 @@ class LoadTest:
         self._over.set()
         for channel in channels:
             channel.close()
+        if self._bug is not None:
+            raise LoadTestError(f"every answer must be checked, got {self._bug!r}") from self._bug
         return self._measured
 
     def report(self) -> None:
@@ -195,33 +201,42 @@ class LoadTest:
     def _now(self) -> float:
         return time.perf_counter() - self._began
 
-    def _send(self, method: Any, question: Question | Batch, contents: bytes, due_s: float) -> None:
+    def _send(self, method: Any, question: Asked, contents: bytes, due_s: float) -> None:
         sent_s = self._now()
         oldest = max(number for seen_s, number in self._seen if seen_s < sent_s - AGREE_S)
 
         def finish(call: Any) -> None:
-            latency_s = self._now() - due_s
-            outcome, fault, generation = _outcome(call, question, oldest)
-            following = question.following(call.result()) if outcome == "OK" else None
-            with self._lock:
-                self._measured.add(question.call, due_s, outcome, latency_s, sent_s - due_s)
-                if fault:
-                    self._measured.faults[fault] += 1
-                if generation:
-                    self._heed(question, call.result())
-                    self._measured.generations[generation] += 1
-                    if (newest := number_of(generation)) > self._seen[-1][1]:
-                        self._seen.append((self._now(), newest))
+            following = None
+            try:
+                following = self._take(call, question, due_s, sent_s, oldest)
+                if following is not None:
+                    contents = following.request.SerializeToString()
+                    self._send(method, following, contents, self._now())
+            except Exception as error:  # gRPC would let it pass, and nobody would end the run
+                self._bug, following = error, None
             if following is None:
                 self._finished.release()
-            else:
-                self._send(method, following, following.request.SerializeToString(), self._now())
 
         call = method.future(contents, timeout=self._timeout_s, metadata=self._reach.metadata)
         call.add_done_callback(finish)
 
+    def _take(self, call: Any, question: Asked, due_s: float, sent_s: float, oldest: int) -> Asked | None:
+        """Take down how a call ended; what to ask next, if there is something."""
+        latency_s = self._now() - due_s
+        outcome, fault, generation = _outcome(call, question, oldest)
+        with self._lock:
+            self._measured.add(question.call, due_s, outcome, latency_s, sent_s - due_s)
+            if fault:
+                self._measured.faults[fault] += 1
+            if generation:
+                self._heed(question, call.result())
+                self._measured.generations[generation] += 1
+                if (newest := number_of(generation)) > self._seen[-1][1]:
+                    self._seen.append((self._now(), newest))
+        return question.following(call.result()) if outcome == "OK" else None
 
-def _outcome(call: Any, question: Question | Batch, oldest: int) -> tuple[str, str | None, str | None]:
+
+def _outcome(call: Any, question: Asked, oldest: int) -> tuple[str, str | None, str | None]:
     """How a call ended, what is wrong with it, and the generation that answered."""
     if call.exception() is not None:
         code = call.code().name

@@ -3,15 +3,20 @@
 So a load test can tell a wrong answer without knowing the right one.
 """
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from deepmoviematch.client import pb
 
 _FLOAT32 = 1e-6
+_LENGTH = 1e-4
+_MOST = 1 + _LENGTH
+"""Of what is at most 1."""
+
 _PARTS = 1e-3
 """How far the parts of an explanation may be from the score that they explain."""
 
@@ -32,6 +37,9 @@ class Question:
 
     fits: Callable[[pb.Recommendation], bool] = lambda _: True
     """What every one of them must be."""
+
+    available: int = 0
+    """At least so many items may be among them, on all pages together."""
 
     descends: bool = True
     """Whether scores must not rise."""
@@ -56,22 +64,25 @@ class Question:
         ids = [item.item_id for item in found]
         generation = self.generation(response)
         walks = bool(self.pinned)
+        due = min(self.size, self.available - len(self.seen))
         faults = {
             f"{len(found)} results for {self.size}": len(found) > self.size
             or (len(found) < self.size and not response.metadata.exhausted),
+            f"{len(found)} results where {due} are left": len(found) < due,
             "an item twice": len({*ids, *self.seen}) != len(ids) + len(self.seen),
             "an item that was to be left out": not self.absent.isdisjoint(ids),
             "an item that was not asked for": not all(map(self.fits, found)),
             "ranks out of order": any(
                 item.rank != rank for rank, item in enumerate(found, start=len(self.seen) + 1)
             ),
+            "a score that is no number": not all(math.isfinite(item.score) for item in found),
             "scores out of order": self.descends
             and any(after.score > before.score + _FLOAT32 for before, after in pairwise(found)),
             "another generation on another page": walks and generation != self.pinned,
-            f"generation {generation} after number {oldest}": not walks and number_of(generation) < oldest,
             "no token for what is left": not response.metadata.exhausted and not response.next_page_token,
         }
-        return next((fault for fault, found_out in faults.items() if found_out), None)
+        fault = next((fault for fault, found_out in faults.items() if found_out), None)
+        return fault or _fault_of(generation, -1 if walks else oldest)
 
     def generation(self, response: Any) -> str:
         """The generation that answered."""
@@ -123,6 +134,48 @@ class Batch:
 
     def following(self, response: Any) -> None:
         """Nothing: see `Question.following`."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The question where a user is."""
+
+    request: pb.EmbedUserRequest
+    call: str = "EmbedUser"
+
+    def fault(self, response: pb.EmbedUserResponse, oldest: int) -> str | None:
+        """See `Question.fault`."""
+        cosines = [genre.cosine for genre in response.nearest_genres]
+        faults = {
+            f"{len(response.vector)} numbers for {response.dimension}": response.dimension < 1
+            or len(response.vector) != response.dimension,
+            "a vector of another length than 1": not abs(math.hypot(*response.vector) - 1) <= _LENGTH,
+            "genres out of order": not all(-_MOST <= cosine <= _MOST for cosine in cosines)
+            or any(after > before for before, after in pairwise(cosines)),
+            "an unknown item that was not sent": not {each.item_id for each in self.request.user.history}
+            >= set(response.missing_item_ids),
+        }
+        fault = next((fault for fault, found_out in faults.items() if found_out), None)
+        return fault or _fault_of(self.generation(response), oldest)
+
+    def generation(self, response: pb.EmbedUserResponse) -> str:
+        """See `Question.generation`."""
+        return response.metadata.generation_id
+
+    def following(self, response: pb.EmbedUserResponse) -> None:
+        """Nothing: see `Question.following`."""
+
+
+Asked: TypeAlias = Question | Batch | Embedding
+"""One call of a load test."""
+
+
+def _fault_of(generation: str, oldest: int) -> str | None:
+    """What is wrong with where an answer came from."""
+    number = number_of(generation)
+    if number < 0:
+        return "an answer that names no generation"
+    return f"generation {generation} after number {oldest}" if number < oldest else None
 
 
 def number_of(generation_id: str) -> int:

@@ -8,14 +8,14 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from deepmoviematch.client import Client, pb
 from deepmoviematch.server.errors import LoadTestError
-from deepmoviematch.server.tools.questions import Batch, Question, adds_up
+from deepmoviematch.server.tools.questions import Asked, Batch, Embedding, Question, adds_up
 
 SIZES = (5, 10, 20, 50)
 LONGEST = 100
@@ -70,10 +70,11 @@ class Traffic:
         """
         self._rng = np.random.default_rng(seed)
         popular = client.recommend(pb.RecommendRequest(page_size=1000)).results
+        self._popular = {item.item_id: item for item in popular}
         self._genres = sorted({genre for item in popular for genre in item.genres})
         self._years = [item.year for item in popular if item.year] or [2000]
         if histories is None:
-            histories = self._made_up([item.item_id for item in popular])
+            histories = self._made_up(list(self._popular))
         ids = list(dict.fromkeys(item for history in histories for item, _ in history))[:10_000]
         asked = pb.UserFeatures(history=[pb.Interaction(item_id=item) for item in ids])
         unknown = set(client.recommend(pb.RecommendRequest(user=asked)).missing_item_ids)
@@ -83,7 +84,7 @@ class Traffic:
         if not self._histories:
             raise LoadTestError("the server must know items of the data set, got none; name its own --data")
 
-    def draw(self) -> Question | Batch:
+    def draw(self) -> Asked:
         """The next question."""
         kinds = _KINDS if self._genres else {**_KINDS, Traffic._taste: 0.0}
         shares = np.array(list(kinds.values()))
@@ -103,7 +104,11 @@ class Traffic:
         )
         intent = pb.INTENT_NEXT if asks_next else pb.INTENT_TASTE
         request = pb.RecommendRequest(user=user, page_size=size, intent=intent)
-        return Question("Recommend", request, size, frozenset(item for item, _ in history))
+        return self._question("Recommend", request, size, {item for item, _ in history})
+
+    def _question(self, call: str, request: Any, size: int, absent: set[str]) -> Question:
+        left = len(self._popular) - len(absent & self._popular.keys())
+        return Question(call, request, size, frozenset(absent), available=left)
 
     def _explained(self, size: int) -> Question:
         question = self._recommend(size)
@@ -121,7 +126,7 @@ class Traffic:
         for second, (item, rating) in enumerate(history, start=1):
             user.history.add(item_id=item, rating=rating, time=Timestamp(seconds=second))
         request = pb.RecommendRequest(user=user, page_size=size, as_of=Timestamp(seconds=known))
-        return Question("Recommend", request, size, frozenset(item for item, _ in history[:known]))
+        return self._question("Recommend", request, size, {item for item, _ in history[:known]})
 
     def _taste(self, size: int) -> Question:
         count = int(self._rng.integers(1, min(5, len(self._genres)) + 1))
@@ -129,19 +134,19 @@ class Traffic:
         stars = self._rng.integers(1, 11, count) / 2
         preferences = {str(name): float(each) for name, each in zip(names, stars, strict=True)}
         user = pb.UserFeatures(genre_preferences=preferences)
-        return Question("Recommend", pb.RecommendRequest(user=user, page_size=size), size)
+        return self._question("Recommend", pb.RecommendRequest(user=user, page_size=size), size, set())
 
     def _similar(self, size: int) -> Question:
         (item, _), *rest = self._history()
         excluded = [other for other, _ in rest[:3]]
         request = pb.SimilarItemsRequest(item_id=item, page_size=size, exclude_item_ids=excluded)
-        return Question("SimilarItems", request, size, frozenset([item, *excluded]))
+        return self._question("SimilarItems", request, size, {item, *excluded})
 
     def _seeds(self, size: int) -> Question:
         items = [item for item, _ in self._history()]
         near, far = items[:2], items[2:3]
         request = pb.SimilarItemsRequest(positive_item_ids=near, negative_item_ids=far, page_size=size)
-        return Question("SimilarItems", request, size, frozenset([*near, *far]))
+        return self._question("SimilarItems", request, size, {*near, *far})
 
     def _recommend_filtered(self, size: int) -> Question:
         return self._filtered(self._recommend(size))
@@ -163,14 +168,19 @@ class Traffic:
             (f"NOT {has} {since}", lambda item: not having(item) and item.year >= year),
         ]
         question.request.filter, fits = filters[self._rng.integers(len(filters))]
-        return replace(question, fits=fits)
+        return self._limited(question, fits)
+
+    def _limited(self, question: Question, fits: Callable[[pb.Recommendation], bool]) -> Question:
+        """The question when only what `fits` is in the running."""
+        left = self._popular.keys() - question.absent
+        return replace(question, fits=fits, available=sum(fits(self._popular[item]) for item in left))
 
     def _among(self, size: int) -> Question:
         """A question about some items alone."""
         question = self._recommend(size)
         among = {item for _ in range(5) for item, _ in self._history()}
         question.request.candidate_item_ids.extend(sorted(among))
-        return replace(question, fits=lambda item: item.item_id in among)
+        return self._limited(question, lambda item: item.item_id in among)
 
     def _walked(self, size: int) -> Question:
         """A question that goes on for a few pages."""
@@ -186,7 +196,23 @@ class Traffic:
         request.diversity.max_per_genre = int(self._rng.choice([0, 0, 50]))
         request.exploration.share = share = float(self._rng.choice([0, 0.2]))
         request.exploration.seed = int(self._rng.integers(2**32))
-        return replace(question, descends=False, fits=lambda item: (item.propensity > 0) == (share > 0))
+        return replace(
+            question,
+            descends=False,
+            fits=lambda item: (item.propensity > 0) == (share > 0),
+            available=0 if request.diversity.max_per_genre else question.available,
+        )
+
+    def _found(self, _: int) -> Question:
+        """A look-up of an item by its id, of which there is one."""
+        ids = list(self._popular)
+        wanted = ids[self._rng.integers(len(ids))]
+        request = pb.FindItemsRequest(title=wanted, page_size=1)
+        return Question("FindItems", request, 1, fits=lambda item: item.item_id == wanted, available=1)
+
+    def _embedded(self, size: int) -> Embedding:
+        asked = self._recommend(size, asks_next=bool(self._rng.integers(2))).request
+        return Embedding(pb.EmbedUserRequest(user=asked.user, intent=asked.intent))
 
     def _batch(self, size: int) -> Batch:
         kinds = (
@@ -210,7 +236,7 @@ def _quoted(text: str) -> str:
     return '"' + "".join(f"\\{letter}" if letter in '\\"*' else letter for letter in text) + '"'
 
 
-_KINDS: Mapping[Callable[[Traffic, int], Question | Batch], float] = {
+_KINDS: Mapping[Callable[[Traffic, int], Asked], float] = {
     Traffic._recommend: 0.28,
     Traffic._walked: 0.05,
     Traffic._styled: 0.05,
@@ -222,7 +248,9 @@ _KINDS: Mapping[Callable[[Traffic, int], Question | Batch], float] = {
     Traffic._earlier: 0.05,
     Traffic._next: 0.05,
     Traffic._taste: 0.1,
-    Traffic._similar: 0.15,
+    Traffic._similar: 0.12,
     Traffic._seeds: 0.05,
+    Traffic._found: 0.01,
+    Traffic._embedded: 0.02,
 }
 """How often each kind of question is asked."""

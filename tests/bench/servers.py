@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 
 from deepmoviematch.client import Client
-from deepmoviematch.server.tools.questions import Batch, Question
+from deepmoviematch.server.tools.questions import Asked
 from deepmoviematch.server.tools.traffic import Traffic, read_histories
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
 
@@ -91,7 +91,7 @@ def listen(server: grpc.Server) -> None:
     signal.sigwait([signal.SIGTERM])
 
 
-def questions(server: Running, data: Path, seed: int) -> list[Question | Batch]:
+def questions(server: Running, data: Path, seed: int) -> list[Asked]:
     """What a load test would ask `server` for the users of the ratings in `data`."""
     with Client(server.address, timeout_s=30) as client:
         traffic = Traffic(client, read_histories(data), seed=seed)

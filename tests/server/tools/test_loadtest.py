@@ -15,9 +15,10 @@ from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import LoadTestError, OverloadedError
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.tools import loadtest
-from deepmoviematch.server.tools.questions import Batch, Question, number_of
+from deepmoviematch.server.tools.questions import Batch, Embedding, Question, number_of
 from deepmoviematch.server.tools.traffic import Histories, Traffic, read_histories
 
+SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
 BRIEF = ["--rate", "200", "--seconds", "0.5", "--json"]
 
 
@@ -43,6 +44,8 @@ def test_a_good_answer_has_no_fault() -> None:
 
 
 def test_every_kind_of_wrong_answer_is_found() -> None:
+    endless = answer("a", "b")
+    endless.results[0].score = float("nan")
     swapped = answer("a", "b")
     swapped.results[0].rank, swapped.results[1].rank = 2, 1
     rising = answer("a", "b")
@@ -54,11 +57,49 @@ def test_every_kind_of_wrong_answer_is_found() -> None:
         "an item that was to be left out": answer("a", "h"),
         "an item that was not asked for": answer("a", "x"),
         "ranks out of order": swapped,
+        "a score that is no number": endless,
         "scores out of order": rising,
     }
     asked = question(fits=lambda item: item.item_id != "x")
     assert [asked.fault(each, oldest=5) for each in wrong.values()] == list(wrong)
     assert question().fault(answer("a", "b"), oldest=6) == "generation g000005-00000000 after number 6"
+    nameless = answer("a", "b")
+    nameless.metadata.generation_id = ""
+    assert question().fault(nameless, oldest=-1) == "an answer that names no generation"
+
+
+def test_an_end_before_everything_was_shown_is_found() -> None:
+    early = question(size=3, available=2, seen=("z",))
+    assert early.fault(answer(exhausted=True), oldest=5) == "0 results where 1 are left"
+
+
+def place(**changes: Any) -> pb.EmbedUserResponse:
+    """A good answer to where a user is."""
+    good = pb.EmbedUserResponse(
+        vector=[0.6, 0.8],
+        dimension=2,
+        nearest_genres=[pb.GenreAffinity(cosine=cosine) for cosine in (0.5, -0.5)],
+        metadata=pb.ResponseMetadata(generation_id="g000005-00000000"),
+    )
+    for name, value in changes.items():
+        good.ClearField(name)  # type: ignore[arg-type]
+        good.MergeFrom(pb.EmbedUserResponse(**{name: value}))
+    return good
+
+
+def test_every_kind_of_wrong_place_is_found() -> None:
+    user = pb.UserFeatures(history=[pb.Interaction(item_id="a")])
+    asked = Embedding(pb.EmbedUserRequest(user=user))
+    assert asked.fault(place(missing_item_ids=["a"]), oldest=5) is None
+    wrong = {
+        "1 numbers for 2": place(vector=[1.0]),
+        "a vector of another length than 1": place(vector=[0.6, 0.9]),
+        "genres out of order": place(nearest_genres=[pb.GenreAffinity(cosine=c) for c in (-0.5, 0.5)]),
+        "an unknown item that was not sent": place(missing_item_ids=["b"]),
+        "an answer that names no generation": place(metadata=pb.ResponseMetadata()),
+    }
+    assert [asked.fault(each, oldest=5) for each in wrong.values()] == list(wrong)
+    assert asked.fault(place(vector=[float("nan")] * 2), oldest=5) == "a vector of another length than 1"
 
 
 def test_pages_must_go_on_where_the_one_before_ended() -> None:
@@ -146,12 +187,14 @@ def test_questions_leave_out_what_the_server_does_not_know(running: SimpleNamesp
     histories: Histories = [[("6", 4.0), ("no such item", 1.0)], [("none of these", 2.0)]]
     with Client(running.address) as client:
         traffic = Traffic(client, histories, seed=1)
-        drawn = [traffic.draw() for _ in range(200)]
+        drawn = [traffic.draw() for _ in range(400)]
         with pytest.raises(LoadTestError, match="must know items of the data set, got none"):
             Traffic(client, histories[1:], seed=1)
-    alone = [one for each in drawn for one in (each.questions if isinstance(each, Batch) else (each,))]
-    assert {item for one in alone for item in one.absent} == {"6"}
-    assert {each.call for each in drawn} == {"Recommend", "BatchRecommend", "SimilarItems"}
+    batched = [one for each in drawn if isinstance(each, Batch) for one in each.questions]
+    alone = [each for each in drawn if isinstance(each, Question)]
+    assert {item for each in alone + batched for item in each.absent} == {"6"}
+    assert {each.call for each in drawn} == set(loadtest._RESPONSES)
+    assert set(loadtest._RESPONSES) == {method.name for method in SERVICE.methods}
 
 
 def test_questions_check_their_filters_and_choices(running: SimpleNamespace) -> None:
@@ -161,7 +204,9 @@ def test_questions_check_their_filters_and_choices(running: SimpleNamespace) -> 
         limited = [
             each
             for each in drawn
-            if isinstance(each, Question) and (each.request.filter or each.request.candidate_item_ids)
+            if isinstance(each, Question)
+            and each.call != "FindItems"
+            and (each.request.filter or each.request.candidate_item_ids)
         ]
         everything = client.recommend(pb.RecommendRequest(page_size=1000)).results
         for each in limited:
@@ -239,6 +284,17 @@ def test_a_generation_that_comes_back_is_a_wrong_answer(
     ended = capsys.readouterr()
     assert "of the calls may be wrong" in ended.err
     assert list(json.loads(ended.out)["faults"]) == [f"generation {old} after number 2"]
+
+
+def test_a_check_that_cannot_be_made_ends_the_test_and_says_so(
+    running: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any) -> None:
+        raise KeyError("what was to be compared")
+
+    monkeypatch.setattr(Question, "fault", failing)
+    assert main(["loadtest", "--at", running.address, "--rate", "20", "--seconds", "60", "--json"]) == 1
+    assert "every answer must be checked, got KeyError('what was to be compared')" in capsys.readouterr().err
 
 
 def test_without_a_server_there_is_a_clear_error(
