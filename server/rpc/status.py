@@ -33,7 +33,8 @@ from deepmoviematch.server.errors import (
     Violation,
 )
 from deepmoviematch.server.rpc.malformed import Malformed, lenient
-from deepmoviematch.server.telemetry.logs import log_answer
+from deepmoviematch.server.telemetry.logs import log_answer, logs_answers
+from deepmoviematch.server.telemetry.request_ids import HEADER, request_id
 
 DOMAIN = "deepmoviematch"
 RETRY_S = 1
@@ -103,6 +104,9 @@ def handlers(
 ) -> dict[str, _Handler]:
     """How to run each unary call of a service: maps its errors, hides its bugs, logs one line.
 
+    Where calls are logged, the trailing metadata tell the name of each to whoever gave it one, and
+    of those that fail to everybody.
+
     Args:
         servicer: Has a method of each name, which returns the serialised reply as `contents`.
         service: Names the methods and their messages.
@@ -127,14 +131,15 @@ def _handler(
     late: Callable[[], bool],
     observe: Observer | None,
 ) -> _Handler:
-    def take_down(code: str, started: float, reply: Any) -> None:
+    def take_down(code: str, started: float, reply: Any, name: str) -> None:
         seconds = time.perf_counter() - started
-        log_answer(path, code, seconds, reply)
+        log_answer(path, code, seconds, reply, name)
         if observe is not None:
             observe(path, code, seconds, reply)
 
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         started = time.perf_counter()
+        name, wanted = request_id(context.invocation_metadata()) if logs_answers() else ("", False)
         try:
             if type(request) is Malformed:
                 raise request.error()
@@ -146,11 +151,16 @@ def _handler(
             reply = behave(request, context)
         except Exception as error:
             status = _status_of(error)
-            take_down(code_pb2.Code.Name(status.code), started, None)
+            take_down(code_pb2.Code.Name(status.code), started, None, name)
         else:
-            take_down("OK", started, reply)
+            take_down("OK", started, reply, name)
+            if wanted:
+                context.set_trailing_metadata(((HEADER, name),))
             return reply
-        return context.abort_with_status(rpc_status.to_status(status))
+        ending: Any = rpc_status.to_status(status)
+        if name:
+            ending = ending._replace(trailing_metadata=(*ending.trailing_metadata, (HEADER, name)))
+        return context.abort_with_status(ending)
 
     return grpc.unary_unary_rpc_method_handler(
         answer,

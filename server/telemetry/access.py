@@ -36,12 +36,15 @@ class AccessHandler(logging.StreamHandler[TextIO]):
         """
         super().__init__(stream)
         self._worker = "" if worker is None else f'"worker": {worker}, '
-        self._waiting: deque[tuple[float, str, float, Reply]] = deque()
+        self._waiting: deque[tuple[float, str, float, Reply, str]] = deque()
         threading.Thread(target=self._flush_for_ever, name="access log", daemon=True).start()
 
-    def answered(self, method: str, seconds: float, reply: "Reply") -> None:
-        """Log that `method` was answered with `reply` after so many seconds."""
-        self._waiting.append((time.time(), method, seconds, reply))
+    def answered(self, method: str, seconds: float, reply: "Reply", request_id: str) -> None:
+        """Log that a call of `method` was answered with `reply` after so many seconds.
+
+        The id must be such as JSON takes as it is; see `request_ids`.
+        """
+        self._waiting.append((time.time(), method, seconds, reply, request_id))
         if len(self._waiting) > MOST_WAITING:
             self.flush()
 
@@ -59,15 +62,15 @@ class AccessHandler(logging.StreamHandler[TextIO]):
                     self.stream.write("".join(lines))
                 super().flush()
 
-    def _line(self, at: float, method: str, seconds: float, reply: "Reply") -> str:
+    def _line(self, at: float, method: str, seconds: float, reply: "Reply", request_id: str) -> str:
         requests = "" if reply.requests is None else f', "requests": {reply.requests}'
         if reply.chances:
             requests += f', "exploration": {json.dumps([each._asdict() for each in reply.chances])}'
         return (
             f'{{"time": "{_second(int(at))}.{int(at % 1 * 1000):03}+00:00", "level": "info", '
             f'"event": "request", {self._worker}"method": "{method}", "code": "OK", '
-            f'"ms": {1e3 * seconds:.3f}, "generation": "{reply.generation_id}", '
-            f'"results": {reply.results}{requests}}}\n'
+            f'"ms": {1e3 * seconds:.3f}, "request_id": "{request_id}", '
+            f'"generation": "{reply.generation_id}", "results": {reply.results}{requests}}}\n'
         )
 
     def _flush_for_ever(self) -> None:

@@ -1,7 +1,8 @@
 """Structured logs: one JSON object a line on standard error, one line a request.
 
-A line says what was asked for and how it ended, never who asked nor what is known
-of them. Only `configure` touches the logging system, and only programs call it.
+A line says what was asked for, how it ended and by what name the caller knows the call, never
+who asked nor what is known of them. Only `configure` touches the logging system, and only
+programs call it.
 """
 
 import json
@@ -15,8 +16,6 @@ from deepmoviematch.server.telemetry.access import AccessHandler
 
 if TYPE_CHECKING:  # the supervisor of the workers logs too, and needs no protobuf
     from deepmoviematch.server.rpc.replies import Reply
-
-OWN_METHODS = "/deepmoviematch."
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +46,18 @@ def configure(level: str, form: str, *, worker: int | None = None) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-def log_answer(method: str, code: str, seconds: float, reply: "Reply | None") -> None:
-    """Log one request; those of health checks only at debug level."""
+def logs_answers() -> bool:
+    """Whether requests are logged at all."""
+    return log.isEnabledFor(logging.INFO)
+
+
+def log_answer(method: str, code: str, seconds: float, reply: "Reply | None", request_id: str) -> None:
+    """Log one request."""
     if _access is not None and code == "OK" and reply is not None:
-        _access.answered(method, seconds, reply)
-        return
-    level = logging.INFO if method.startswith(OWN_METHODS) else logging.DEBUG
-    if log.isEnabledFor(level):
+        _access.answered(method, seconds, reply, request_id)
+    elif logs_answers():
         facts: dict[str, Any] = {"method": method, "code": code, "ms": round(1e3 * seconds, 3)}
-        log_event(log, level, "request", facts | _outcome(reply))
+        log_event(log, logging.INFO, "request", facts | {"request_id": request_id} | _outcome(reply))
 
 
 def log_event(

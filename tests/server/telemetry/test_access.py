@@ -38,8 +38,8 @@ def test_a_line_says_what_the_logging_system_would(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reply: Reply, worker: int | None
 ) -> None:
     caplog.set_level(logging.INFO)
-    logs.log_answer(METHOD, "OK", 0.0012344, reply)
-    [record] = caplog.records
+    logs.log_answer(METHOD, "OK", 0.0012344, reply, "order-7")
+    [record] = [each for each in caplog.records if each.name == logs.__name__]
     expected = json.loads(logs.JsonFormatter().format(record)) | (
         {} if worker is None else {"worker": worker}
     )
@@ -47,7 +47,7 @@ def test_a_line_says_what_the_logging_system_would(
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     logs.configure("info", "json", worker=worker)
-    logs.log_answer(METHOD, "OK", 0.0012344, reply)
+    logs.log_answer(METHOD, "OK", 0.0012344, reply, "order-7")
     logging.root.handlers[-1].flush()
     [line] = lines(stream)
     assert line.keys() == expected.keys()
@@ -62,7 +62,7 @@ def test_there_are_such_lines_only_where_they_are_wanted(
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     logs.configure(level, form)
-    logs.log_answer(METHOD, "OK", 0.001, REPLIES[0])
+    logs.log_answer(METHOD, "OK", 0.001, REPLIES[0], "order-7")
     logging.root.handlers[-1].flush()
     assert ("results=10" in stream.getvalue()) == (form == "text")
 
@@ -72,7 +72,7 @@ def test_lines_are_in_order_and_whole_whoever_writes_them(monkeypatch: pytest.Mo
     stream = io.StringIO()
     handler = AccessHandler(stream)
     for number in range(10):
-        handler.answered(METHOD, number / 1000, REPLIES[0])
+        handler.answered(METHOD, number / 1000, REPLIES[0], "order-7")
         assert number - len(lines(stream)) < 3  # so few wait at most
     handler.flush()
     assert [line["ms"] for line in lines(stream)] == list(range(10))
@@ -81,7 +81,7 @@ def test_lines_are_in_order_and_whole_whoever_writes_them(monkeypatch: pytest.Mo
 def test_what_waits_is_written_when_the_process_ends() -> None:
     stream = io.StringIO()
     handler = AccessHandler(stream)
-    handler.answered(METHOD, 0.001, REPLIES[0])
+    handler.answered(METHOD, 0.001, REPLIES[0], "order-7")
     logging.shutdown([lambda: handler])  # called as weak references are
     assert len(lines(stream)) == 1
 
@@ -90,6 +90,6 @@ def test_a_log_that_nobody_reads_any_more_fails_no_request() -> None:
     stream = io.StringIO()
     handler = AccessHandler(stream)
     stream.close()
-    handler.answered(METHOD, 0.001, REPLIES[0])
+    handler.answered(METHOD, 0.001, REPLIES[0], "order-7")
     handler.flush()
     assert not handler._waiting
