@@ -1,5 +1,6 @@
 """A small catalogue with random towers, published to a store, and servers over it."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.host.process import create_server
 from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.telemetry import logs
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
 
 WIDTH, HIDDEN = 6, 4
@@ -143,6 +145,16 @@ def outcome_of(call: Callable[[Any], Any], request: Any) -> SimpleNamespace:
     except grpc.RpcError as error:
         ended: Any = error  # its types do not say that it is a grpc.Call too
         return SimpleNamespace(response=None, code=ended.code().name, status=rpc_status.from_call(ended))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a test has the command line configure is gone with it."""
+    handlers, level, access = logging.root.handlers[:], logging.root.level, logs._access
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    logs._access = access
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,14 +17,9 @@ REPLIES = [
 
 
 @pytest.fixture(autouse=True)
-def by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing is written before a test says so, and the logging system is left as it was."""
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written before a test says so."""
     monkeypatch.setattr(access, "FLUSH_S", 1e6)
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    logs._access = None
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
@@ -39,7 +33,7 @@ def test_a_line_says_what_the_logging_system_would(
 ) -> None:
     caplog.set_level(logging.INFO)
     logs.log_answer(METHOD, "OK", 0.0012344, reply, "order-7")
-    [record] = [each for each in caplog.records if each.name == logs.__name__]
+    [record] = caplog.records
     expected = json.loads(logs.JsonFormatter().format(record)) | (
         {} if worker is None else {"worker": worker}
     )
