@@ -25,6 +25,9 @@ from deepmoviematch.trainer.recipe import RetrievalRecipe
 PREFIXES = 20
 """Histories that an epoch cuts out of a user's ratings, on average."""
 
+MOST_ASKED = 65_536
+"""Histories that an epoch takes at most."""
+
 SAMPLE = 1000
 """Prefixes that the scales of both parts are compared on."""
 
@@ -33,7 +36,11 @@ class SequenceTask:
     """Trains the sequence tower of fitted `TwoTowers`; see `trainer.models.loop.Task`."""
 
     def __init__(self, towers: TwoTowers, ratings: Ratings, recipe: RetrievalRecipe) -> None:
-        """Make a fresh sequence tower for `towers` and set the optimizer up."""
+        """Make a fresh sequence tower for `towers` and set the optimizer up.
+
+        The tastes that it adds to are embedded once: of every history that the epochs can
+        reach, and so never of more than `MOST_ASKED` for each epoch.
+        """
         self._towers, self._ratings, self._recipe = towers, ratings, recipe
         self._items = towers.item_vectors()
         self._likes = later_likes(ratings)
@@ -43,7 +50,13 @@ class SequenceTask:
         self._log_scale = keras.Variable(towers.log_scale, dtype="float32", name="log_scale")
         self.models = (self.tower,)
         self.trainable = [*self.tower.trainable_variables, self._log_scale]
-        self._asked = min(len(self._likes), PREFIXES * len(ratings.user_ids))
+        self._asked = min(len(self._likes), PREFIXES * len(ratings.user_ids), MOST_ASKED)
+        reached = recipe.sequence_epochs * self._asked
+        if len(self._likes) > reached:
+            rng = np.random.default_rng([recipe.seed, 2])
+            self._likes = np.sort(rng.choice(self._likes, reached, replace=False))
+        self.tastes = towers.embed_prefixes(ratings, self._likes)
+        """[P, D] what the sequence tower adds to, embedded once as the towers stay as they are."""
         steps = recipe.sequence_epochs * -(-self._asked // self._batch_size)
         schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
         self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
@@ -56,14 +69,15 @@ class SequenceTask:
     def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.generic], ...]]:
         """See `trainer.models.loop.Task.batches`; the arguments of `loss`."""
         rng = np.random.default_rng([self._recipe.seed, epoch, 1])
-        asked = rng.choice(self._likes, self._asked, replace=False)
-        for first in range(0, len(asked), self._batch_size):
-            yield self._batch(asked[first : first + self._batch_size])
+        chosen = rng.choice(len(self._likes), self._asked, replace=False)
+        for first in range(0, len(chosen), self._batch_size):
+            yield self._batch(chosen[first : first + self._batch_size])
 
-    def _batch(self, asked: Times) -> tuple[npt.NDArray[np.generic], ...]:
-        known = prefixes(self._ratings, asked, self._towers.genres)
+    def _batch(self, chosen: Times) -> tuple[npt.NDArray[np.generic], ...]:
+        asked = self._likes[chosen]
+        known = prefixes(self._ratings, asked)
         seen = np.stack([known.owners, known.items], axis=1).astype(np.int64)
-        return self._towers.embed_users(known), *recent_items(known), seen, self._ratings.items[asked]
+        return self.tastes[chosen], *recent_items(known), seen, self._ratings.items[asked]
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
         """Mean surprise at the next like, of all that is not known yet."""
@@ -86,9 +100,9 @@ class SequenceTask:
         )
         order = Order(self.tower, markov)
         rng = np.random.default_rng(recipe.seed)
-        sample = rng.choice(self._likes, min(SAMPLE, len(self._likes)), replace=False)
-        users = prefixes(self._ratings, sample, self._towers.genres)
-        embedded, width = order.embed(self._towers.embed_users(users), users), self._items.shape[1]
+        sample = rng.choice(len(self._likes), min(SAMPLE, len(self._likes)), replace=False)
+        users = prefixes(self._ratings, self._likes[sample])
+        embedded, width = order.embed(self.tastes[sample], users), self._items.shape[1]
         ours, theirs = (
             float((left @ right.T).std())
             for left, right in ((embedded[:, :width], self._items), (embedded[:, width:], markov.items))

@@ -3,7 +3,7 @@
 Symbols: `B` users, `N` items, `F` content features, `D` width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import keras
@@ -21,7 +21,7 @@ from deepmoviematch.data.features import (
     year_knots,
     year_statistics,
 )
-from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints, Times
+from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints, Ratings, Times
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.models.content import ContentRegression
 from deepmoviematch.trainer.models.order import Order
@@ -30,6 +30,9 @@ from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 Inputs: TypeAlias = tuple[npt.NDArray[np.generic], ...]
 """What `TwoTowers.user_inputs` makes."""
+
+BLOCK = 65_536
+"""Ratings whose running sums are laid out at once."""
 
 
 class TwoTowers:
@@ -71,8 +74,6 @@ class TwoTowers:
             preferences: [B, G] stars, NaN where unknown.
         """
         counts = np.stack([likes.getnnz(axis=1), others.getnnz(axis=1)], axis=1)  # [B, 2]
-        stated: Flags = np.isfinite(preferences).max(axis=1, initial=False)
-        gate = preference_gate(stated, counts.sum(axis=1).astype(np.int64), self._gate)
         norms = (1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)
         liked, disliked = cells(likes), cells(others)
         return (
@@ -80,10 +81,14 @@ class TwoTowers:
             norms[liked[:, 0], 0],
             disliked,
             norms[disliked[:, 0], 1],
-            preference_signal(preferences),
-            np.log1p(counts).astype(np.float32),
-            gate[:, None],
+            *self._beside_bags(counts.astype(np.int64), preferences),
         )
+
+    def _beside_bags(self, counts: Times, preferences: Floats) -> Inputs:
+        """What the head takes beside the bags of users with `counts` [B, 2] likes and other ratings."""
+        stated: Flags = np.isfinite(preferences).max(axis=1, initial=False)
+        gate = preference_gate(stated, counts.sum(axis=1), self._gate)
+        return preference_signal(preferences), np.log1p(counts).astype(np.float32), gate[:, None]
 
     def embed_features(self, inputs: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:
         """[B, D] vectors of users whom `user_inputs` described, not yet of unit length."""
@@ -117,6 +122,33 @@ class TwoTowers:
         """[B, D] unit vectors of users, whatever the order of their histories."""
         vectors: Floats = tf.math.l2_normalize(self.embed_tastes(users), axis=1).numpy()
         return vectors
+
+    def embed_prefixes(self, ratings: Ratings, asked: Times) -> Floats:
+        """[P, D] unit vectors of users by what they had rated before each place of `asked`, ascending.
+
+        What `embed_users` makes of `prefixes` but for rounding: running sums over each
+        user's ratings take the place of a bag for every prefix. They are laid out for
+        whole users, about `BLOCK` ratings at once.
+        """
+        liked = ratings.stars >= LIKE_STARS
+        tables = [self.user.get_layer(name).get_weights()[0] for name in ("likes", "others")]
+        vectors = [np.empty((0, tables[0].shape[1]), dtype=np.float32)]
+        for first, last in _whole_users(ratings.offsets):
+            places = asked[(asked >= first) & (asked < last)]
+            begins = ratings.offsets[ratings.users[places]]
+            items, bags, counts = ratings.items[first:last], [], []
+            for table, chosen in zip(tables, (liked[first:last], ~liked[first:last]), strict=True):
+                sums = np.zeros((last - first + 1, table.shape[1]))
+                np.cumsum(table[items] * chosen[:, None], axis=0, out=sums[1:])
+                numbers = np.concatenate([[0], np.cumsum(chosen)])
+                counts.append(numbers[places - first] - numbers[begins - first])
+                bag = sums[places - first] - sums[begins - first]
+                bags.append((bag / np.sqrt(np.maximum(counts[-1], 1))[:, None]).astype(np.float32))
+            unstated = np.full((len(places), self.genres), np.nan, dtype=np.float32)
+            inputs = (*bags, *self._beside_bags(np.stack(counts, axis=1), unstated))
+            embedded = self.head([*map(tf.constant, inputs)], training=False)
+            vectors.append(tf.math.l2_normalize(embedded, axis=1).numpy())
+        return np.concatenate(vectors)
 
     def score(self, users: UserBatch) -> Floats:
         """[B, N] scores of the whole catalogue for each user."""
@@ -164,6 +196,16 @@ class TwoTowers:
             items["follows"] = self.order.markov.items
             settings["next_largest_norm"] = _largest_norm(self.order.items(vectors))
         return Weights({"kind": "taste", "gate": self._gate}, users), Weights(settings, items)
+
+
+def _whole_users(offsets: Times) -> Iterator[tuple[int, int]]:
+    """First and last place of blocks of ratings that split no user, of `BLOCK` unless one has more."""
+    first = 0
+    while first < offsets[-1]:
+        end = int(np.searchsorted(offsets, first + BLOCK, side="right")) - 1
+        last = int(offsets[end]) if offsets[end] > first else int(offsets[offsets > first][0])
+        yield first, last
+        first = last
 
 
 def _largest_norm(vectors: Floats) -> float:

@@ -6,6 +6,7 @@ import pytest
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Ratings
 from deepmoviematch.trainer.fit import fit_retrieval
+from deepmoviematch.trainer.models import sequence, two_towers
 from deepmoviematch.trainer.models.markov import later_likes, prefixes
 from deepmoviematch.trainer.models.sequence import SequenceTask
 from deepmoviematch.trainer.models.two_towers import TwoTowers
@@ -92,6 +93,26 @@ def test_a_batch_knows_what_came_before_and_asks_for_the_next_like(towers: TwoTo
         known = rows[row][weights[row].any(axis=1)]
         assert item == (known[0] + 1) % 30
         assert set(seen[seen[:, 0] == row, 1]) == set(known)
+
+
+@pytest.mark.parametrize("block", [65_536, 25, 3], ids=["one block", "two users each", "less than a user"])
+def test_tastes_before_each_like_are_those_of_the_histories_cut_there(
+    towers: TwoTowers, chain: Ratings, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(two_towers, "BLOCK", block)
+    mixed = replace(chain, ratings=np.where(chain.items % 3, chain.ratings, 1.0).astype(np.float32))
+    asked = later_likes(mixed)
+    expected = towers.embed_users(prefixes(mixed, asked, genres=3))
+    assert towers.embed_prefixes(mixed, asked) == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_more_tastes_are_kept_than_the_epochs_can_ask_for(
+    towers: TwoTowers, chain: Ratings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "MOST_ASKED", 100)
+    task = SequenceTask(towers, chain, replace(RECIPE, sequence_epochs=2))
+    asked = [len(batch[-1]) for epoch in range(2) for batch in task.batches(epoch)]
+    assert sum(asked) == 200 == len(task.tastes)
 
 
 def test_the_transitions_weigh_as_much_as_the_recipe_says(towers: TwoTowers, chain: Ratings) -> None:
