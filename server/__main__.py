@@ -55,6 +55,7 @@ def _serve(arguments: Namespace) -> None:
         client_ca=arguments.tls_client_ca,
         page_token_key=arguments.page_token_key,
         metrics_port=arguments.metrics_port,
+        traces=arguments.traces,
     )
     if arguments.workers > 1 and arguments.worker is None:
         from deepmoviematch.server.host.workers import Supervisor  # noqa: PLC0415

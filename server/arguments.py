@@ -93,6 +93,11 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="tell Prometheus how it goes, at /metrics; each further worker takes the next port",
     )
+    command.add_argument(
+        "--traces",
+        action="store_true",
+        help="send a span of every call over OTLP, to OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
     levels = ("debug", "info", "warning", "error")
     command.add_argument("--log-level", choices=levels, default="info", help="default: %(default)s")
     command.add_argument(

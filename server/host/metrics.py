@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 
+import grpc
 import numpy as np
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -52,7 +53,9 @@ class Metrics(Collector):
         self._size = lru_cache(None)(sizes.labels)
         self._recent: deque[bytes] = deque(maxlen=RECENT)
 
-    def observe(self, method: str, code: str, seconds: float, reply: Reply | None) -> None:
+    def observe(
+        self, method: str, code: str, seconds: float, reply: Reply | None, _: grpc.ServicerContext
+    ) -> None:
         """Count one call that a thread has dealt with."""
         self._duration(method[1:], code).observe(seconds)
         if reply is not None:

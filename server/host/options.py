@@ -55,6 +55,9 @@ class ServeOptions:
     metrics_port: int | None = None
     """Where to tell Prometheus how it goes; each worker takes the next port. None tells nobody."""
 
+    traces: bool = False
+    """Whether to send OpenTelemetry's collector a span of every call."""
+
     def __post_init__(self) -> None:
         """Refuse half of a pair."""
         if (self.certificate is None) != (self.certificate_key is None):

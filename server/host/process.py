@@ -9,16 +9,16 @@ import signal
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
-from deepmoviematch.server.errors import ServeError
 from deepmoviematch.server.generations.current import Current, Follower
 from deepmoviematch.server.host.address import announce, authority, taken
 from deepmoviematch.server.host.door import Door
 from deepmoviematch.server.host.health import Health
 from deepmoviematch.server.host.keys import Keys
+from deepmoviematch.server.host.observers import all_of, new_metrics, new_traces
 from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.server.host.reflection import Reflection
@@ -26,9 +26,6 @@ from deepmoviematch.server.rpc.service import RecommenderService
 from deepmoviematch.server.rpc.status import Observer, handlers
 from deepmoviematch.server.rpc.tokens import KEY_BYTES, Tokens, read_key
 from deepmoviematch.v1 import recommender_pb2 as pb
-
-if TYPE_CHECKING:
-    from deepmoviematch.server.host.metrics import Metrics
 
 MAX_REQUEST_BYTES = 4 << 20
 MAX_STREAMS = 1000
@@ -170,8 +167,9 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # for all threads; waited for below
     if worker is not None:
         threading.Thread(target=_stop_with_standard_input, daemon=True).start()
-    metrics = None if options.metrics_port is None else _metrics()
     current, health = Current(options.store), Health()
+    metrics = None if options.metrics_port is None else new_metrics()
+    traces = new_traces(current) if options.traces else None
     follower = Follower(options.store, current, on_ready=health.serve)
     # Before there is a port, so that the first call finds an answer.
     follower.poll()
@@ -187,7 +185,7 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         credentials=credentials,
         reflects=not options.production,
         tokens=tokens,
-        observe=None if metrics is None else metrics.observe,
+        observe=all_of([each.observe for each in (metrics, traces) if each is not None]),
     )
     if metrics is not None and options.metrics_port is not None:
         port = options.metrics_port + (worker or 0)
@@ -200,16 +198,8 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a second one kills at once
     wiring.drain(options.grace_s)
-
-
-def _metrics() -> "Metrics":
-    try:
-        from deepmoviematch.server.host.metrics import Metrics  # noqa: PLC0415 - not everybody wants them
-    except ModuleNotFoundError as error:
-        raise ServeError(
-            f"--metrics-port needs {error.name}, which is missing; install deepmoviematch[metrics]"
-        ) from error
-    return Metrics()
+    if traces is not None:
+        traces.end()
 
 
 def _stop_with_standard_input() -> None:

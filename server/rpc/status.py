@@ -64,8 +64,8 @@ _DETAIL_BYTES = 3000
 """Status travels in HTTP/2 trailers, of which many clients take 8 KiB."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Observer: TypeAlias = Callable[[str, str, float, Any], None]
-"""Takes method, status code, seconds and reply of a call."""
+Observer: TypeAlias = Callable[[str, str, float, Any, grpc.ServicerContext], None]
+"""Takes method, status code, seconds, reply and context of a call."""
 
 _Behaviour: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -111,7 +111,7 @@ def handlers(
         servicer: Has a method of each name, which returns the serialised reply as `contents`.
         service: Names the methods and their messages.
         late: Whether the call that this thread is at has waited too long.
-        observe: Told of every call's method, code, seconds and reply, besides the log.
+        observe: Told of every call's method, code, seconds, reply and context, besides the log.
 
     Returns:
         Path ("/package.Service/Method") -> handler.
@@ -131,11 +131,11 @@ def _handler(
     late: Callable[[], bool],
     observe: Observer | None,
 ) -> _Handler:
-    def take_down(code: str, started: float, reply: Any, name: str) -> None:
+    def take_down(code: str, started: float, reply: Any, name: str, context: grpc.ServicerContext) -> None:
         seconds = time.perf_counter() - started
         log_answer(path, code, seconds, reply, name)
         if observe is not None:
-            observe(path, code, seconds, reply)
+            observe(path, code, seconds, reply, context)
 
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         started = time.perf_counter()
@@ -151,9 +151,9 @@ def _handler(
             reply = behave(request, context)
         except Exception as error:
             status = _status_of(error)
-            take_down(code_pb2.Code.Name(status.code), started, None, name)
+            take_down(code_pb2.Code.Name(status.code), started, None, name, context)
         else:
-            take_down("OK", started, reply, name)
+            take_down("OK", started, reply, name, context)
             if wanted:
                 context.set_trailing_metadata(((HEADER, name),))
             return reply
