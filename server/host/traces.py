@@ -1,9 +1,9 @@
 """What a trace of many services shows of this one: a span for each call, by OpenTelemetry.
 
-A span is made when its call has ended and costs that call some 30 us, or 15 us if the caller does not sample it. It belongs to the trace that
-the caller names in its metadata (W3C Trace Context). Where spans go, which share of them and under what
-name of the service is said by OpenTelemetry's own environment variables, such as
-OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER and OTEL_SERVICE_NAME.
+A span is made when its call has ended and costs that call some 30 us, or 15 us if its caller does not
+sample it. It belongs to the trace that the caller names in its metadata (W3C Trace Context). Where
+spans go, which share of them and under what name of the service is said by OpenTelemetry's own
+environment variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER and OTEL_SERVICE_NAME.
 """
 
 import os
