@@ -46,6 +46,7 @@ def _serve(arguments: Namespace) -> None:
         port_file=arguments.port_file,
         workers=arguments.workers,
         threads=arguments.threads,
+        kept_replies=arguments.kept_replies,
         connection_s=arguments.connection_s,
         grace_s=arguments.grace_s,
         production=arguments.production,

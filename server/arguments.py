@@ -52,6 +52,13 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         help="requests that one process works on at once (default: %(default)s)",
     )
     command.add_argument(
+        "--kept-replies",
+        type=_amount,
+        default=10_000,
+        metavar="N",
+        help="replies to have at hand for whoever asks the same again; 0 for none (default: %(default)s)",
+    )
+    command.add_argument(
         "--connection-s",
         type=_number,
         default=300.0,
@@ -338,6 +345,12 @@ def _port(text: str) -> int:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1000:
         raise argparse.ArgumentTypeError(f"must be 1 to 1000, got {text!r}")
+    return int(text)
+
+
+def _amount(text: str) -> int:
+    if not text.isdecimal() or int(text) > 10_000_000:
+        raise argparse.ArgumentTypeError(f"must be 0 to 10000000, got {text!r}")
     return int(text)
 
 

@@ -28,6 +28,9 @@ class ServeOptions:
     threads: int = 2
     """Requests that one process works on at once."""
 
+    kept_replies: int = 10_000
+    """Replies to have at hand for whoever asks the same again, 1 KB each as a rule; 0 for none."""
+
     connection_s: float = 300.0
     """How long a connection may last before its client is asked to make a new one."""
 

@@ -89,6 +89,7 @@ def create_server(
     reflects: bool = True,
     tokens: Tokens | None = None,
     observe: Observer | None = None,
+    keeps: int = 0,
 ) -> Wiring:
     """Wire up a server over `current`; its health is NOT_SERVING until told otherwise.
 
@@ -106,6 +107,7 @@ def create_server(
         reflects: Whether to tell callers what the services look like.
         tokens: Seals page tokens; None does so with a key that nobody else has.
         observe: Told of every call; see `handlers`.
+        keeps: How many replies to have at hand for whoever asks the same again.
 
     Raises:
         ServeError: If the address cannot be had.
@@ -125,8 +127,8 @@ def create_server(
         ],
     )
     service = pb.DESCRIPTOR.services_by_name["RecommenderService"]
-    servicer = RecommenderService(current, tokens or Tokens())
-    door = Door(handlers(servicer, service, pool.late, observe), pool, keys)
+    servicer = RecommenderService(current, tokens or Tokens(), keeps=keeps)
+    door = Door(handlers(servicer.ask, service, pool.late, observe), pool, keys)
     health = health or Health()
     server.add_generic_rpc_handlers((door, health.handler()))
     if reflects:
@@ -186,6 +188,7 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         reflects=not options.production,
         tokens=tokens,
         observe=all_of([each.observe for each in (metrics, traces) if each is not None]),
+        keeps=options.kept_replies,
     )
     if metrics is not None and options.metrics_port is not None:
         port = options.metrics_port + (worker or 0)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import chain, repeat
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -24,10 +24,8 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 CARDS = 100_000
 """Items whose serialised part is kept at hand; each takes some 200 bytes."""
 
-KEPT = 10_000
-KEPT_RESULTS = 20
-KEPT_REQUEST_BYTES = 300
-"""Replies that are kept at hand, if they have so few results and so short a request: some 10 MB."""
+KEPT_BYTES = 4096
+"""A reply that is larger, together with its request, is not kept at hand."""
 
 
 def varint(number: int) -> bytes:
@@ -106,16 +104,21 @@ class Reply(NamedTuple):
     """What was left to chance, for each request that asked for exploration."""
 
 
+Asked: TypeAlias = tuple[str, bytes]
+"""Name of a method, and the bytes of a request."""
+
+
 class Replies:
     """Writes the replies of one recommender, and so of one generation."""
 
-    def __init__(self, recommender: Recommender) -> None:
-        """Prepare for `recommender`."""
+    def __init__(self, recommender: Recommender, keeps: int = 0) -> None:
+        """Prepare for `recommender`, and to keep up to so many replies."""
         self.recommender = recommender
         self._generation_id = recommender.generation.id
         self._card = lru_cache(CARDS)(partial(_card, recommender.generation.catalogue))
         self._metadata = lru_cache(1024)(partial(_metadata, self._generation_id))
-        self._kept: dict[bytes, Reply] = {}
+        self._keeps = keeps
+        self._kept: dict[Asked, Reply] = {}
 
     def reply(
         self,
@@ -169,16 +172,23 @@ class Replies:
         )
         return Reply(response.SerializeToString(), self._generation_id, 0)
 
-    def kept(self, request: bytes) -> Reply | None:
+    def kept(self, asked: Asked) -> Reply | None:
         """The reply that was kept for the very same request."""
-        return self._kept.get(request)
+        return self._kept.get(asked)
 
-    def keep(self, request: bytes, reply: Reply) -> None:
-        """Have `reply` at hand for the next who sends the same, if both are small."""
-        if len(request) <= KEPT_REQUEST_BYTES and reply.results <= KEPT_RESULTS:
-            if len(self._kept) >= KEPT:
+    def keep(self, asked: Asked, reply: Reply) -> None:
+        """Have `reply` at hand for the next who asks the same, if both are small.
+
+        One from another generation is not kept: it is to be had for as long as that generation is.
+        """
+        if (
+            self._keeps
+            and len(asked[1]) + len(reply.contents) <= KEPT_BYTES
+            and reply.generation_id == self._generation_id
+        ):
+            if len(self._kept) >= self._keeps:
                 self._kept.clear()
-            self._kept[request] = reply
+            self._kept[asked] = reply
 
     def refusal(self, status: Message) -> Reply:
         """The part of a batch that is at fault."""

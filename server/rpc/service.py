@@ -1,15 +1,16 @@
 """The way of a request: read it, ask the recommender, pack the answer.
 
 Each method takes hold of one recommender, and so of one generation, and keeps to
-it: the current one, or that of the page token. Refusals are raised as our own errors;
-`status` turns them into codes.
+it: the current one, or that of the page token. What it answers depends on the request and the
+generation alone, so a reply is kept for whoever sends the same bytes again. Refusals are raised
+as our own errors; `status` turns them into codes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import grpc
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.generations.current import Current
@@ -17,6 +18,7 @@ from deepmoviematch.server.ranking.explanation import Explanation, explain
 from deepmoviematch.server.ranking.recommender import Answer
 from deepmoviematch.server.rpc.batch import check_batch
 from deepmoviematch.server.rpc.checks import Start
+from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.rpc.replies import Replies, Reply
 from deepmoviematch.server.rpc.requests import (
     RecommendQuery,
@@ -27,36 +29,51 @@ from deepmoviematch.server.rpc.requests import (
 )
 from deepmoviematch.server.rpc.status import to_status
 from deepmoviematch.server.rpc.tokens import Mark, Tokens
-from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
+from deepmoviematch.v1 import recommender_pb2 as pb
 
-NAME: str = pb.DESCRIPTOR.services_by_name["RecommenderService"].full_name
+_SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
+NAME: str = _SERVICE.full_name
 
 
-class RecommenderService(rpc.RecommenderServiceServicer):
-    """Holds nothing but the current generation's answers, so any number of threads may share one.
+class RecommenderService:
+    """Holds nothing but the current generation's answers, so any number of threads may share one."""
 
-    Its methods return replies that are serialised already.
-    """
-
-    def __init__(self, current: Current, tokens: Tokens) -> None:
-        self._current = current
-        self._tokens = tokens
+    def __init__(self, current: Current, tokens: Tokens, *, keeps: int = 0) -> None:
+        """Answer from what `current` holds, and have up to `keeps` replies at hand."""
+        self._current, self._tokens, self._keeps = current, tokens, keeps
         self._latest: Replies | None = None
+        self._methods: dict[str, tuple[Callable[[bytes], Any], Callable[[Any, Replies], Reply]]] = {
+            method.name: (lenient(GetMessageClass(method.input_type)), getattr(self, method.name))
+            for method in _SERVICE.methods
+        }
 
-    def Recommend(  # type: ignore[override]  # noqa: N802 - the contract's name
-        self, request: pb.RecommendRequest, context: grpc.ServicerContext
-    ) -> Reply:
+    def ask(self, method: str, contents: bytes) -> Reply:
+        """The reply to a request, given the method's name and the bytes of its message.
+
+        Raises:
+            InvalidRequestError: If the bytes are no message of the method; the method has more to say.
+        """
+        asked = method, contents
+        latest = self._replies()
+        reply = latest.kept(asked)
+        if reply is None:
+            read, answer = self._methods[method]
+            request = read(contents)
+            if isinstance(request, Malformed):
+                raise request.error()
+            reply = answer(request, latest)
+            latest.keep(asked, reply)
+        return reply
+
+    def Recommend(self, request: pb.RecommendRequest, latest: Replies) -> Reply:  # noqa: N802 - the contract's names
         """See recommender.proto."""
-        replies, start = self._opened(request, self._replies())
+        replies, start = self._opened(request, latest)
         query = read_recommend(request, replies.recommender, start)
         answer = replies.recommender.recommend(query.taste, query.listing)
         return self._recommended(request, replies, query, answer)
 
-    def BatchRecommend(  # type: ignore[override]  # noqa: N802
-        self, request: pb.BatchRecommendRequest, context: grpc.ServicerContext
-    ) -> Reply:
+    def BatchRecommend(self, request: pb.BatchRecommendRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
-        latest = self._replies()
         check_batch(request)
         read = [self._read_or_refusal(each, latest) for each in request.requests]
         # Whoever goes on with pages of an older generation is answered alone.
@@ -73,43 +90,31 @@ class RecommenderService(rpc.RecommenderServiceServicer):
             parts.append(self._recommended(each, replies, query, answer))
         return latest.batch(parts)
 
-    def SimilarItems(  # type: ignore[override]  # noqa: N802
-        self, request: pb.SimilarItemsRequest, context: grpc.ServicerContext
-    ) -> Reply:
+    def SimilarItems(self, request: pb.SimilarItemsRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
-        replies, start = self._opened(request, self._replies())
-        asked = request.SerializeToString(deterministic=True)
-        reply = replies.kept(asked)
-        if reply is None:
-            seeds, listing, missing = read_similar(request, replies.recommender, start)
-            reply = self._reply(request, replies, replies.recommender.similar(seeds, listing), missing)
-            replies.keep(asked, reply)
-        return reply
+        replies, start = self._opened(request, latest)
+        seeds, listing, missing = read_similar(request, replies.recommender, start)
+        return self._reply(request, replies, replies.recommender.similar(seeds, listing), missing)
 
-    def FindItems(  # type: ignore[override]  # noqa: N802
-        self, request: pb.FindItemsRequest, context: grpc.ServicerContext
-    ) -> Reply:
+    def FindItems(self, request: pb.FindItemsRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
-        replies, start = self._opened(request, self._replies())
+        replies, start = self._opened(request, latest)
         recommender = replies.recommender
         answer = recommender.find(*read_find(request, start))
         scale = recommender.generation.scale
         rest = pb.FindItemsResponse(rating_scale=pb.RatingScale(low=scale.floor, top=scale.top))
         return self._reply(request, replies, answer, rest=rest)
 
-    def EmbedUser(  # type: ignore[override]  # noqa: N802
-        self, request: pb.EmbedUserRequest, context: grpc.ServicerContext
-    ) -> Reply:
+    def EmbedUser(self, request: pb.EmbedUserRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
-        replies = self._replies()
-        taste, _, missing = read_embed(request, replies.recommender)
-        return replies.place(replies.recommender.embed(taste), missing)
+        taste, _, missing = read_embed(request, latest.recommender)
+        return latest.place(latest.recommender.embed(taste), missing)
 
     def _replies(self) -> Replies:
         """Those of the current generation."""
         recommender, latest = self._current.get(), self._latest
         if latest is None or latest.recommender is not recommender:
-            latest = self._latest = Replies(recommender)
+            latest = self._latest = Replies(recommender, self._keeps)
         return latest
 
     def _opened(self, request: Any, latest: Replies) -> tuple[Replies, Start]:

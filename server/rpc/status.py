@@ -7,14 +7,14 @@ aborts by itself would be taken for a bug. Servicers raise our errors instead.
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, error_details_pb2 as details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -32,7 +32,6 @@ from deepmoviematch.server.errors import (
     UnknownItemError,
     Violation,
 )
-from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.telemetry.logs import log_answer, logs_answers
 from deepmoviematch.server.telemetry.request_ids import HEADER, request_id
 
@@ -67,8 +66,6 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Observer: TypeAlias = Callable[[str, str, float, Any, grpc.ServicerContext], None]
 """Takes method, status code, seconds, reply and context of a call."""
 
-_Behaviour: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
-
 log = logging.getLogger(__name__)
 
 
@@ -97,7 +94,7 @@ def abort(context: grpc.ServicerContext, error: MovieMatchError) -> NoReturn:
 
 
 def handlers(
-    servicer: object,
+    ask: Callable[[str, bytes], Any],
     service: ServiceDescriptor,
     late: Callable[[], bool],
     observe: Observer | None = None,
@@ -108,7 +105,7 @@ def handlers(
     of those that fail to everybody.
 
     Args:
-        servicer: Has a method of each name, which returns the serialised reply as `contents`.
+        ask: Takes the name of a method and a request, and returns the serialised reply as `contents`.
         service: Names the methods and their messages.
         late: Whether the call that this thread is at has waited too long.
         observe: Told of every call's method, code, seconds, reply and context, besides the log.
@@ -118,7 +115,7 @@ def handlers(
     """
     return {
         f"/{service.full_name}/{method.name}": _handler(
-            f"/{service.full_name}/{method.name}", getattr(servicer, method.name), method, late, observe
+            f"/{service.full_name}/{method.name}", partial(ask, method.name), late, observe
         )
         for method in service.methods
     }
@@ -126,8 +123,7 @@ def handlers(
 
 def _handler(
     path: str,
-    behave: _Behaviour,
-    method: MethodDescriptor,
+    ask: Callable[[bytes], Any],
     late: Callable[[], bool],
     observe: Observer | None,
 ) -> _Handler:
@@ -137,18 +133,16 @@ def _handler(
         if observe is not None:
             observe(path, code, seconds, reply, context)
 
-    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+    def answer(request: bytes, context: grpc.ServicerContext) -> Any:
         started = time.perf_counter()
         name, wanted = request_id(context.invocation_metadata()) if logs_answers() else ("", False)
         try:
-            if type(request) is Malformed:
-                raise request.error()
             remaining = context.time_remaining()
             if not context.is_active() or (remaining is not None and remaining <= 0):
                 raise DeadlinePassedError
             if late():
                 raise OverloadedError
-            reply = behave(request, context)
+            reply = ask(request)
         except Exception as error:
             status = _status_of(error)
             take_down(code_pb2.Code.Name(status.code), started, None, name, context)
@@ -162,11 +156,7 @@ def _handler(
             ending = ending._replace(trailing_metadata=(*ending.trailing_metadata, (HEADER, name)))
         return context.abort_with_status(ending)
 
-    return grpc.unary_unary_rpc_method_handler(
-        answer,
-        request_deserializer=lenient(GetMessageClass(method.input_type)),
-        response_serializer=attrgetter("contents"),
-    )
+    return grpc.unary_unary_rpc_method_handler(answer, response_serializer=attrgetter("contents"))
 
 
 def _status_of(error: Exception) -> status_pb2.Status:

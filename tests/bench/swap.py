@@ -158,7 +158,7 @@ class Judge:
             current = Current()
             current.set(Recommender(self._store.load(name)))
             self._services[name] = RecommenderService(current, self._tokens)
-        reply: Any = getattr(self._services[name], question.call)(question.request, None)
+        reply = self._services[name].ask(question.call, question.request.SerializeToString())
         return bool(type(response).FromString(reply.contents) != response)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.server.ranking.order import Figures
 from deepmoviematch.server.ranking.recommender import Answer, Origin, Recommender
-from deepmoviematch.server.rpc.replies import KEPT_REQUEST_BYTES, KEPT_RESULTS, Replies, Reply
+from deepmoviematch.server.rpc.replies import KEPT_BYTES, Replies, Reply
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 ITEMS = 25
@@ -134,29 +134,34 @@ def test_a_batch_is_its_replies_one_after_the_other(
     assert (reply.requests, reply.results) == (len(batch) + 1, sum(len(answer.rows) for answer, _ in batch))
 
 
-@pytest.mark.parametrize(("request_", "results"), [(b"x" * KEPT_REQUEST_BYTES, KEPT_RESULTS), (b"", 0)])
-def test_a_small_reply_to_a_short_request_is_kept(
-    recommender: Recommender, request_: bytes, results: int
-) -> None:
-    replies = Replies(recommender)
-    reply = Reply(b"contents", "g000001-00000000", results)
-    replies.keep(request_, reply)
-    assert replies.kept(request_) is reply
-    assert replies.kept(request_ + b"y") is None
+def asked(contents: bytes = b"asked") -> tuple[str, bytes]:
+    return "Recommend", contents
 
 
-@pytest.mark.parametrize(
-    ("request_", "results"), [(b"x" * (KEPT_REQUEST_BYTES + 1), 1), (b"x", KEPT_RESULTS + 1)]
-)
-def test_nothing_large_is_kept(recommender: Recommender, request_: bytes, results: int) -> None:
-    replies = Replies(recommender)
-    replies.keep(request_, Reply(b"contents", "g000001-00000000", results))
-    assert replies.kept(request_) is None
+def test_a_small_reply_is_kept_for_the_same_request_and_method(recommender: Recommender) -> None:
+    name = recommender.generation.id
+    replies, reply = Replies(recommender, keeps=2), Reply(b"x" * (KEPT_BYTES - 5), name, 1)
+    replies.keep(asked(), reply)
+    assert replies.kept(asked()) is reply
+    assert replies.kept(asked(b"asked more")) is None
+    assert replies.kept(("SimilarItems", b"asked")) is None
 
 
-def test_what_is_kept_is_bounded(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepmoviematch.server.rpc.replies.KEPT", 3)
-    replies = Replies(recommender)
+def test_nothing_large_is_kept(recommender: Recommender) -> None:
+    replies = Replies(recommender, keeps=2)
+    replies.keep(asked(), Reply(b"x" * (KEPT_BYTES - 4), recommender.generation.id, 1))
+    assert replies.kept(asked()) is None
+
+
+def test_nothing_of_another_generation_is_kept(recommender: Recommender) -> None:
+    replies = Replies(recommender, keeps=2)
+    replies.keep(asked(), Reply(b"contents", recommender.generation.id + "x", 1))
+    assert replies.kept(asked()) is None
+
+
+@pytest.mark.parametrize("keeps", [0, 3])
+def test_no_more_is_kept_than_asked_for(recommender: Recommender, keeps: int) -> None:
+    replies = Replies(recommender, keeps)
     for number in range(10):
-        replies.keep(bytes([number]), Reply(b"contents", "g000001-00000000", 1))
-        assert len(replies._kept) <= 3
+        replies.keep(asked(bytes([number])), Reply(b"contents", recommender.generation.id, 1))
+        assert len(replies._kept) <= keeps
