@@ -171,12 +171,12 @@ class Recommender:
         columns = self._genres.get(name.casefold(), ())
         return tuple(column for column in columns if names[column] == name) or columns
 
-    def stars(self, ratings: list[float]) -> list[float]:
-        """Express ratings, none of them below `lowest` or above `highest`, in stars."""
+    def in_stars(self, history: dict[int, float]) -> dict[int, float]:
+        """Express ratings (row -> rating), none of them below `lowest` or above `highest`, in stars."""
         if self._rates_in_stars:
-            return ratings
-        stars: list[float] = self.generation.scale.stars(np.array(ratings, dtype=np.float32)).tolist()
-        return stars
+            return history
+        ratings = np.array([*history.values()], dtype=np.float32)
+        return dict(zip(history, self.generation.scale.stars(ratings).tolist(), strict=True))
 
     def recommend(self, taste: Taste, listing: Listing) -> Answer:
         """Rank the catalogue for one user; one of whom nothing is known gets the popular items."""

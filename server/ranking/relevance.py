@@ -85,10 +85,9 @@ class Nearest:
             return Scored(*self._index.nearest(self._vector, count, allowed=self._running))
         # As many more as there are exclusions: whatever is dropped, enough are left.
         rows, scores, exact = self._index.nearest(self._vector, count + len(self._excluded))
-        excluded = self._excluded
-        if excluded and not excluded.isdisjoint(rows):
-            places = [place for place, row in enumerate(rows) if row not in excluded][:count]
-            return Scored([rows[place] for place in places], [scores[place] for place in places], exact)
+        for row in self._excluded & frozenset(rows):
+            place = rows.index(row)
+            del rows[place], scores[place]
         return Scored(rows[:count], scores[:count], exact)
 
     def exactly(self, count: int) -> Scored:

@@ -180,8 +180,7 @@ def _history(
     if not checks.count("user.history", len(interactions), MAX_HISTORY):
         return {}
     row_of, lowest, highest = recommender.generation.catalogue.row_of, recommender.lowest, recommender.highest
-    rows: list[int | None] = []
-    ratings: list[float] = []
+    mentions: list[tuple[int | None, float]] = []
     times: list[_Time] = []
     for place, each in enumerate(interactions):
         item_id, rating = each.item_id, each.rating if each.HasField("rating") else highest
@@ -194,22 +193,20 @@ def _history(
             missing.append(item_id)
         if row is None or len(item_id) > MAX_ID_BYTES // UTF8_BYTES:
             checks.text(f"user.history[{place}].item_id", item_id)
-        rows.append(None if later else row)
-        ratings.append(rating)
         if not lowest <= rating <= highest:  # NaN is not either
             checks.refuse(
                 f"user.history[{place}].rating",
                 f"must be {lowest:g} to {highest:g}, the scale of the ratings, got {number(rating)}",
             )
-    mentions = list(zip(rows, recommender.stars(ratings), strict=True))
-    if times and len(times) == len(rows):
+        mentions.append((None if later else row, rating))
+    if times and len(times) == len(mentions):
         mentions = [mention for _, mention in sorted(zip(times, mentions, strict=True), key=itemgetter(0))]
     history: dict[int, float] = {}
-    for row, stars in mentions:
+    for row, rating in mentions:
         if row is not None:
             history.pop(row, None)  # a later mention comes later
-            history[row] = stars
-    return history
+            history[row] = rating
+    return recommender.in_stars(history)
 
 
 def _time(field: str, time: Timestamp, checks: Checks) -> _Time:

@@ -4,7 +4,9 @@
 
 The floor is a server that answers the same calls with constant bytes of the same
 size: once as grpcio gives it to whoever asks for nothing in particular ("stock"), once
-on the product's own threads ("own"). Each server has the same core to
+on the product's own threads ("own"). The product answers twice: every request anew ("fresh", its
+kept replies switched off) and from kept replies ("again", what it does with a request that comes
+again, as all but the first of each round do here). Each server has the same core to
 itself in turn, and the load comes from another (h2load). What counts is requests per
 second of the server's CPU time, which others on the machine disturb little; rounds
 alternate between the servers, and each has another request.
@@ -34,6 +36,7 @@ TARGETS = {"Recommend": 0.85, "SimilarItems": 0.90}
 TOLERANCE = 1e-6
 
 FLOORS = {"stock": ("--stock",), "own": ()}
+OURS = {"fresh": ("--kept-replies", "0"), "again": ()}
 PROBES = 100
 """Requests whose answers are compared with exact search."""
 
@@ -68,25 +71,26 @@ def measure(store: Path, amount: Amount, seed: int) -> list[dict[str, Any]]:
     generation = Store(store).load()
     chance = random.Random(seed)
     results = []
-    with serving(store) as server:
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(serving(store, *words)) for name, words in OURS.items()}
         for method, ask in (("Recommend", rated_five), ("SimilarItems", _similar)):
             questions = [ask(generation, chance) for _ in range(PROBES)]
-            results.append(_measure(server, generation, method, questions, amount))
+            results.append(_measure(servers, generation, method, questions, amount))
     return results
 
 
 def _measure(
-    server: Running, generation: Generation, method: str, questions: list[Any], amount: Amount
+    servers: dict[str, Running], generation: Generation, method: str, questions: list[Any], amount: Amount
 ) -> dict[str, Any]:
-    with stub(server) as stubs:
+    with stub(servers["fresh"]) as stubs:
         answers = [getattr(stubs, method)(question, wait_for_ready=True) for question in questions]
     sizes = [answer.ByteSize() for answer in answers]
     constant = answers[sizes.index(statistics.median_low(sizes))].SerializeToString()
-    speeds: dict[str, list[float]] = {name: [] for name in ("server", *FLOORS)}
+    speeds: dict[str, list[float]] = {name: [] for name in (*OURS, *FLOORS)}
     with ExitStack() as stack:
         floors = {name: stack.enter_context(_floor(constant, options)) for name, options in FLOORS.items()}
         for place in range(-1, amount.rounds):  # the first warms up
-            turns = [("server", server, sizes[place])]
+            turns = [(name, server, sizes[place]) for name, server in servers.items()]
             turns += [(name, floor, len(constant)) for name, floor in floors.items()]
             for name, running, size in turns:
                 path = f"/{NAME}/{method}"
@@ -100,7 +104,7 @@ def _measure(
         "reply_bytes": len(constant),
         "recall_at_10": _recall(method, generation, questions, answers),
         "requests_per_cpu_second": {name: statistics.median(each) for name, each in speeds.items()},
-        "ratio": {name: _ratio(speeds, name) for name in FLOORS},
+        "ratio": {ours: {floor: _ratio(speeds, ours, floor) for floor in FLOORS} for ours in OURS},
         "target": TARGETS[method],
         "rounds": speeds,
     }
@@ -117,11 +121,9 @@ def _floor(constant: bytes, options: tuple[str, ...]) -> Iterator[Running]:
             yield running
 
 
-def _ratio(speeds: dict[str, list[float]], floor: str) -> float:
+def _ratio(speeds: dict[str, list[float]], ours: str, floor: str) -> float:
     """The server's speed as a share of the floor's: the median over the rounds."""
-    return statistics.median(
-        ours / theirs for ours, theirs in zip(speeds["server"], speeds[floor], strict=True)
-    )
+    return statistics.median(mine / theirs for mine, theirs in zip(speeds[ours], speeds[floor], strict=True))
 
 
 def rated_five(generation: Generation, chance: random.Random) -> pb.RecommendRequest:
@@ -164,14 +166,12 @@ def _recall(method: str, generation: Generation, questions: list[Any], answers: 
 
 
 def _print(result: dict[str, Any]) -> None:
-    speeds = result["requests_per_cpu_second"]
-    shares = ", ".join(f"{share:.1%} of the {name} floor's" for name, share in result["ratio"].items())
-    print(
-        f"{result['method']:<13} {result['items']:>6} items, {result['index']:<5} "
-        f"{speeds['server']:>6.0f} requests a CPU-second: {shares}; "
-        f"recall@10 {result['recall_at_10']:.4f}",
-        flush=True,
-    )
+    recall = f"recall@10 {result['recall_at_10']:.4f}"
+    print(f"{result['method']}, {result['items']} items, {result['index']}, {recall}")
+    for name, shares in result["ratio"].items():
+        floors = ", ".join(f"{share:.1%} of the {floor} floor's" for floor, share in shares.items())
+        speed = result["requests_per_cpu_second"][name]
+        print(f"  {name:<6} {speed:>6.0f} requests a CPU-second: {floors}", flush=True)
 
 
 if __name__ == "__main__":
