@@ -36,7 +36,8 @@ TARGETS = {"Recommend": 0.85, "SimilarItems": 0.90}
 TOLERANCE = 1e-6
 
 FLOORS = {"stock": ("--stock",), "own": ()}
-OURS = {"fresh": ("--kept-replies", "0"), "again": ()}
+OURS = {"fresh": 0, "again": 1000}
+"""Replies that are kept."""
 PROBES = 100
 """Requests whose answers are compared with exact search."""
 
@@ -72,7 +73,9 @@ def measure(store: Path, amount: Amount, seed: int) -> list[dict[str, Any]]:
     chance = random.Random(seed)
     results = []
     with ExitStack() as stack:
-        servers = {name: stack.enter_context(serving(store, *words)) for name, words in OURS.items()}
+        servers = {
+            name: stack.enter_context(serving(store, kept_replies=kept)) for name, kept in OURS.items()
+        }
         for method, ask in (("Recommend", rated_five), ("SimilarItems", _similar)):
             questions = [ask(generation, chance) for _ in range(PROBES)]
             results.append(_measure(servers, generation, method, questions, amount))

@@ -72,15 +72,20 @@ def started(
             process.send_signal(signal.SIGTERM)
 
 
-def serving(store: Path, *words: str) -> AbstractContextManager[Running]:
-    """The product's own server over `store`, as a context."""
-    return started(["-m", "deepmoviematch.server", "serve", "--store", str(store), "--port", "0", *words])
+def serving(store: Path, *words: str, kept_replies: int = 0) -> AbstractContextManager[Running]:
+    """The server over `store`, as a context; it keeps no replies, for loads repeat themselves."""
+    return started([*_serve(store, kept_replies), *words])
 
 
-def unpinned(store: Path, workers: int, *more: str) -> AbstractContextManager[Running]:
+def unpinned(store: Path, workers: int, *more: str, kept_replies: int = 0) -> AbstractContextManager[Running]:
     """The same with so many workers, on whatever core is free; its warnings are seen."""
-    words = ["--store", str(store), "--port", "0", "--workers", str(workers), "--log-level", "warning"]
-    return started(["-m", "deepmoviematch.server", "serve", *words, *more], cpu=None, stderr=None)
+    words = ["--workers", str(workers), "--log-level", "warning", *more]
+    return started([*_serve(store, kept_replies), *words], cpu=None, stderr=None)
+
+
+def _serve(store: Path, kept_replies: int) -> list[str]:
+    words = ["--store", str(store), "--port", "0", "--kept-replies", str(kept_replies)]
+    return ["-m", "deepmoviematch.server", "serve", *words]
 
 
 def listen(server: grpc.Server) -> None:
