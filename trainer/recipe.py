@@ -112,10 +112,10 @@ class RetrievalRecipe(CommonRecipe):
     """How fast a growing history outweighs stated preferences: their share is (1 + n) ** -gate."""
 
     distillation: float = 0.7
-    """Share of the loss that follows the teacher, EASE, instead of the held-out likes."""
+    """Share of the loss that follows the teachers, EASE and similar users, instead of the held-out likes."""
 
     teacher_temperature: float = 0.1
-    """Divides the teacher's scores before its softmax."""
+    """Divides EASE's scores before their softmax."""
 
     ease_penalty: float = 200.0
     """L2 penalty of the closed-form EASE, users balanced, that teaches and gives the towers their start."""

@@ -3,11 +3,13 @@
 In a step, every user of the batch is asked for three times (`views.py`): with a
 long history, with a short one, and with stated preferences alone. Each time is a
 softmax over the catalogue without what is known; where there is a history it also
-follows a teacher, the closed-form EASE, from whose factors the towers start.
-Symbols: `B` users of a batch, `U` users, `N` items, `G` genres, `D` width.
+follows a teacher: the closed-form EASE, from whose factors the towers start, where it
+is long, and similar users where it is short. Symbols: `B` users of a batch, `U` users,
+`N` items, `G` genres, `D` width.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +19,7 @@ from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
 from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, Ratings
+from deepmoviematch.data.tables import TOP_STARS, Catalogue, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix
 from deepmoviematch.trainer.models.losses import (
@@ -27,6 +29,7 @@ from deepmoviematch.trainer.models.losses import (
     softmax_loss,
     target_counts,
 )
+from deepmoviematch.trainer.models.similar_users import SimilarUsers
 from deepmoviematch.trainer.models.two_towers import TwoTowers, cells, marked
 from deepmoviematch.trainer.models.views import (
     RatedBy,
@@ -37,6 +40,9 @@ from deepmoviematch.trainer.models.views import (
 )
 from deepmoviematch.trainer.peers.ease import Ease
 from deepmoviematch.trainer.recipe import RetrievalRecipe
+
+LEAST_CHANCE = 1e-6
+"""What similar users give items that none of them likes."""
 
 
 class RetrievalTask:
@@ -62,6 +68,7 @@ class RetrievalTask:
         self._base = base_shares(self._shares, self._likes)
         towers.counts = np.bincount(ratings.items, minlength=len(catalogue))
         self.teacher = Ease.fit(self._likes, recipe.ease_penalty, balanced=True)
+        self._similar = SimilarUsers.fit(self._likes, recipe.seed)
         scale = self._start()
 
         self._log_scale = keras.Variable(np.log(scale), dtype="float32", name="log_scale")
@@ -104,14 +111,14 @@ class RetrievalTask:
         """What the softmax learnt to multiply products with, as a logarithm."""
         return float(self._log_scale.numpy())
 
-    def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
+    def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[Any], ...]]:
         """See `trainer.models.loop.Task.batches`; the arguments of `loss`."""
         rng = np.random.default_rng([self._recipe.seed, epoch])
         users = rng.permutation(self._users)
         for first in range(0, len(users), self._recipe.batch_size):
             yield self._batch(users[first : first + self._recipe.batch_size], rng)
 
-    def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, ...]:
+    def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[npt.NDArray[Any], ...]:
         recipe, rated = self._recipe, self._rated_by(users)
         stated = sample_preferences(self._shares[users], self._base, rng)
         views = [
@@ -133,12 +140,19 @@ class RetrievalTask:
             weight / max(np.sqrt(np.bincount(rated.owners[view.targets])).sum(), 1.0)
             for view, weight in views
         ]
-        taught = likes[: 2 * rated.size]  # there is nothing to teach where no history is known
+        long, short = likes[: rated.size], likes[rated.size : 2 * rated.size]
+        chances = self._similar.chances(short, users)
+        taught = (
+            self.teacher.score(long) / recipe.teacher_temperature,
+            np.log(np.maximum(chances, LEAST_CHANCE)),
+        )
+        # There is nothing to follow where no history is known, or nobody has a similar one.
+        follows = np.concatenate([long.getnnz(axis=1) > 0, chances.any(axis=1), np.zeros(rated.size)])
         return (
             *self._towers.user_inputs(likes, others, preferences),
             cells(targets),
-            self.teacher.score(taught),
-            (recipe.distillation * (likes.getnnz(axis=1) > 0)).astype(np.float32),
+            np.concatenate(taught, dtype=np.float32),
+            (recipe.distillation * follows).astype(np.float32),
             np.repeat(shares, rated.size).astype(np.float32),
         )
 
@@ -159,9 +173,7 @@ class RetrievalTask:
         learnt = softmax_loss(chances, targets)
         size = tf.shape(teacher)[0]
         with_history = known[:, 0] < tf.cast(size, tf.int64)
-        taught = tf.exp(
-            masked_log_softmax(teacher / self._recipe.teacher_temperature + unrated, known[with_history])
-        )
+        taught = tf.exp(masked_log_softmax(teacher + unrated, known[with_history]))
         copied = distillation_loss(chances[:size], taught, target_counts(targets, tf.shape(users)[0])[:size])
         return tf.reduce_sum(weights * (1 - followed) * learnt) + tf.reduce_sum(
             (weights * followed)[:size] * copied

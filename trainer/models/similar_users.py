@@ -1,0 +1,64 @@
+"""What similar users like: the teacher of short histories.
+
+Where few likes are known, neighbours among the users (Herlocker et al., 1999) rank better than EASE does
+with any penalty, and far better than with the one that suits long histories.
+Symbols: `B` histories, `U` users, `V` of them compared with, `N` items.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from deepmoviematch.data.tables import Floats, Times
+
+MOST_USERS = 5_000
+"""Users that a history is compared with; of more, a sample."""
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarUsers:
+    """Every user predicts what they like, by the square of a cosine with the history."""
+
+    rows: Times
+    """[V] the users, in ascending order."""
+
+    likes: sparse.csr_matrix
+    """[V, N] 0 or 1."""
+
+    profiles: sparse.csr_matrix
+    """[N, V] what a like of an item adds to the similarity to a user: rare items say more."""
+
+    @classmethod
+    def fit(cls, likes: sparse.csr_matrix, seed: int) -> "SimilarUsers":
+        """Weigh likes by the inverse frequency of their item and by the length of their user's list.
+
+        Args:
+            likes: [U, N] 0 or 1, one at least.
+            seed: Of the sample of users.
+        """
+        rows = np.flatnonzero(likes.getnnz(axis=1))
+        if len(rows) > MOST_USERS:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_USERS, replace=False))
+        counts = likes.getnnz(axis=0)
+        rarity = np.log(likes.shape[0] / np.maximum(counts, 1)).astype(np.float32)
+        lengths = np.sqrt(likes[rows].getnnz(axis=1)).astype(np.float32)
+        profiles = sparse.diags_array(1 / lengths) @ likes[rows] @ sparse.diags_array(rarity)
+        return cls(rows, likes[rows], profiles.T.tocsr())
+
+    def chances(self, histories: sparse.csr_matrix, users: npt.NDArray[np.int64]) -> Floats:
+        """Share of each item in what users like who are similar to a history.
+
+        Args:
+            histories: [B, N] 0 or 1.
+            users: [B] the row of whom each history is from; nobody is their own neighbour.
+
+        Returns:
+            [B, N] float32, rows that sum to 1, or to 0 where nobody is similar.
+        """
+        similarity = np.square((histories @ self.profiles).toarray())  # [B, V]
+        similarity[users[:, None] == self.rows] = 0
+        weights = similarity @ self.likes  # [B, N]
+        weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return np.asarray(weights, dtype=np.float32)
