@@ -80,7 +80,7 @@ class ParquetSheet:
         self._gate = gate
         try:
             schema = parquet.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeError) as error:
             raise DataError(f"{self.name}: the file must be Parquet, got {error!s:.80}") from error
         kinds = {**required, **optional}
         if further:

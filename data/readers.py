@@ -13,7 +13,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from deepmoviematch.data.canonical import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
-from deepmoviematch.data.cells import parse_genres, parse_title
+from deepmoviematch.data.cells import SEPARATOR, parse_genres, parse_title
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.intake import Movie, catalogue_of, quick_ratings_of, ratings_of
 from deepmoviematch.data.lab import LAB_FILES, RATING_TRAIN, is_lab, read_lab
@@ -66,7 +66,7 @@ def read(folder: Path, *, lenient: bool = False) -> Dataset:
         if is_lab(folder) and not any(map(partial(_is_whole, folder), FORMS)):
             return _read_lab(folder)
         catalogue, ratings = _read_form(folder, gate)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeError, pa.ArrowException) as error:
         raise DataError(f"{folder}: the data must be readable, got {error}") from error
     return Dataset(folder.resolve().name, catalogue, ratings, dropped=gate.dropped)
 
@@ -161,8 +161,10 @@ def _read_100k(folder: Path, gate: Gate) -> Tables:
 
 def _flagged_movies(sheet: Sheet, genres: list[str]) -> Iterator[Movie]:
     for number, (item_id, title, released, _, _, *flags) in sheet.rows():
-        names = [name for name, flag in zip(genres, flags, strict=True) if flag == "1"]
-        yield Movie(number, item_id, *_title_and_year(title, released[-4:]), _without_unknown(names))
+        names = SEPARATOR.join(name for name, flag in zip(genres, flags, strict=True) if flag == "1")
+        yield Movie(
+            number, item_id, *_title_and_year(title, released[-4:]), _without_unknown(parse_genres(names))
+        )
 
 
 def _read_atomic(folder: Path, gate: Gate) -> Tables:

@@ -457,6 +457,15 @@ def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_parquet_with_a_column_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    file = (
+        write_parquet(tmp_path, ratings={"userId": [1], "movieId": [1], "rating": [1.0]}) / "ratings.parquet"
+    )
+    file.write_bytes(file.read_bytes().replace(b"userId", b"u\xffer_d"))
+    with pytest.raises(DataError, match=re.escape("ratings.parquet: the file must be Parquet")):
+        read(tmp_path)
+
+
 def test_parquet_without_a_column_is_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path, ratings={"userId": [1], "rating": [1.0]})
     with pytest.raises(DataError, match=re.escape("ratings.parquet: column movieId is missing")):
@@ -487,7 +496,7 @@ def test_the_1m_form_says_where_it_is_bad(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_genre_file", [True, False])
 def test_the_100k_form_is_read(tmp_path: Path, with_genre_file: bool) -> None:
-    names = ["unknown", "Action", "Adventure", "Animation", "Children's"]
+    names = ["unknown", "Action", "Adventure", "Animation", " Children's\x1d"]
     if with_genre_file:
         (tmp_path / "u.genre").write_text("".join(f"{name}|{i}\n" for i, name in enumerate(names)) + "\n")
     flags = "|0" * (0 if with_genre_file else 14)
