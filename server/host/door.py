@@ -7,17 +7,16 @@ room for those that can.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import grpc
-from grpc_status import rpc_status
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.errors import OverloadedError, RateError, StoppingError, UnknownCallerError
 from deepmoviematch.server.host.keys import Keys
 from deepmoviematch.server.host.pool import Pool
+from deepmoviematch.server.host.refusal import refusing
 from deepmoviematch.server.rpc.status import REASONS, to_status
 from deepmoviematch.server.telemetry.logs import log_event
 
@@ -45,7 +44,7 @@ class Door(grpc.GenericRpcHandler):
         self._keys = keys
         errors = (OverloadedError(), StoppingError(), UnknownCallerError(), RateError())
         self._refusals: dict[type[MovieMatchError], _Handler] = {
-            type(error): _refusing(error) for error in errors
+            type(error): refusing(to_status(error)) for error in errors
         }
         self._closed = False
         self._reported_at = 0.0
@@ -85,32 +84,3 @@ class Door(grpc.GenericRpcHandler):
         if now - self._reported_at >= REPORT_S:
             self._reported_at = now
             log_event(log, logging.WARNING, "overloaded", {"refused_in_all": self.refused["OVERLOADED"]})
-
-
-class _Here(ThreadPoolExecutor):
-    """Runs what it is given at once, on the thread that asks."""
-
-    def submit(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
-        fn(*args, **kwargs)
-
-
-_HERE = _Here(1)
-
-
-def _refusing(error: MovieMatchError) -> _Handler:
-    """A handler that ends every call with `error`, whatever its type, without reading its request.
-
-    It takes a stream, of which it reads nothing, and returns a stream, which it ends:
-    on the wire that looks like a unary call. The two attributes are gRPC's own way to
-    run a handler on another thread, and to answer from it without one.
-    """
-    ending: Any = rpc_status.to_status(to_status(error))
-
-    def refuse(_requests: object, context: grpc.ServicerContext, send: Callable[[None], None]) -> None:
-        context.set_code(ending.code)
-        context.set_details(ending.details)
-        context.set_trailing_metadata(ending.trailing_metadata)
-        send(None)
-
-    vars(refuse).update(experimental_non_blocking=True, experimental_thread_pool=_HERE)
-    return grpc.stream_stream_rpc_method_handler(refuse)

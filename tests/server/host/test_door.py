@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
-from deepmoviematch.server.host import pool as pool_module
+from deepmoviematch.server.host import pool as pool_module, refusal
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -40,8 +41,9 @@ def test_too_many_calls_are_refused_at_once_and_told_when_to_come_back(
         monkeypatch.setattr(pool_module, limit, value)
     held = Held(recommender)
     with serve(held, threads=1) as running:
-        calls = [running.stub.Recommend.future(pb.RecommendRequest()) for _ in range(60)]
+        calls = [running.stub.Recommend.future(pb.RecommendRequest())]
         assert held.begun.acquire(timeout=WAIT_S)
+        calls += [running.stub.Recommend.future(pb.RecommendRequest()) for _ in range(59)]
         while sum(call.done() for call in calls) < 39:  # one runs, twenty wait
             pass
         ended = outcome(running.stub.SimilarItems, pb.SimilarItemsRequest(item_id="6"))
@@ -57,9 +59,15 @@ def test_too_many_calls_are_refused_at_once_and_told_when_to_come_back(
     assert info.reason == "OVERLOADED"
 
 
+def test_the_installed_grpc_has_what_it_takes_to_refuse_at_once() -> None:
+    assert refusal.SUPPORTED
+
+
+@pytest.mark.parametrize("supported", [True, False], ids=["ours", "gRPC's own way"])
 def test_a_refusal_does_not_wait_for_the_request(
-    serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch, supported: bool
 ) -> None:
+    monkeypatch.setattr(refusal, "SUPPORTED", supported)
     monkeypatch.setattr(pool_module.Pool, "crowded", lambda self: True)
     with serve(Held(recommender)) as running:
         call = running.channel.stream_unary(
@@ -68,7 +76,10 @@ def test_a_refusal_does_not_wait_for_the_request(
         never = threading.Event()
         with pytest.raises(grpc.RpcError) as caught:
             call(iter(never.wait, None), timeout=WAIT_S)
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    ended: Any = caught.value
+    assert ended.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "more calls come than can be answered in time" in ended.details()
+    assert rpc_status.from_call(ended).details
 
 
 def test_once_closed_it_sends_callers_elsewhere(
