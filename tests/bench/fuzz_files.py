@@ -188,12 +188,16 @@ def generations(folder: Path) -> Fuzzed:
     def use(loaded: generation.Generation) -> None:
         current = Current()
         current.set(Recommender(loaded))
-        service: Any = RecommenderService(current, Tokens())
+        service = RecommenderService(current, Tokens())
         user = pb.UserFeatures(history=[pb.Interaction(item_id=loaded.catalogue.item_ids[0])])
-        service.Recommend(pb.RecommendRequest(user=user), None)
-        service.Recommend(pb.RecommendRequest(user=user, intent=pb.INTENT_NEXT, page_size=1000), None)
-        service.SimilarItems(pb.SimilarItemsRequest(item_id=loaded.catalogue.item_ids[-1]), None)
-        service.FindItems(pb.FindItemsRequest(title="film"), None)
+        requests: list[tuple[str, Any]] = [
+            ("Recommend", pb.RecommendRequest(user=user)),
+            ("Recommend", pb.RecommendRequest(user=user, intent=pb.INTENT_NEXT, page_size=1000)),
+            ("SimilarItems", pb.SimilarItemsRequest(item_id=loaded.catalogue.item_ids[-1])),
+            ("FindItems", pb.FindItemsRequest(title="film")),
+        ]
+        for method, request in requests:
+            service.ask(method, request.SerializeToString())
 
     def target(contents: bytes) -> None:
         form, name = places[contents[0] % len(places)] if contents else places[0]
