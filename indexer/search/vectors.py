@@ -265,6 +265,10 @@ def stay_on_one_thread() -> None:
         _here.stays = True
 
 
+_reading = threading.Lock()
+"""Held while an index is read: FAISS has one limit for the whole process."""
+
+
 def faiss_index(contents: Contents) -> Any:
     """FAISS's index from its file's contents: a mapped file stays where it is.
 
@@ -272,10 +276,13 @@ def faiss_index(contents: Contents) -> Any:
         RuntimeError: If FAISS finds fault.
     """
     data = np.frombuffer(contents, dtype=np.uint8)
-    if isinstance(contents, bytes):
-        return faiss.deserialize_index(data)
     reader: Any = faiss.ZeroCopyIOReader  # type: ignore[attr-defined]  # missing in its stubs
-    index: Any = faiss.read_index(reader(faiss.swig_ptr(data), data.nbytes))
+    limit: Any = faiss.set_deserialization_vector_byte_limit
+    with _reading:
+        limit(data.nbytes)  # nothing in a file may claim more memory than the file has
+        if isinstance(contents, bytes):
+            return faiss.deserialize_index(data)
+        index: Any = faiss.read_index(reader(faiss.swig_ptr(data), data.nbytes))
     index.referenced_objects = [contents]  # FAISS's own way to keep what an index points to
     return index
 

@@ -1,5 +1,6 @@
 """What only a graph of neighbours does; `test_vectors` holds it to what every index does."""
 
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -162,3 +163,14 @@ def test_a_file_that_is_cut_is_refused(length: int) -> None:
     contents = HnswIndex.of(VECTORS).to_bytes()[:length]
     with pytest.raises(GenerationError):
         restore("hnsw", contents, dim=DIM, size=SIZE)
+
+
+def test_a_file_that_claims_more_than_it_has_is_refused_without_the_memory(index: HnswIndex) -> None:
+    contents = bytearray(index.to_bytes())
+    first = 37  # after the letters, d, ntotal, two numbers of no use, a flag and the metric
+    assert int.from_bytes(contents[first : first + 8], "little") < 10  # how many levels there are
+    contents[first : first + 8] = (1 << 28).to_bytes(8, "little")  # of 8 bytes each: 2 GiB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(GenerationError, match="must be whole"):
+        restore("hnsw", bytes(contents), dim=DIM, size=SIZE)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
