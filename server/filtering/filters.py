@@ -3,6 +3,7 @@
 Symbols: `N` items.
 """
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache, lru_cache, reduce
 from operator import iand, ior
@@ -24,7 +25,8 @@ class Filters:
     def __init__(self, generation: Generation) -> None:
         """Prepare for the N items of `generation`."""
         kept = max(1, min(KEPT, KEPT_BYTES // len(generation.catalogue)))
-        self._compiled = lru_cache(kept)(_Compiler(generation).compile)
+        self._compiler = _Compiler(generation)
+        self._compiled = lru_cache(kept)(self._compiler.compile)
 
     def allowed(self, text: str) -> Flags:
         """[N] which items satisfy the filter `text`, which is not blank; nobody may change it.
@@ -33,6 +35,10 @@ class Filters:
             FilterError: If it is at fault.
         """
         return self._compiled(text)
+
+    def make_ready_as(self, other: "Filters") -> None:
+        """Make the fields ready that `other` has been asked about so far."""
+        self._compiler.make_ready(other._compiler.ready())
 
 
 class _Compiler:
@@ -43,6 +49,15 @@ class _Compiler:
         self._spellings: dict[str, list[str]] = {}
         for name in self._fields:
             self._spellings.setdefault(name.casefold(), []).append(name)
+
+    def ready(self) -> list[str]:
+        """Names of the fields that have been asked about."""
+        return [name for name, field in self._fields.items() if field.cache_info().currsize]
+
+    def make_ready(self, names: Iterable[str]) -> None:
+        """Make those of the fields ready that there are."""
+        for name in self._fields.keys() & names:
+            self._fields[name]()
 
     def compile(self, text: str) -> Flags:
         """See `Filters.allowed`; a field is made ready when it is first asked about."""

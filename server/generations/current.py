@@ -61,6 +61,11 @@ class Current:
             self._shelf.put(replaced)
 
     @property
+    def latest(self) -> Recommender | None:
+        """What answers, if anything."""
+        return self._recommender
+
+    @property
     def generation_id(self) -> str | None:
         """The generation that answers, if any."""
         return None if self._recommender is None else self._recommender.generation.id
@@ -126,7 +131,7 @@ class Follower:
 
     def _load(self, wanted: str, *, in_place_of: str | None = None) -> None:
         started = time.perf_counter()
-        recommender = load(self._store, wanted)
+        recommender = load(self._store, wanted, before=self._current.latest)
         replaced = self._current.generation_id
         self._current.set(recommender)
         self.loads += 1

@@ -85,15 +85,23 @@ class Shelf:
         return recommender
 
 
-def load(store: Store, generation_id: str) -> Recommender:
+def load(store: Store, generation_id: str, *, before: Recommender | None = None) -> Recommender:
     """Load and verify a generation, and make way for requests meanwhile.
+
+    Args:
+        store: Where it is.
+        generation_id: Its id.
+        before: What answered so far; whatever it was asked for is made ready.
 
     Raises:
         StoreError: If there is no such generation.
         GenerationError: If it fails a check.
     """
     with _short_turns():
-        return Recommender(store.load(generation_id))
+        recommender = Recommender(store.load(generation_id))
+        if before is not None:
+            recommender.make_ready_as(before)
+        return recommender
 
 
 @contextmanager

@@ -165,6 +165,16 @@ class Recommender:
         self._rates_in_stars = scale.low >= 0 and scale.top == TOP_STARS
         self._titles_lock = threading.Lock()
 
+    def make_ready_as(self, other: "Recommender") -> None:
+        """Make what `other` has been asked for so far, so that no request has to wait for it."""
+        for name in tuple(vars(other)):
+            if isinstance(getattr(Recommender, name, None), cached_property):
+                getattr(self, name)
+        if "filters" in vars(other):
+            self.filters.make_ready_as(other.filters)
+        if "popular" in vars(other.generation):
+            _ = self.generation.popular
+
     def genre_columns(self, name: str) -> tuple[int, ...]:
         """Columns of the genre: the one spelt so, else all that differ in case only."""
         names = self.generation.catalogue.genre_names

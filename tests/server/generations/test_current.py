@@ -10,8 +10,11 @@ import pytest
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import NotReadyError
+from deepmoviematch.server.filtering import fields as fields_module
 from deepmoviematch.server.generations import current as current_module
 from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.ranking import recommender as recommender_module
+from deepmoviematch.server.ranking.recommender import Listing, Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 
@@ -64,6 +67,23 @@ def test_what_is_loaded_already_is_not_loaded_again(
     pointer.with_suffix(".new").replace(pointer)
     followed.follower.poll()
     assert followed.current.get() is loaded
+
+
+def test_what_was_asked_for_before_is_ready_in_the_next_generation(
+    followed: SimpleNamespace, publish: Callable[..., Generation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(recommender: Recommender, filter_text: str) -> None:
+        recommender.filters.allowed(filter_text)
+        recommender.find("heat", Listing(10))
+
+    publish(followed.folder, seed=1)
+    followed.follower.poll()
+    asked(followed.current.get(), "year > 1990")
+    publish(followed.folder, seed=2)
+    followed.follower.poll()
+    monkeypatch.setattr(recommender_module, "Titles", lambda *_: pytest.fail("made for a request"))
+    monkeypatch.setattr(fields_module, "Numbers", lambda *_: pytest.fail("made for a request"))
+    asked(followed.current.get(), "year > 1991")
 
 
 def test_a_bad_generation_is_refused_once_while_the_old_one_serves_on(
