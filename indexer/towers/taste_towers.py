@@ -175,7 +175,7 @@ class TasteUserTower:
 
 
 class IdentityItemTower:
-    """The retrieval recipe's item tower: an id embedding plus what content says; ids without ratings are 0.
+    """The retrieval recipe's item tower: an id embedding plus what content says.
 
     The length of the sum carries popularity. It moves to an extra last axis,
     [v / M, sqrt(1 - |v|^2 / M^2)] with M the largest length in the catalogue: every

@@ -23,7 +23,7 @@ from deepmoviematch.data.features import (
 )
 from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints, Ratings, Times
 from deepmoviematch.data.weights import Weights
-from deepmoviematch.trainer.models.content import ContentRegression
+from deepmoviematch.trainer.models.content import ContentRegression, genre_pairs
 from deepmoviematch.trainer.models.order import Order
 from deepmoviematch.trainer.models.towers import READ, dense_arrays, identity_item_tower, taste_user_tower
 from deepmoviematch.trainer.recipe import RetrievalRecipe
@@ -47,8 +47,8 @@ class TwoTowers:
         self._year = year_statistics(catalogue)
         self._knots = year_knots(catalogue)
         self._content = content_features(catalogue, *self._year, self._knots)  # [N, F]
+        self._features = np.concatenate([self._content, genre_pairs(catalogue.genres)], axis=1)
         self.counts = np.ones(len(catalogue), dtype=np.int64)
-        """[N] ratings of each item: where there are none, content has to stand in for what was learnt."""
         self.user = taste_user_tower(
             len(catalogue),
             len(catalogue.genre_names),
@@ -160,22 +160,28 @@ class TwoTowers:
 
     def item_vectors(self) -> Floats:
         """[N, D] vectors of the catalogue, whose length carries popularity."""
-        return self._placed()[0]
+        return self._regression.place(self.embed_items().numpy())
+
+    @property
+    def counts(self) -> Times:
+        """[N] ratings of each item: where there are none, content has to stand in for what was learnt."""
+        return self._counts
+
+    @counts.setter
+    def counts(self, counts: Times) -> None:
+        self._counts = counts
+        self._regression = ContentRegression(self._features, counts)
 
     @property
     def rated(self) -> Flags:
         """[N] whether anyone rated the item."""
         return self.counts > 0
 
-    def _placed(self) -> tuple[Floats, ContentRegression]:
-        """[N, D] vectors of the catalogue, and what placed those of the items that nobody rated."""
-        learnt = self.embed_items().numpy()
-        regression = ContentRegression.fit(self._content, learnt, self.counts)
-        return np.where(self.rated[:, None], learnt, regression(self._content)), regression
-
     def export(self) -> tuple[Weights, Weights]:
         """The user tower and the item tower for NumPy (`indexer/towers`)."""
-        vectors, regression = self._placed()
+        vectors = self.item_vectors()
+        kernel, bias = self._regression.fit(vectors)
+        kernel = kernel[: self._content.shape[1]]  # what pairs of genres say is told item by item, in `ids`
         mean, scale = self._year
         settings = {
             "kind": "identity",
@@ -184,9 +190,9 @@ class TwoTowers:
             "largest_norm": _largest_norm(vectors),
         }
         items = {
-            "ids": (vectors - regression(self._content)) * self.rated[:, None],
-            "content_0_kernel": regression.kernel,
-            "content_0_bias": regression.bias,
+            "ids": vectors - self._content @ kernel - bias,
+            "content_0_kernel": kernel,
+            "content_0_bias": bias,
             "year_knots": self._knots,
         }
         users = dense_arrays(self.user) | dense_arrays(self.head)
