@@ -168,8 +168,9 @@ def generations(folder: Path) -> Fuzzed:
     from deepmoviematch.v1 import recommender_pb2 as pb  # noqa: PLC0415
     from tests.bench import synthetic  # noqa: PLC0415
 
-    def described(files: Mapping[str, bytes], values: dict[str, Any]) -> bytes:
-        listed = values | {"files": manifest.file_table(files)}
+    def described(values: dict[str, Any], files: Mapping[str, bytes], table: dict[str, Any]) -> bytes:
+        """The manifest when `files` have come to those of `table`."""
+        listed = values | {"files": table | manifest.file_table(files)}
         listed.pop("id", None)
         return manifest.to_json(listed | {"id": manifest.generation_id(1, listed)})
 
@@ -177,10 +178,12 @@ def generations(folder: Path) -> Fuzzed:
     about = json.loads(flat.pop(manifest.MANIFEST))
     graph, rest = bundle(synthetic.run(ITEMS, seed=0), index="hnsw")
     forms = {"flat": (flat, about), "graph": (dict(graph), {"format": 1, "kind": "generation"} | rest)}
+    tables = {form: manifest.file_table(files) for form, (files, _) in forms.items()}
     places = [("flat", manifest.MANIFEST), *(("flat", name) for name in sorted(flat))]
     places += [("graph", name) for name in ("index.faiss", "similar.faiss")]
     for form, (files, values) in forms.items():
-        for name, contents in {**files, manifest.MANIFEST: described(files, values)}.items():
+        files[manifest.MANIFEST] = described(values, {}, tables[form])
+        for name, contents in files.items():
             (folder / form / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / form / name).write_bytes(contents)
         generation.load(folder / form)
@@ -206,9 +209,10 @@ def generations(folder: Path) -> Fuzzed:
         if name == manifest.MANIFEST:
             with suppress(ValueError, RecursionError):
                 edited = json.loads(contents[1:])
-                written = {name: described(files, edited) if isinstance(edited, dict) else contents[1:]}
+                if isinstance(edited, dict):
+                    written = {name: described(edited, {}, tables[form])}
         else:
-            written[manifest.MANIFEST] = described(files | written, values)
+            written[manifest.MANIFEST] = described(values, written, tables[form])
         try:
             for path, what in written.items():
                 (folder / form / path).write_bytes(what)
@@ -216,8 +220,7 @@ def generations(folder: Path) -> Fuzzed:
             use(loaded)
         finally:
             for path in written:
-                good = described(files, values) if path == manifest.MANIFEST else files[path]
-                (folder / form / path).write_bytes(good)
+                (folder / form / path).write_bytes(files[path])
 
     seeds = [
         bytes([place]) + (folder / form / name).read_bytes()[: LONGEST - 1]
