@@ -11,12 +11,17 @@ averages in, 256, 128 and 32 wide); their weights are random, for only time coun
                 `predict` on the pairs, both towers
     predict     `predict` on the user tower, then every item compared in NumPy
     function    the user tower as a compiled `tf.function`, then the same
+    milvus      the product's own user tower, then a search by Milvus: by Milvus Lite, which
+                shares the process, or by the server at `--milvus`, whose CPU time is not counted
+
+Milvus needs `pip install pymilvus milvus-lite`, which nothing else here does.
 """
 
 import argparse
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +41,7 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 from tests.bench import machine
 from tests.bench.servers import Running, listen, serving, started, stub
 
-WAYS = ("pairs", "predict", "function")
+WAYS = ("pairs", "predict", "function", "milvus")
 K, HISTORY, WIDTHS = 10, 5, (256, 128, 32)
 AT_ONCE = 8
 
@@ -46,17 +51,21 @@ def main() -> None:
     parser = machine.parser(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store with a real generation")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each (default: %(default)g)")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
+    parser.add_argument("--milvus", default="", help="address of a server (default: Milvus Lite)")
     parser.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     generation = Store(chosen.store).load()
     if chosen.serve:
-        _serve(_WAYS[chosen.serve](generation), generation)
+        with tempfile.TemporaryDirectory() as folder:
+            milvus = chosen.milvus or str(Path(folder) / "milvus.db")
+            _serve(_rank(chosen.serve, generation, milvus), generation)
         return
     requests = [_request(generation, random.Random(chosen.seed + number)) for number in range(100)]
     results = []
     print(f"{'':<10} {'alone: p50 ms':>13} {'p99 ms':>8} {'8 at once: requests/s':>22} {'per CPU-s':>10}")
-    for name in ("server", *WAYS):
-        with _started(name, chosen.store) as running:
+    for name in ("server", *chosen.ways):
+        with _started(name, chosen.store, chosen.milvus) as running:
             result = {"name": name, **_measure(running, requests, chosen.seconds)}
         results.append(result)
         print(
@@ -67,10 +76,12 @@ def main() -> None:
     machine.report({"seed": chosen.seed, "results": results}, chosen.json)
 
 
-def _started(name: str, store: Path) -> AbstractContextManager[Running]:
+def _started(name: str, store: Path, milvus: str) -> AbstractContextManager[Running]:
     if name == "server":
         return serving(store)
-    return started(["-m", "tests.bench.alternatives", "--store", str(store), "--serve", name])
+    return started(
+        ["-m", "tests.bench.alternatives", "--store", str(store), "--milvus", milvus, "--serve", name]
+    )
 
 
 def _measure(running: Running, requests: list[pb.RecommendRequest], seconds: float) -> dict[str, float]:
@@ -111,15 +122,9 @@ def _tower(inputs: int, name: str) -> Any:
     return keras.Sequential([keras.Input((inputs,)), *layers, keras.layers.Dense(WIDTHS[-1])], name=name)
 
 
-def _features(generation: Generation, request: pb.RecommendRequest) -> tuple[Floats, list[int]]:
-    """[1, G] the user's average rating of each genre, and the rows that were rated."""
-    catalogue = generation.catalogue
-    rated = {catalogue.row_of[each.item_id]: each.rating for each in request.user.history}
-    users = UserBatch.of(len(catalogue.genre_names), [{}], [rated])
-    return np.nan_to_num(genre_means(users, catalogue.genres)), list(rated)
-
-
 _Score = Callable[[Floats], Floats]
+_Rank = Callable[[pb.RecommendRequest], list[tuple[int, float]]]
+"""The best rows for a request and their scores, best first."""
 
 
 def _by_pairs(generation: Generation) -> _Score:
@@ -149,28 +154,67 @@ def _by_function(generation: Generation) -> _Score:
     return lambda features: vectors @ embed(tf.constant(features))[0].numpy()
 
 
-_WAYS = {"pairs": _by_pairs, "predict": _by_predict, "function": _by_function}
+def _by_scores(generation: Generation, score: _Score) -> _Rank:
+    def rank(request: pb.RecommendRequest) -> list[tuple[int, float]]:
+        rated = _rated(generation, request)
+        users = UserBatch.of(len(generation.catalogue.genre_names), [{}], [rated])
+        scores = score(np.nan_to_num(genre_means(users, generation.catalogue.genres)))
+        scores[list(rated)] = -np.inf
+        return [(int(row), float(scores[row])) for row in np.argsort(-scores)[:K]]
+
+    return rank
 
 
-def _serve(score: _Score, generation: Generation) -> None:
+def _by_milvus(generation: Generation, uri: str) -> _Rank:
+    from pymilvus import MilvusClient  # noqa: PLC0415
+
+    client, name = MilvusClient(uri), "alternatives"
+    client.drop_collection(name)
+    client.create_collection(name, dimension=generation.index.dim, metric_type="IP", auto_id=False)
+    vectors = generation.index.vectors()
+    for first in range(0, len(vectors), 1000):
+        rows = range(first, min(first + 1000, len(vectors)))
+        client.insert(name, [{"id": row, "vector": vectors[row].tolist()} for row in rows])
+    client.flush(name)
+    client.load_collection(name)
+
+    def rank(request: pb.RecommendRequest) -> list[tuple[int, float]]:
+        rated = _rated(generation, request)
+        vector = generation.user_tower.embed_one({}, rated)
+        [hits] = client.search(name, [vector.tolist()], limit=K + len(rated), output_fields=[])
+        found = [(int(hit["id"]), float(hit["distance"])) for hit in hits]
+        return [hit for hit in found if hit[0] not in rated][:K]
+
+    return rank
+
+
+def _rank(way: str, generation: Generation, milvus: str) -> _Rank:
+    if way == "milvus":
+        return _by_milvus(generation, milvus)
+    by = {"pairs": _by_pairs, "predict": _by_predict, "function": _by_function}[way]
+    return _by_scores(generation, by(generation))
+
+
+def _rated(generation: Generation, request: pb.RecommendRequest) -> dict[int, float]:
+    """Row -> stars."""
+    return {generation.catalogue.row_of[each.item_id]: each.rating for each in request.user.history}
+
+
+def _serve(rank: _Rank, generation: Generation) -> None:
     catalogue = generation.catalogue
 
     def recommend(request: pb.RecommendRequest, context: grpc.ServicerContext) -> pb.RecommendResponse:
-        features, rated = _features(generation, request)
-        scores = score(features)
-        scores[rated] = -np.inf
-        best = np.argsort(-scores)[:K]
         return pb.RecommendResponse(
             results=[
                 pb.Recommendation(
                     item_id=catalogue.item_ids[row],
-                    score=float(scores[row]),
-                    rank=rank,
+                    score=score,
+                    rank=place,
                     title=catalogue.titles[row],
                     year=int(catalogue.years[row]),
                     genres=catalogue.genres_of(row),
                 )
-                for rank, row in enumerate(best.tolist(), start=1)
+                for place, (row, score) in enumerate(rank(request), start=1)
             ]
         )
 

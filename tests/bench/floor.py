@@ -25,6 +25,7 @@ import numpy as np
 from deepmoviematch.data.tables import TOP_STARS
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
+from deepmoviematch.server.filtering.filters import Filters
 from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.v1 import recommender_pb2 as pb
 from tests.bench import h2load, machine, synthetic
@@ -105,7 +106,7 @@ def _measure(
         "items": len(generation.catalogue),
         "index": generation.index.kind,
         "reply_bytes": len(constant),
-        "recall_at_10": _recall(method, generation, questions, answers),
+        "recall_at_10": recall(generation, questions, answers),
         "requests_per_cpu_second": {name: statistics.median(each) for name, each in speeds.items()},
         "ratio": {ours: {floor: _ratio(speeds, ours, floor) for floor in FLOORS} for ours in OURS},
         "target": TARGETS[method],
@@ -146,25 +147,28 @@ def _similar(generation: Generation, chance: random.Random) -> pb.SimilarItemsRe
     return pb.SimilarItemsRequest(item_id=chance.choice(generation.catalogue.item_ids), page_size=K)
 
 
-def _recall(method: str, generation: Generation, questions: list[Any], answers: list[Any]) -> float:
-    """Share of the true best that the server returned."""
-    row_of = generation.catalogue.row_of
+def recall(generation: Generation, questions: list[Any], answers: list[Any]) -> float:
+    """Share of the true best of what may be returned that the server returned, ten at most."""
+    row_of, filters = generation.catalogue.row_of, Filters(generation)
     hits = 0.0
     for question, answer in zip(questions, answers, strict=True):
-        if method == "Recommend":
+        if isinstance(question, pb.RecommendRequest):
             history = question.user.history
             stars = generation.scale.stars(np.array([each.rating for each in history], dtype=np.float32))
             rated = dict(zip((row_of[each.item_id] for each in history), stars.tolist(), strict=True))
             query = generation.user_tower.embed_one({}, rated)
-            vectors, out = generation.index.vectors(), list(rated)
+            vectors, out = generation.index.exact.view, list(rated)
         else:
             row = row_of[question.item_id]
             query, vectors, out = generation.directions[row], generation.directions, [row]
         scores = vectors @ query
         scores[out] = -np.inf
-        kth = np.sort(scores)[-K]
+        if question.filter:
+            scores[~filters.allowed(question.filter)] = -np.inf
+        wanted = min(K, int(np.isfinite(scores).sum()))
+        best = np.partition(scores, -wanted)[-wanted] if wanted else np.inf
         found = [row_of[each.item_id] for each in answer.results]
-        hits += float(np.mean(scores[found] >= kth - TOLERANCE))
+        hits += float(np.sum(scores[found] >= best - TOLERANCE)) / wanted if wanted else 1.0
     return hits / len(questions)
 
 
