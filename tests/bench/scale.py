@@ -1,4 +1,4 @@
-"""How a search grows with the catalogue, exact and by graph, with and without filters.
+"""How a search grows with the catalogue, exact, by lists and by graph, with and without filters.
 
     python -m tests.bench.scale [--sizes 1700 10000 100000 1000000] [--json PATH]
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.build import recall
-from deepmoviematch.indexer.search.hnsw import HnswIndex
+from deepmoviematch.indexer.search.approximate import ApproximateIndex
 from deepmoviematch.indexer.search.kinds import EXACT_UP_TO, index_of
 from deepmoviematch.indexer.search.vectors import FlatIndex, VectorIndex
 from tests.bench import machine, synthetic
@@ -45,7 +45,7 @@ def main() -> None:
         random = np.random.default_rng(chosen.seed)
         vectors = synthetic.clustered(random, size)
         queries = _near(random, vectors)
-        for choice in ("exact", "hnsw"):
+        for choice in ("exact", "ivf", "hnsw"):
             results += _measure(choice, vectors, queries, random)
     machine.report({"seed": chosen.seed, "results": results}, chosen.json)
 
@@ -68,7 +68,7 @@ def _measure(
     built = time.perf_counter() - start
     mib = len(index.to_bytes()) / 2**20
     truth = FlatIndex.of(vectors)
-    automatic = choice == ("exact" if len(vectors) <= EXACT_UP_TO else "hnsw")
+    automatic = choice == ("exact" if len(vectors) <= EXACT_UP_TO else "ivf")
     rows = []
     for share in SHARES:
         allowed = None if share == 1 else random.random(len(vectors)) < share
@@ -76,7 +76,7 @@ def _measure(
             "items": len(vectors),
             "index": index.kind,
             "automatic": automatic,
-            "breadth": index.breadth if isinstance(index, HnswIndex) else None,
+            "breadth": index.breadth if isinstance(index, ApproximateIndex) else None,
             "build_seconds": round(built, 2),
             "mib": round(mib, 1),
             "share_that_passes": share,

@@ -241,7 +241,7 @@ def more_items(values: dict[str, Any]) -> None:
 
 
 def other_index(values: dict[str, Any]) -> None:
-    values["index"]["kind"] = "ivf"
+    values["index"]["kind"] = "lsh"
 
 
 def no_scale(values: dict[str, Any]) -> None:
@@ -265,7 +265,7 @@ def no_scale(values: dict[str, Any]) -> None:
         ),
         (next_wider, "got indexes of width 6 and 9 and a tower of width 6 and 8"),
         (more_items, "the index must hold 14 items, got 15"),
-        (other_index, "an index must be one of flat, hnsw, got 'ivf'; it may come from a newer version"),
+        (other_index, "an index must be one of flat, ivf, hnsw, got 'lsh'; it may come from a newer version"),
         (no_scale, "a generation must be readable, got KeyError\\('scale'\\)"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

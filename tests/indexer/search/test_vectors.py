@@ -13,12 +13,13 @@ from hypothesis.extra import numpy as arrays
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.hnsw import HnswIndex
+from deepmoviematch.indexer.search.ivf import IvfIndex
 from deepmoviematch.indexer.search.kinds import KINDS, restore
 from deepmoviematch.indexer.search.vectors import FlatIndex, Hits, VectorIndex
 
 Backend: TypeAlias = Callable[[Floats], VectorIndex]
 
-BACKENDS: dict[str, Backend] = {"flat": FlatIndex.of, "hnsw": HnswIndex.of}
+BACKENDS: dict[str, Backend] = {"flat": FlatIndex.of, "ivf": IvfIndex.of, "hnsw": HnswIndex.of}
 
 WHOLE = st.integers(-3, 3).map(float)  # sums of products of these are exact, so ties are too
 
@@ -261,8 +262,8 @@ def test_a_flat_index_refuses_an_index_of_another_type(other: faiss.Index) -> No
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(GenerationError, match="one of flat, hnsw, got 'ivf'"):
-        restore("ivf", b"", dim=3, size=3)
+    with pytest.raises(GenerationError, match="one of flat, ivf, hnsw, got 'lsh'"):
+        restore("lsh", b"", dim=3, size=3)
 
 
 def unit(rng: np.random.Generator, size: int, dim: int) -> Floats:

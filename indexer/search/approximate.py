@@ -1,0 +1,109 @@
+"""What approximate indexes share: when to trust them, and when every vector is compared after all.
+
+An approximate search looks at a part of the vectors and may miss one. So it is asked only where
+that part is small beside what an exact search would compare; where it finds too few, or where
+results tie, every vector is compared, and `Hits.exact` says so. Symbols as in `vectors`.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from deepmoviematch.data.tables import Flags, Floats, Times
+from deepmoviematch.indexer.search.vectors import FlatIndex, Hits, check_search, stay_on_one_thread
+
+EXACT_UP_TO = 2000
+"""Of so few vectors a search by comparison is no slower."""
+
+
+class ApproximateIndex(ABC):
+    """Looks at a part of the vectors, and compares every one where that is safer."""
+
+    kind: ClassVar[str]
+
+    first_breadth: ClassVar[int]
+    """`breadth` to begin with."""
+
+    most_breadth: ClassVar[int]
+    """No file may ask for more."""
+
+    def __init__(self, exact: FlatIndex) -> None:
+        """Take exact search over the same vectors."""
+        self.exact, self.dim, self.size = exact, exact.dim, exact.size
+
+    @property
+    @abstractmethod
+    def breadth(self) -> int:
+        """How much of the index a search looks at: the more, the slower and the surer."""
+
+    @breadth.setter
+    @abstractmethod
+    def breadth(self, breadth: int) -> None: ...
+
+    @abstractmethod
+    def _follow(self, queries: Floats, fetch: int, breadth: int) -> tuple[Any, Any]:
+        """Scores and rows [B, fetch] of the best that a search of this breadth meets; -1 for no row."""
+
+    @abstractmethod
+    def _breadth_for(self, k: int) -> int:
+        """The breadth that it takes to find `k` vectors as surely as a few."""
+
+    @abstractmethod
+    def _compared(self, breadth: int) -> int:
+        """How many vectors a search of this breadth compares with a query, about."""
+
+    def compares_all(self, k: int, count: int | None = None) -> bool:
+        """See `VectorIndex.compares_all`."""
+        among = self.size if count is None else count
+        return among <= max(k, EXACT_UP_TO, self._compared(self._reach(k, count)[1]))
+
+    def _reach(self, k: int, count: int | None) -> tuple[int, int]:
+        """How many vectors to fetch for the best `k` of `count` allowed ones, and how broadly."""
+        fetch, breadth = k + 1, self._breadth_for(k)
+        if count is None:
+            return fetch, breadth
+        # The fewer rows are allowed, the more have to be visited to find as many of them. The best
+        # are asked for whether allowed or not, twice as many as would do by chance: told what is
+        # allowed, FAISS would make up for a lack of near rows with distant ones that it passed on
+        # its way, and nobody could tell.
+        return 2 * fetch * self.size // max(count, 1), breadth * self.size // max(count, 1)
+
+    def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
+        """See `VectorIndex.search`."""
+        check_search(self, queries, k, allowed)
+        count = None if allowed is None else int(np.count_nonzero(allowed))
+        if self.compares_all(k, count):
+            return self.exact.search(queries, k, allowed=allowed)
+        stay_on_one_thread()
+        scores, rows = self._follow(np.ascontiguousarray(queries, dtype=np.float32), *self._reach(k, count))
+        if allowed is not None:
+            scores, rows = _best_allowed(scores, rows, k + 1, allowed)
+        unsure = (rows < 0).any(axis=1) | (scores[:, 1:] == scores[:, :-1]).any(axis=1)
+        scores, rows = scores[:, :k], rows[:, :k]
+        if unsure.any():  # too few were found, or some tie and others may tie with them
+            exact = self.exact.search(queries[unsure], k, allowed=allowed)
+            scores[unsure], rows[unsure] = exact.scores, exact.rows
+        return Hits(scores, rows, exact=bool(unsure.all()))
+
+    def nearest(
+        self, query: Floats, k: int, *, allowed: Flags | None = None
+    ) -> tuple[list[int], list[float], bool]:
+        """See `VectorIndex.nearest`."""
+        hits = self.search(query[None], k, allowed=allowed)
+        return hits.rows[0].tolist(), hits.scores[0].tolist(), hits.exact
+
+    def vectors(self) -> Floats:
+        """See `VectorIndex.vectors`."""
+        return self.exact.vectors()
+
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """See `VectorIndex.to_bytes`."""
+
+
+def _best_allowed(scores: Floats, rows: Times, k: int, allowed: Flags) -> tuple[Floats, Times]:
+    """The first `k` of each ranking [B, fetch] that are allowed, -1 for a row where there are no more."""
+    rows = np.where((rows >= 0) & allowed[rows], rows, -1)
+    order = np.argsort(rows < 0, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
