@@ -16,6 +16,9 @@ from deepmoviematch.indexer.search.vectors import FlatIndex, Hits, check_search,
 EXACT_UP_TO = 2000
 """Of so few vectors a search by comparison is no slower."""
 
+SCATTERED = 2
+"""To compare a vector here and one there costs so many times as much as one after the other, or more."""
+
 
 class ApproximateIndex(ABC):
     """Looks at a part of the vectors, and compares every one where that is safer."""
@@ -55,8 +58,10 @@ class ApproximateIndex(ABC):
 
     def compares_all(self, k: int, count: int | None = None) -> bool:
         """See `VectorIndex.compares_all`."""
-        among = self.size if count is None else count
-        return among <= max(k, EXACT_UP_TO, self._compared(self._reach(k, count)[1]))
+        compared = max(EXACT_UP_TO, self._compared(self._reach(k, count)[1]))
+        if count is None:
+            return self.size <= max(k, compared)
+        return count <= max(k, compared // SCATTERED)
 
     def _reach(self, k: int, count: int | None) -> tuple[int, int]:
         """How many vectors to fetch for the best `k` of `count` allowed ones, and how broadly."""

@@ -34,7 +34,7 @@ _TIELESS = 2000
 """Among more scores than this some are equal by chance."""
 
 _SUBSET = 8
-"""Where fewer rows than one in so many are allowed, they are searched apart from the others."""
+"""Where fewer rows than one in so many are allowed, they alone are compared, one here and one there."""
 
 
 class Hits(NamedTuple):
@@ -158,9 +158,7 @@ class FlatIndex:
             return Hits(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int64))
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if allowed is not None and _SUBSET * count < self.size:
-            rows = np.flatnonzero(allowed)
-            hits = FlatIndex.of(self.vectors_at(rows)).search(queries, k)
-            return Hits(hits.scores, rows[hits.rows])
+            return self._best_of(np.flatnonzero(allowed), queries, k)
         parameters = None if allowed is None else selection(allowed)
         stay_on_one_thread()
         fetch = min(k + 1, count)
@@ -172,6 +170,16 @@ class FlatIndex:
             fetch = min(2 * fetch, count)
         order = np.lexsort((rows, -scores))[:, :k]
         return Hits(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
+
+    def _best_of(self, rows: Times, queries: Floats, k: int) -> Hits:
+        """The best `k` of some rows [C], which are in ascending order."""
+        scores = self.scores(queries, np.tile(rows, (len(queries), 1)))
+        cuts = np.partition(scores, len(rows) - k, axis=1)[:, len(rows) - k]
+        best = np.empty((len(queries), k), dtype=np.int64)
+        for place, (found, cut) in enumerate(zip(scores, cuts, strict=True)):
+            contenders = np.flatnonzero(found >= cut)  # all that tie at the cut, too
+            best[place] = contenders[np.argsort(-found[contenders], kind="stable")[:k]]
+        return Hits(np.take_along_axis(scores, best, axis=1), rows[best])
 
     def nearest(
         self, query: Floats, k: int, *, allowed: Flags | None = None
