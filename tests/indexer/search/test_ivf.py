@@ -91,3 +91,16 @@ def test_vectors_of_another_number_or_width_are_refused(shape: tuple[int, int]) 
 def test_a_file_that_is_cut_is_refused(length: int) -> None:
     with pytest.raises(GenerationError):
         restore("ivf", IvfIndex.of(VECTORS).to_bytes()[:length], dim=DIM, size=SIZE)
+
+
+@pytest.mark.parametrize("place", range(0, 400, 8))
+def test_a_number_of_the_header_that_lies_is_refused_or_harmless(
+    place: int,
+) -> None:
+    contents = bytearray(IvfIndex.of(VECTORS[:300]).to_bytes())
+    contents[place : place + 8] = (1 << 28).to_bytes(8, "little")
+    try:
+        index = restore("ivf", bytes(contents), dim=DIM, size=300)
+    except GenerationError:
+        return
+    assert set(index.search(VECTORS[:5], 10).rows.ravel().tolist()) <= set(range(300))
