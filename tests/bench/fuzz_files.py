@@ -161,11 +161,6 @@ def generations(folder: Path) -> Fuzzed:
     """One file of a generation is another; all hashes are made to fit, so that what it says is read."""
     from deepmoviematch.indexer import generation, manifest  # noqa: PLC0415
     from deepmoviematch.indexer.build import bundle  # noqa: PLC0415
-    from deepmoviematch.server.generations.current import Current  # noqa: PLC0415
-    from deepmoviematch.server.ranking.recommender import Recommender  # noqa: PLC0415
-    from deepmoviematch.server.rpc.service import RecommenderService  # noqa: PLC0415
-    from deepmoviematch.server.rpc.tokens import Tokens  # noqa: PLC0415
-    from deepmoviematch.v1 import recommender_pb2 as pb  # noqa: PLC0415
     from tests.bench import synthetic  # noqa: PLC0415
 
     def described(values: dict[str, Any], files: Mapping[str, bytes], table: dict[str, Any]) -> bytes:
@@ -176,31 +171,19 @@ def generations(folder: Path) -> Fuzzed:
 
     flat = {path.relative_to(GOLDEN).as_posix(): path.read_bytes() for path in GOLDEN.rglob("*.*")}
     about = json.loads(flat.pop(manifest.MANIFEST))
-    graph, rest = bundle(synthetic.run(ITEMS, seed=0), index="hnsw")
-    forms = {"flat": (flat, about), "graph": (dict(graph), {"format": 1, "kind": "generation"} | rest)}
+    forms = {"flat": (flat, about)}
+    for kind in ("hnsw", "ivf"):
+        made, rest = bundle(synthetic.run(ITEMS, seed=0), index=kind)
+        forms[kind] = dict(made), {"format": 1, "kind": "generation"} | rest
     tables = {form: manifest.file_table(files) for form, (files, _) in forms.items()}
     places = [("flat", manifest.MANIFEST), *(("flat", name) for name in sorted(flat))]
-    places += [("graph", name) for name in ("index.faiss", "similar.faiss")]
+    places += [(kind, name) for kind in ("hnsw", "ivf") for name in ("index.faiss", "similar.faiss")]
     for form, (files, values) in forms.items():
         files[manifest.MANIFEST] = described(values, {}, tables[form])
         for name, contents in files.items():
             (folder / form / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / form / name).write_bytes(contents)
         generation.load(folder / form)
-
-    def use(loaded: generation.Generation) -> None:
-        current = Current()
-        current.set(Recommender(loaded))
-        service = RecommenderService(current, Tokens())
-        user = pb.UserFeatures(history=[pb.Interaction(item_id=loaded.catalogue.item_ids[0])])
-        requests: list[tuple[str, Any]] = [
-            ("Recommend", pb.RecommendRequest(user=user)),
-            ("Recommend", pb.RecommendRequest(user=user, intent=pb.INTENT_NEXT, page_size=1000)),
-            ("SimilarItems", pb.SimilarItemsRequest(item_id=loaded.catalogue.item_ids[-1])),
-            ("FindItems", pb.FindItemsRequest(title="film")),
-        ]
-        for method, request in requests:
-            service.ask(method, request.SerializeToString())
 
     def target(contents: bytes) -> None:
         form, name = places[contents[0] % len(places)] if contents else places[0]
@@ -216,8 +199,7 @@ def generations(folder: Path) -> Fuzzed:
         try:
             for path, what in written.items():
                 (folder / form / path).write_bytes(what)
-            loaded = generation.load(folder / form)
-            use(loaded)
+            _use(generation.load(folder / form))
         finally:
             for path in written:
                 (folder / form / path).write_bytes(files[path])
@@ -227,6 +209,28 @@ def generations(folder: Path) -> Fuzzed:
         for place, (form, name) in enumerate(places)
     ]
     return target, seeds
+
+
+def _use(loaded: Any) -> None:
+    """Answer requests from a generation."""
+    from deepmoviematch.server.generations.current import Current  # noqa: PLC0415
+    from deepmoviematch.server.ranking.recommender import Recommender  # noqa: PLC0415
+    from deepmoviematch.server.rpc.service import RecommenderService  # noqa: PLC0415
+    from deepmoviematch.server.rpc.tokens import Tokens  # noqa: PLC0415
+    from deepmoviematch.v1 import recommender_pb2 as pb  # noqa: PLC0415
+
+    current = Current()
+    current.set(Recommender(loaded))
+    service = RecommenderService(current, Tokens())
+    user = pb.UserFeatures(history=[pb.Interaction(item_id=loaded.catalogue.item_ids[0])])
+    requests: list[tuple[str, Any]] = [
+        ("Recommend", pb.RecommendRequest(user=user)),
+        ("Recommend", pb.RecommendRequest(user=user, intent=pb.INTENT_NEXT, page_size=1000)),
+        ("SimilarItems", pb.SimilarItemsRequest(item_id=loaded.catalogue.item_ids[-1])),
+        ("FindItems", pb.FindItemsRequest(title="film")),
+    ]
+    for method, request in requests:
+        service.ask(method, request.SerializeToString())
 
 
 def _tables(good: Mapping[str, bytes]) -> Callable[[Path], Fuzzed]:
