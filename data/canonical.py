@@ -14,6 +14,8 @@ RATINGS_CSV = "ratings.csv"
 MOVIES_CSV = "movies.csv"
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
 MOVIE_COLUMNS = ("movieId", "title", "genres")
+DEVICE = "device"
+"""One more column that ratings may have: what they were made on."""
 
 _BLOCK = 1 << 20
 
@@ -26,6 +28,8 @@ def write(dataset: Dataset, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns = RATING_COLUMNS if dataset.ratings.timestamps is not None else RATING_COLUMNS[:3]
+    if dataset.ratings.devices is not None:
+        columns = (*columns, DEVICE)
     parts = [
         _write_rows(folder / MOVIES_CSV, _movie_header(dataset.catalogue), _movie_rows(dataset.catalogue)),
         _write_rows(folder / RATINGS_CSV, columns, _rating_rows(dataset)),
@@ -67,6 +71,9 @@ def _rating_rows(dataset: Dataset) -> Iterable[Sequence[object]]:
         ]
         if ratings.timestamps is not None:
             columns.append(ratings.timestamps[block].tolist())
+        if ratings.devices is not None:
+            names = (*ratings.device_names, "")  # no device, -1, takes the last
+            columns.append([names[device] for device in ratings.devices[block].tolist()])
         yield from zip(*columns, strict=True)
 
 

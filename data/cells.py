@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepmoviematch.data.columns import Column, Kind, Value
+from deepmoviematch.data.context import device_name
 from deepmoviematch.data.leniency import BrokenRowError
 from deepmoviematch.data.tables import UNKNOWN_YEAR
 
@@ -53,6 +54,17 @@ def parse_id(text: str, of: str) -> str:
     if (size := len(text.encode())) > MAX_ID_BYTES:
         raise BrokenRowError(f"a {of} id must have at most {MAX_ID_BYTES} bytes", f"{size}: {text[:40]}...")
     return text
+
+
+def parse_device(text: str) -> str:
+    """What something was rated on, in lower case; empty where it is not known.
+
+    Raises:
+        BrokenRowError: If it is too long.
+    """
+    if (size := len(text.encode())) > MAX_ID_BYTES:
+        raise BrokenRowError(f"a device must have at most {MAX_ID_BYTES} bytes", f"{size}: {text[:40]}...")
+    return device_name(text)
 
 
 def parse_number(text: str) -> float:

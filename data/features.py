@@ -51,6 +51,10 @@ class UserBatch:
     asks_next: Flags
     """[B] whether the user asks what to take next, so that the order of the history counts."""
 
+    moments: Ints | None = None
+    """[B, 3] when and on what each user asks (`context.FEATURES`), as rows of the user tower's
+    tables, -1 where not told; None where nobody tells anything."""
+
     def __len__(self) -> int:
         """Number of users."""
         return len(self.preferences)
@@ -86,6 +90,7 @@ class UserBatch:
             stars=self.stars[interactions],
             offsets=offsets - offsets[0],
             asks_next=self.asks_next[first:last],
+            moments=None if self.moments is None else self.moments[first:last],
         )
 
     @classmethod

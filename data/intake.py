@@ -12,7 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from deepmoviematch.data.cells import LATEST_TIME, parse_column, parse_id, parse_rating, parse_time
+from deepmoviematch.data.canonical import DEVICE
+from deepmoviematch.data.cells import (
+    LATEST_TIME,
+    parse_column,
+    parse_device,
+    parse_id,
+    parse_rating,
+    parse_time,
+)
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import BrokenRowError, Gate
 from deepmoviematch.data.sheets import ColumnarSheet, Sheet, check_row
@@ -83,7 +91,7 @@ def ratings_of(sheet: Sheet, catalogue: Catalogue, gate: Gate) -> Ratings:
     """The ratings in `sheet`, row by row; users in the order of their first appearance.
 
     Args:
-        sheet: Columns user, item, rating and, where the data have it, time.
+        sheet: Columns user, item, rating and, where the data have them, time and device.
         catalogue: What may be rated.
         gate: Where broken rows go.
 
@@ -91,14 +99,17 @@ def ratings_of(sheet: Sheet, catalogue: Catalogue, gate: Gate) -> Ratings:
         DataError: If a row breaks a rule and `gate` is strict, or no row is left.
     """
     users: dict[str, int] = {}
-    timed = len(sheet.columns) > 3
+    names: dict[str, int] = {}
+    timed, named = _further(sheet)
     owners, items, ratings, times, numbers = array("i"), array("i"), array("f"), array("q"), array("q")
+    devices = array("i")
     for number, cells in sheet.rows():
         try:
             user = parse_id(cells[0], "user")
             item = _catalogued(parse_id(cells[1], "movie"), catalogue)
             rating = parse_rating(cells[2])
             time = parse_time(cells[3]) if timed else 0
+            device = parse_device(cells[-1]) if named else ""
         except BrokenRowError as broken:
             gate.refuse(sheet, number, broken)
             continue
@@ -106,35 +117,69 @@ def ratings_of(sheet: Sheet, catalogue: Catalogue, gate: Gate) -> Ratings:
         items.append(item)
         ratings.append(rating)
         times.append(time)
+        devices.append(names.setdefault(device, len(names)) if device else -1)
         numbers.append(number)
     if not numbers:
         raise DataError(f"{sheet.name}: there must be at least one rating, got none")
-    columns = [np.frombuffer(column, dtype=column.typecode) for column in (owners, items, ratings, times)]
+    columns = [
+        np.frombuffer(column, dtype=column.typecode) for column in (owners, items, ratings, times, devices)
+    ]
     user_ids = tuple(users)
     first = np.sort(np.unique(pair_codes(columns[0], columns[1]), return_index=True)[1])
     for row in np.setdiff1d(np.arange(len(numbers)), first):
         pair = f"user {user_ids[owners[row]]!r} and movie {catalogue.item_ids[items[row]]!r} again"
         gate.refuse(sheet, numbers[row], BrokenRowError("a user may rate a movie once", pair))
     kept = [column[first] for column in columns]
-    return Ratings.from_columns(user_ids, kept[0], kept[1], kept[2], kept[3] if timed else None)
+    return Ratings.from_columns(
+        user_ids,
+        kept[0],
+        kept[1],
+        kept[2],
+        kept[3] if timed else None,
+        devices=kept[4] if named else None,
+        device_names=tuple(names),
+    )
 
 
 def quick_ratings_of(sheet: ColumnarSheet, catalogue: Catalogue) -> Ratings | None:
     """What `ratings_of` gives, several times faster; None unless every row is good."""
     users: dict[str, int] = {}
+    names: dict[str, int] = {}
+    timed, named = _further(sheet)
     try:
-        parts = [_coded(batch, users, catalogue) for batch in sheet.batches() if batch.num_rows]
-        owners, items, ratings, times = (np.concatenate(column) for column in zip(*parts, strict=True))
+        parts = [
+            (
+                *_coded(batch, users, catalogue, timed=timed),
+                _devices(batch.columns[-1], names) if named else np.empty(0, dtype=np.int32),
+            )
+            for batch in sheet.batches()
+            if batch.num_rows
+        ]
+        owners, items, ratings, times, devices = (
+            np.concatenate(column) for column in zip(*parts, strict=True)
+        )
         del parts
         return Ratings.from_columns(
-            tuple(users), owners, items, ratings, times if len(sheet.columns) > 3 else None
+            tuple(users),
+            owners,
+            items,
+            ratings,
+            times if timed else None,
+            devices=devices if named else None,
+            device_names=tuple(names),
         )
     except (pa.ArrowException, ValueError, BrokenRowError, DataError):
         return None
 
 
+def _further(sheet: Sheet) -> tuple[bool, bool]:
+    """Whether `sheet` has times, and whether it has devices, which come last."""
+    named = sheet.columns[-1] == DEVICE
+    return len(sheet.columns) - named > 3, named
+
+
 def _coded(
-    batch: pa.RecordBatch, users: dict[str, int], catalogue: Catalogue
+    batch: pa.RecordBatch, users: dict[str, int], catalogue: Catalogue, *, timed: bool
 ) -> tuple[Ints, Ints, Floats, Times]:
     """The batch as rows of users and items, ratings and times; `users` learns the new ones.
 
@@ -148,7 +193,7 @@ def _coded(
     owners = [users.setdefault(name, len(users)) for name in _readable(user.dictionary)]
     rows = [catalogue.row_of.get(name, -1) for name in item.dictionary.to_pylist()]
     ratings = np.asarray(np.from_dlpack(rating), dtype=np.float32)
-    times = np.from_dlpack(rest[0]) if rest else np.zeros(len(ratings))
+    times = np.from_dlpack(rest[0]) if timed else np.zeros(len(ratings))
     if min(rows) < 0 or not np.isfinite(ratings).all():
         raise ValueError("a movie is not in the catalogue, or a rating is not finite")
     if not ((times >= 0) & (times < LATEST_TIME) & (times == np.floor(times))).all():
@@ -159,6 +204,21 @@ def _coded(
         ratings,
         times.astype(np.int64),
     )
+
+
+def _devices(column: pa.DictionaryArray, names: dict[str, int]) -> Ints:
+    """The column as rows of `names`, which learns the new ones; -1 where nothing is said.
+
+    Raises:
+        BrokenRowError: If a name breaks a rule.
+    """
+    rows = []
+    for text in column.dictionary.to_pylist():
+        check_row([text], 1)
+        name = parse_device(text)
+        rows.append(names.setdefault(name, len(names)) if name else -1)
+    codes: Ints = np.array(rows, dtype=np.int32)[np.from_dlpack(column.indices)]
+    return codes
 
 
 def _readable(dictionary: pa.Array) -> Iterator[str]:

@@ -45,6 +45,8 @@ def _is_further(found: pa.DataType) -> bool:
 CODES = pa.dictionary(pa.int32(), pa.string())
 TEXT = Kind("text", _is_text, pa.string())
 ID = Kind("text or whole numbers", lambda found: _is_text(found) or pa.types.is_integer(found), CODES)
+LABEL = Kind("text", _is_text, CODES)
+"""Text of few kinds, which may be missing."""
 NUMBER = Kind("numbers", _is_number, pa.float32())
 TIME = Kind("seconds or times", lambda found: _is_number(found) or pa.types.is_timestamp(found), pa.float64())
 
@@ -125,7 +127,7 @@ class ParquetSheet:
         """See `ColumnarSheet.batches`; ids dictionary-encoded, numbers as floating point."""
         for batch in self._raw_batches():
             columns = [
-                _encoded(_plain(column), kind.fast)
+                _encoded(_plain(column).fill_null("") if kind is LABEL else _plain(column), kind.fast)
                 for kind, column in zip(self._kinds, batch.columns, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(columns, names=list(self.columns))

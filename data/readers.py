@@ -12,13 +12,13 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from deepmoviematch.data.canonical import MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
+from deepmoviematch.data.canonical import DEVICE, MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
 from deepmoviematch.data.cells import SEPARATOR, parse_genres, parse_title
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.intake import Movie, catalogue_of, quick_ratings_of, ratings_of
 from deepmoviematch.data.lab import LAB_FILES, RATING_TRAIN, is_lab, read_lab
 from deepmoviematch.data.leniency import Gate
-from deepmoviematch.data.parquet import FURTHER, ID, NUMBER, TEXT, TIME, ParquetSheet
+from deepmoviematch.data.parquet import FURTHER, ID, LABEL, NUMBER, TEXT, TIME, ParquetSheet
 from deepmoviematch.data.sheets import ColumnarSheet, CsvSheet, SeparatedSheet, Sheet
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
@@ -102,7 +102,7 @@ def _read_form(folder: Path, gate: Gate) -> Tables:
 
 def _read_csv(folder: Path, gate: Gate) -> Tables:
     movies = CsvSheet(folder / MOVIES_CSV, gate, MOVIE_COLUMNS[:2], _OPTIONAL, further=True)
-    ratings = CsvSheet(folder / RATINGS_CSV, gate, RATING_COLUMNS[:3], RATING_COLUMNS[3:])
+    ratings = CsvSheet(folder / RATINGS_CSV, gate, RATING_COLUMNS[:3], (RATING_COLUMNS[3], DEVICE))
     return _read_canonical(movies, ratings, gate)
 
 
@@ -115,7 +115,10 @@ def _read_parquet(folder: Path, gate: Gate) -> Tables:
         further=True,
     )
     ratings = ParquetSheet(
-        folder / "ratings.parquet", gate, {"userId": ID, "movieId": ID, "rating": NUMBER}, {"timestamp": TIME}
+        folder / "ratings.parquet",
+        gate,
+        {"userId": ID, "movieId": ID, "rating": NUMBER},
+        {"timestamp": TIME, DEVICE: LABEL},
     )
     return _read_canonical(movies, ratings, gate)
 

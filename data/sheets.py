@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from deepmoviematch.data.canonical import DEVICE
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import BrokenRowError, Gate, Place
 
@@ -134,7 +135,8 @@ class CsvSheet:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `ColumnarSheet.batches`; ids dictionary-encoded, numbers as floating point."""
         codes = pa.dictionary(pa.int32(), pa.string())
-        kinds = [codes, codes, pa.float32(), pa.float64()]
+        further = (codes if name == DEVICE else pa.float64() for name in self.columns[3:])
+        kinds = [codes, codes, pa.float32(), *further]
         picked = [self._header[column] for column in self._picked]
         options = arrow_csv.ConvertOptions(
             include_columns=picked,

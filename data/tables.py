@@ -206,14 +206,19 @@ class Ratings:
     timestamps: Times | None
     """[R] seconds since 1970, or None where the data have no times."""
 
+    devices: Ints | None = None
+    """[R] rows of `device_names`, -1 where unknown; None where the data name no devices."""
+
+    device_names: tuple[str, ...] = ()
+    """What people rated on, in lower case, distinct."""
+
     whole: RatingScale | None = None
     """The scale of the table that this one is a part of; None where it is whole itself."""
 
     def __post_init__(self) -> None:
         """Hold the table to its invariants."""
         lengths = {len(column) for column in (self.users, self.items, self.ratings)}
-        if self.timestamps is not None:
-            lengths.add(len(self.timestamps))
+        lengths |= {len(column) for column in (self.timestamps, self.devices) if column is not None}
         if len(lengths) != 1:
             raise DataError(f"rating columns must have one length, got {sorted(lengths)}")
         if len(self.users) == 0:
@@ -226,6 +231,10 @@ class Ratings:
             raise DataError("every user must have at least one rating")
         if len(set(self.user_ids)) != len(self.user_ids):
             raise DataError("user ids must be distinct, got a repetition")
+        if self.devices is not None and not -1 <= self.devices.min() <= self.devices.max() < len(
+            self.device_names
+        ):
+            raise DataError(f"devices must be rows of {len(self.device_names)} names, or -1")
         if self.items.min() < 0:
             raise DataError(f"items must be rows of the catalogue, got {self.items.min()}")
         pairs = pair_codes(self.users, self.items)
@@ -241,6 +250,9 @@ class Ratings:
         items: Ints,
         ratings: Floats,
         timestamps: Times | None,
+        *,
+        devices: Ints | None = None,
+        device_names: tuple[str, ...] = (),
     ) -> "Ratings":
         """The table of rows in any order; they are sorted here."""
         order = np.argsort(users, kind="stable") if timestamps is None else np.lexsort((timestamps, users))
@@ -250,6 +262,8 @@ class Ratings:
             items=items[order],
             ratings=ratings[order],
             timestamps=None if timestamps is None else timestamps[order],
+            devices=None if devices is None else devices[order],
+            device_names=device_names,
         )
 
     def take(self, rows: Flags) -> "Ratings":
@@ -270,6 +284,8 @@ class Ratings:
             items=self.items[rows],
             ratings=self.ratings[rows],
             timestamps=None if self.timestamps is None else self.timestamps[rows],
+            devices=None if self.devices is None else self.devices[rows],
+            device_names=self.device_names,
             whole=self.scale,
         )
 
@@ -341,4 +357,7 @@ class Dataset:
             digest.update(np.ascontiguousarray(column).data)
         for further in catalogue.columns:
             digest.update(repr((further.name, further.kind.value, further.values)).encode())
+        if ratings.devices is not None:
+            digest.update(repr(ratings.device_names).encode())
+            digest.update(np.ascontiguousarray(ratings.devices).data)
         return digest.hexdigest()

@@ -5,11 +5,12 @@ Symbols: `Q` queries, `K` answers to each.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from deepmoviematch.data.context import HOURS, WEEKDAYS
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.indexer.errors import GenerationError
@@ -46,11 +47,23 @@ class Space:
 
 
 def spaces(tower: UserTower, index: VectorIndex, next_index: VectorIndex) -> dict[str, Space]:
-    """The ways to ask by name: what suits a user and, where it has an index of its own, what is next."""
+    """The ways to ask by name.
+
+    They are what suits a user, what is next, where that has an index of its own, and what suits at
+    some moment, where moments are read.
+    """
     ways = {"taste": Space(tower.embed, index)}
     if next_index is not index:
         ways["next"] = Space(tower.embed_next, next_index)
+    if tower.moments.features:
+        ways["moment"] = Space(lambda users: tower.embed(_at_moments(users)), index)
     return ways
+
+
+def _at_moments(users: UserBatch) -> UserBatch:
+    """The users, each at another hour and on another weekday, all on the first device."""
+    place = np.arange(len(users))
+    return replace(users, moments=np.stack([place % HOURS, place % WEEKDAYS, 0 * place], axis=1))
 
 
 def users(queries: list[dict[str, Any]], catalogue: Catalogue) -> UserBatch:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 PROGRAM = "python -m deepmoviematch.server"
 DEFAULT_PORT = 50051
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -189,6 +190,13 @@ def _add_query(command: argparse.ArgumentParser) -> None:
         help="what the user thinks of a genre, 0.5 to 5",
     )
     user.add_argument(
+        "--hour", type=_hour, metavar="0..23", help="the user asks in this hour, by the clock of the data"
+    )
+    user.add_argument(
+        "--weekday", choices=WEEKDAYS, metavar="DAY", help="the user asks on a day such as friday"
+    )
+    user.add_argument("--device", default="", help="the user looks at this, as the data name it")
+    user.add_argument(
         "--next", action="store_true", help="ask what to take next: what is named later was taken later"
     )
 
@@ -351,6 +359,12 @@ def _count(text: str) -> int:
 def _amount(text: str) -> int:
     if not text.isdecimal() or int(text) > 10_000_000:
         raise argparse.ArgumentTypeError(f"must be 0 to 10000000, got {text!r}")
+    return int(text)
+
+
+def _hour(text: str) -> int:
+    if not text.isdecimal() or int(text) > 23:
+        raise argparse.ArgumentTypeError(f"must be 0 to 23, got {text!r}")
     return int(text)
 
 

@@ -19,10 +19,12 @@ from deepmoviematch.data.splits import MIN_LIKES
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.metrics import Interval, RankingReport
+from deepmoviematch.trainer.evaluation.moments import gains
 from deepmoviematch.trainer.evaluation.protocols import Trial, genres_only, new_users
 from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.models.loop import Checkpoint, Row, Stopping, make_deterministic, train
 from deepmoviematch.trainer.models.markov import later_likes
+from deepmoviematch.trainer.models.moments import Moments, MomentTask, features_of
 from deepmoviematch.trainer.models.retrieval import RetrievalTask
 from deepmoviematch.trainer.models.seed import SeedRows, SeedTask, SeedTowers
 from deepmoviematch.trainer.models.sequence import SequenceTask
@@ -127,14 +129,15 @@ def fit_retrieval(
     The first fit stops when its validation users say so; the second runs for as many
     epochs as were best, on the same schedule, and the metrics stay those of the first.
     Where too few users like enough to hold any out, or the recipe wants none, everyone
-    is fitted on once, for all the epochs, and the metrics are empty. A last phase
-    learns the order of histories.
+    is fitted on once, for all the epochs, and the metrics are empty. Further phases learn
+    the order of histories, and of the moment what was seen to help the validation users.
     """
     trial = _validation_trial(catalogue, ratings, recipe)
     curves: dict[str, list[Row]] = {}
     metrics: dict[str, Any] = {"protocol": "new-users", "users": 0}
     kept: dict[str, int] = {}
     epochs = recipe.epochs
+    told: tuple[str, ...] = ()
     if trial is not None:
         stopping = Stopping(VALIDATION, recipe.patience) if recipe.patience else None
         questions = {"history": trial}
@@ -155,6 +158,8 @@ def fit_retrieval(
             epochs = kept["measure"] = stopping.best(curves["measure"]) + 1
         metrics |= _metrics(towers, trial, catalogue, recipe)
         metrics |= {"epochs": epochs, "refit_on_everyone": recipe.refit}
+        metrics["moments"] = added = _added(towers, trial, ratings, recipe, checkpoint)
+        told = tuple(name for name, figures in added.items() if figures["on"])
     if trial is None or recipe.refit:
         phase = "fit" if trial is None else "refit"
         towers, curves[phase] = _fit_towers(
@@ -168,6 +173,10 @@ def fit_retrieval(
             task, "sequence", epochs=recipe.sequence_epochs, seed=recipe.seed, checkpoint=checkpoint
         )
         towers.order = task.order()
+    if told:
+        towers.moments, curves["moments"] = fit_moments(
+            towers, fitted_on, told, recipe, "moments", checkpoint=checkpoint
+        )
     return Fitted(towers=towers, curves=curves, metrics=metrics, kept=kept)
 
 
@@ -197,6 +206,34 @@ def _fit_towers(
     )
     towers.log_scale = task.log_scale
     return towers, curve
+
+
+def _added(
+    towers: TwoTowers, trial: Trial, ratings: Ratings, recipe: RetrievalRecipe, checkpoint: Checkpoint | None
+) -> dict[str, dict[str, Any]]:
+    """What each feature of the moment adds for the users of `trial`; `on` where that is more than chance."""
+    features = features_of(trial.train) if recipe.moment_epochs else ()
+    if not features:
+        return {}
+    moments, _ = fit_moments(towers, trial.train, features, recipe, "moments measured", checkpoint=checkpoint)
+    found = gains(towers, moments, trial, ratings)
+    return {name: gain.figures(recipe.seed) for name, gain in found.items()}
+
+
+def fit_moments(
+    towers: TwoTowers,
+    ratings: Ratings,
+    features: tuple[str, ...],
+    recipe: RetrievalRecipe,
+    phase: str,
+    *,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[Moments, list[Row]]:
+    """What `features` of the moment add to towers that were fitted on `ratings`, and the phase's figures."""
+    make_deterministic(recipe.seed)
+    task = MomentTask(towers, ratings, features, recipe)
+    curve = train(task, phase, epochs=recipe.moment_epochs, seed=recipe.seed, checkpoint=checkpoint)
+    return task.moments(), curve
 
 
 def _validate(questions: dict[str, Trial], catalogue: Catalogue, towers: TwoTowers) -> Row:

@@ -132,6 +132,10 @@ class RetrievalRecipe(CommonRecipe):
     transition_weight: float = 0.1
     """Weight of the transitions' scores beside the towers', both at one standard deviation."""
 
+    moment_epochs: int = 5
+    """Passes of the phase that learns what hour, weekday and device add, and of those before it that
+    ask whether they add anything; 0 leaves them out."""
+
     validation_share: float = 0.1
     """Share of the users held out to measure each epoch; 0 trains on everyone, for all the epochs."""
 
@@ -151,6 +155,7 @@ class RetrievalRecipe(CommonRecipe):
             "short_weight",
             "stated_weight",
             "sequence_epochs",
+            "moment_epochs",
             "transition_weight",
             "patience",
         ):

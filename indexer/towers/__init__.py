@@ -12,12 +12,14 @@ To add a kind: a module beside `taste_towers.py`, its name here, its Keras twin 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from deepmoviematch.data.context import NO_MOMENT, Moment
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.towers.attribution import Path
 from deepmoviematch.indexer.towers.genre_towers import ContentItemTower, GenreUserTower
+from deepmoviematch.indexer.towers.moments import Moments
 from deepmoviematch.indexer.towers.taste_towers import IdentityItemTower, TasteUserTower
 
 
@@ -32,6 +34,10 @@ class UserTower(Protocol):
     def next_dim(self) -> int:
         """Width of the vector of a user who asks what is next; D or more."""
 
+    @property
+    def moments(self) -> Moments:
+        """What the tower reads of the moment at which a user asks."""
+
     def embed(self, users: UserBatch) -> Floats:
         """Embed B users; returns [B, D] float32, each row of length 1."""
 
@@ -42,36 +48,48 @@ class UserTower(Protocol):
         of `ItemTower.embed_next`.
         """
 
-    def embed_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+    def embed_one(
+        self, preferences: Mapping[int, float], history: Mapping[int, float], moment: Moment = NO_MOMENT
+    ) -> Floats:
         """Embed one user, as `embed` does but sooner.
 
         Args:
             preferences: Genre column -> stars.
             history: Catalogue row -> stars.
+            moment: What `moments` knows of when and on what the user asks.
 
         Returns:
             [D] float32 of length 1.
         """
 
-    def embed_next_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+    def embed_next_one(
+        self, preferences: Mapping[int, float], history: Mapping[int, float], moment: Moment = NO_MOMENT
+    ) -> Floats:
         """Embed one user, as `embed_next` does but sooner.
 
         Args:
             preferences: Genre column -> stars.
             history: Catalogue row -> stars, the oldest first.
+            moment: As in `embed_one`.
 
         Returns:
             [next_dim] float32 of length 1.
         """
 
     def path(
-        self, preferences: Mapping[int, float], history: Mapping[int, float], *, asks_next: bool
+        self,
+        preferences: Mapping[int, float],
+        history: Mapping[int, float],
+        moment: Moment = NO_MOMENT,
+        *,
+        asks_next: bool,
     ) -> Path:
         """The line in the tower's inputs to one user, for `attribution.attribute`.
 
         Args:
             preferences: Genre column -> stars.
             history: Catalogue row -> stars, the oldest first.
+            moment: As in `embed_one`.
             asks_next: Whether it leads to what `embed_next` makes of the user.
         """
 

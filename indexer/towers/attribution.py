@@ -5,7 +5,7 @@ from the neutral user, of whom nothing is known, to one user, the gradient of th
 integrated, and an input's part is its integral times how far the input moved. The parts add
 up to the difference between the two scores; what the quadrature leaves open is known, and
 is refined away. Symbols: `K` items, `D` width, `Z` inputs of a tower, `S` points on the line,
-`I` intervals, `H` interactions, `P` stated preferences.
+`I` intervals, `H` interactions, `P` stated preferences, `M` features of the moment.
 """
 
 from typing import NamedTuple, Protocol
@@ -39,15 +39,16 @@ class Path(Protocol):
     def gradients(self, inputs: Floats, items: Floats) -> Floats:
         """[S, K, Z] gradients of the inner products with `items` [K, D] at S points [S, Z]."""
 
-    def shares(self, integrals: Floats) -> tuple[Floats, Floats]:
+    def shares(self, integrals: Floats) -> tuple[Floats, Floats, Floats]:
         """Split what inputs did among what caused them.
 
         Args:
             integrals: [K, Z] for each score the integrated gradient.
 
         Returns:
-            [K, H] for each interaction of the history and [K, P] for each stated preference,
-            in the order in which they were given, how much it moved each score.
+            [K, H] for each interaction of the history, [K, P] for each stated preference and [K, M]
+            for each feature of the moment, in the order in which they were given, how much it
+            moved each score.
         """
 
 
@@ -66,10 +67,18 @@ class Attribution(NamedTuple):
     preferences: Floats
     """[K, P] part of each stated preference."""
 
+    moment: Floats
+    """[K, M] part of each feature of the moment."""
+
+    @property
+    def parts(self) -> Floats:
+        """[K, H + P + M] all of them, in this order."""
+        return np.concatenate([self.history, self.preferences, self.moment], axis=1)
+
     @property
     def gap(self) -> Floats:
         """[K] what the quadrature left open."""
-        gap: Floats = self.score - self.baseline - self.history.sum(axis=1) - self.preferences.sum(axis=1)
+        gap: Floats = self.score - self.baseline - self.parts.sum(axis=1)
         return gap
 
 
@@ -85,8 +94,7 @@ def attribute(path: Path, items: Floats) -> Attribution:
         rugged that `MOST_INTERVALS` do not smooth them.
     """
     baseline, score = path.vectors(np.stack([path.start, path.end])) @ items.T
-    history, preferences = path.shares(_integrals(path, items))
-    return Attribution(score, baseline, history, preferences)
+    return Attribution(score, baseline, *path.shares(_integrals(path, items)))
 
 
 def _integrals(path: Path, items: Floats) -> Floats:

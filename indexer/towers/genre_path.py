@@ -60,10 +60,10 @@ class GenrePath:
         wanted = unit_backward(vectors, np.broadcast_to(items, (len(vectors), *items.shape)))
         return backward(self._mlp, passing, wanted) / self._scale
 
-    def shares(self, integrals: Floats) -> tuple[Floats, Floats]:
-        """See `Path.shares`."""
+    def shares(self, integrals: Floats) -> tuple[Floats, Floats, Floats]:
+        """See `Path.shares`; the moment is not read."""
         parts = integrals * (self.end - self.start)
-        return parts @ self._owned.T, parts[:, self._stated]
+        return parts @ self._owned.T, parts[:, self._stated], parts[:, :0]
 
     def _forward(self, inputs: Floats) -> tuple[Floats, Passing]:
         return forward(self._mlp, (inputs - self._mean) / self._scale)

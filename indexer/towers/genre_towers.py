@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from deepmoviematch.data.context import NO_MOMENT, Moment
 from deepmoviematch.data.features import UserBatch, genre_means
 from deepmoviematch.data.tables import Catalogue, Flags, Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers.genre_path import GenrePath
 from deepmoviematch.indexer.towers.mlp import Mlp, check_rows, unit
+from deepmoviematch.indexer.towers.moments import Moments
 
 
 class GenreUserTower:
@@ -27,6 +29,7 @@ class GenreUserTower:
         self._mean, self._scale = weights.arrays["mean"], weights.arrays["scale"]
         self._genres: Flags = weights.arrays["item_genres"] > 0
         self._mlp = Mlp(weights, "mlp")
+        self.moments = Moments(weights, self._mlp.outputs)  # its recipe teaches none
         if not self._mlp.inputs == len(self._mean) == len(self._scale) == self._genres.shape[1]:
             raise ValueError(f"the MLP takes {self._mlp.inputs} genres, the scaler {len(self._mean)}")
         self.dim = self.next_dim = self._mlp.outputs
@@ -41,7 +44,9 @@ class GenreUserTower:
         """See `UserTower.embed_next`; order changes nothing."""
         return self.embed(users)
 
-    def embed_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+    def embed_one(
+        self, preferences: Mapping[int, float], history: Mapping[int, float], moment: Moment = NO_MOMENT
+    ) -> Floats:
         """See `UserTower.embed_one`."""
         vectors = self.embed(UserBatch.of(len(self._mean), [preferences], [history]))
         vector: Floats = vectors[0]
@@ -50,7 +55,12 @@ class GenreUserTower:
     embed_next_one = embed_one
 
     def path(
-        self, preferences: Mapping[int, float], history: Mapping[int, float], *, asks_next: bool
+        self,
+        preferences: Mapping[int, float],
+        history: Mapping[int, float],
+        moment: Moment = NO_MOMENT,
+        *,
+        asks_next: bool,
     ) -> GenrePath:
         """See `UserTower.path`."""
         return GenrePath(

@@ -1,7 +1,7 @@
 """The line that `attribution` follows through the retrieval recipe's user tower.
 
 Symbols: `S` points on a line, `K` items, `Z` inputs, `H` interactions, `L` of them the latest, `N`
-items of the catalogue, `D` width of a taste.
+items of the catalogue, `D` width of a vector, `M` features of the moment.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,11 +49,11 @@ class TastePath:
     """From a user of whom nothing is known to one user's taste, or to what is next for the user.
 
     The inputs are the bags (as they are added to the vector, and as the MLP reads them),
-    the signals of the preferences, how many likes and other ratings there are, the gate, and
-    for what is next the fading sums. Bags and sums are linear in the interactions, so each of
-    these owns a part. How many likes there are is shared equally among the likes, and how
-    many other ratings among those. The gate, which only a history moves, is shared equally
-    among all interactions.
+    the signals of the preferences, how many likes and other ratings there are, the gate, for each
+    feature of the moment whether it is told, and for what is next the fading sums. Bags and sums
+    are linear in the interactions, so each of these owns a part. How many likes there are is
+    shared equally among the likes, and how many other ratings among those. The gate, which only
+    a history moves, is shared equally among all interactions.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class TastePath:
         deep: Mlp,
         taste: Mlp,
         gate: float,
+        moment: Floats | None,
         order: Order | None,
     ) -> None:
         """Prepare the line to a user (genre column -> stars, catalogue row -> stars, the oldest first).
@@ -78,9 +79,10 @@ class TastePath:
             deep: Reads the bags, the signals and the counts.
             taste: Reads the signals.
             gate: Exponent of the gate.
+            moment: [M, D - 1] what each feature of the moment adds; None where none is told.
             order: What reads the order; None for a taste.
         """
-        self._deep, self._taste, self._order = deep, taste, order
+        self._deep, self._taste, self._moment, self._order = deep, taste, moment, order
         self._rows = np.fromiter(history, np.int64, len(history))
         liked = np.fromiter((stars >= LIKE_STARS for stars in history.values()), np.bool_, len(history))
         self._kinds = (likes, np.flatnonzero(liked)), (others, np.flatnonzero(~liked))
@@ -93,6 +95,7 @@ class TastePath:
             *preference_signal(stated),
             np.log1p([len(chosen) for _, chosen in self._kinds]),
             preference_gate(np.array([bool(preferences)]), np.array([len(history)]), gate),
+            np.ones(0 if moment is None else len(moment)),
         ]
         if order is not None:
             self._latest = self._rows[: -WINDOW - 1 : -1]
@@ -102,8 +105,8 @@ class TastePath:
                 self._fading[:, TRANSITION] @ order.transitions[self._latest],
             ]
         places = _places(blocks)
-        self._direct, *known, self._signal, self._counts, self._gate = places[:6]
-        self._known, self._sums, self._follows = known, *(places[6:] or [slice(0), slice(0)])
+        self._direct, *known, self._signal, self._counts, self._gate, self._told = places[:7]
+        self._known, self._sums, self._follows = known, *(places[7:] or [slice(0), slice(0)])
         self._read = slice(known[0].start, self._counts.stop)
         self.end: Floats = np.concatenate(blocks).astype(np.float32)
         self.start = np.zeros_like(self.end)
@@ -111,7 +114,7 @@ class TastePath:
 
     def vectors(self, inputs: Floats) -> Floats:
         """See `Path.vectors`."""
-        vectors = unit(self._tastes(inputs)[0])
+        vectors = self._asking(unit(self._tastes(inputs)[0]), inputs)
         if self._order is not None:
             vectors = unit(self._moved(self._order, vectors, inputs)[0])
         return np.pad(vectors, ((0, 0), (0, 1)))
@@ -121,13 +124,17 @@ class TastePath:
         tastes, contrast, deep_passing, taste_passing = self._tastes(inputs)
         gradients = np.empty((len(inputs), len(items), inputs.shape[1]), dtype=np.float32)
         wanted = np.broadcast_to(items[:, :-1], (len(inputs), len(items), items.shape[1] - 1))
+        plain = unit(tastes)
         if self._order is not None:
-            whole, moved, passing = self._moved(self._order, unit(tastes), inputs)
+            whole, moved, passing = self._moved(self._order, self._asking(plain, inputs), inputs)
             wanted, gradients[:, :, self._follows] = np.split(
                 unit_backward(whole, wanted), [moved.shape[1]], axis=2
             )
             wanted = unit_backward(moved, wanted)
             gradients[:, :, self._sums] = backward(self._order.step, passing, wanted)
+        if self._moment is not None:
+            wanted = unit_backward(plain + inputs[:, self._told] @ self._moment, wanted)
+            gradients[:, :, self._told] = wanted @ self._moment.T
         wanted = unit_backward(tastes, wanted)
         gate = inputs[:, None, self._gate]  # [S, 1, 1]
         gradients[:, :, self._direct] = let_in = (1 - gate) * wanted
@@ -136,7 +143,7 @@ class TastePath:
         gradients[:, :, self._gate] = np.einsum("skd,sd->sk", wanted, contrast)[:, :, None]
         return gradients
 
-    def shares(self, integrals: Floats) -> tuple[Floats, Floats]:
+    def shares(self, integrals: Floats) -> tuple[Floats, Floats, Floats]:
         """See `Path.shares`."""
         moved = integrals * (self.end - self.start)
         history = np.zeros((len(integrals), len(self._rows)), dtype=np.float32)
@@ -152,7 +159,7 @@ class TastePath:
         history += moved[:, self._gate] / max(1, len(self._rows))
         if self._order is not None:
             history[:, ::-1][:, : len(self._latest)] += self._by_age(self._order, integrals)
-        return history, moved[:, self._signal][:, self._stated]
+        return history, moved[:, self._signal][:, self._stated], moved[:, self._told]
 
     def _by_age(self, order: Order, integrals: Floats) -> Floats:
         """[K, L] what each of the latest items did by its place, the latest first."""
@@ -176,6 +183,12 @@ class TastePath:
         stated, taste_passing = forward(self._taste, inputs[:, self._signal])
         gate = inputs[:, self._gate]
         return (1 - gate) * bag + gate * stated, stated - bag, deep_passing, taste_passing
+
+    def _asking(self, tastes: Floats, inputs: Floats) -> Floats:
+        """Unit `tastes` [S, D - 1], moved by the moment."""
+        if self._moment is None:
+            return tastes
+        return unit(tastes + inputs[:, self._told] @ self._moment)
 
     def _moved(self, order: Order, tastes: Floats, inputs: Floats) -> tuple[Floats, Floats, Passing]:
         """What is next [S, .] of any length; its part that tastes make [S, D - 1]; what the MLP lets pass."""

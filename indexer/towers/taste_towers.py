@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from deepmoviematch.data.context import NO_MOMENT, Moment
 from deepmoviematch.data.features import (
     LIKE_STARS,
     RECENCY,
@@ -24,6 +25,7 @@ from deepmoviematch.data.features import (
 from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers.mlp import Mlp, check_rows, unit
+from deepmoviematch.indexer.towers.moments import Moments
 from deepmoviematch.indexer.towers.shortcut import Shortcut
 from deepmoviematch.indexer.towers.taste_path import Order, Tables, TastePath
 
@@ -38,14 +40,15 @@ class TasteUserTower:
         user  = (1 - g) bag + g taste,    g = (1 + n)^-a
 
     where g is 0 without stated preferences and 1 without a history; H and J are P and Q, or
-    both one table of their own. A user who asks what to take next is embedded by the order
-    of the history too, in a wider space,
+    both one table of their own. The moment at which a user asks moves that (`Moments`). A user
+    who asks what to take next is embedded by the order of the history too, in a wider space,
 
         next  = [unit(unit(user) + MLP(S R)), s T]
 
     with S the `SUMMARIES` fading sums over the latest items, R what these are to the
     MLP, s the one sum that transitions are read from, and T [N, K] the transitions.
-    A tower that was trained without times has no such part.
+    A tower that was trained without times has no such part, and one that no feature of the
+    moment could be taught has no such tables.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -68,6 +71,7 @@ class TasteUserTower:
         ):
             raise ValueError(f"MLPs of {self._deep.inputs} and {self._taste.inputs} inputs")
         self.dim = self.next_dim = width + 1
+        self.moments = Moments(weights, width)
         self._recent = arrays.get("recent")
         if self._recent is not None:
             # Towers of old had none, and one space for both questions.
@@ -94,6 +98,8 @@ class TasteUserTower:
         bag = likes + others + self._deep(np.concatenate([known_likes, known_others, signal, counts], axis=1))
         gate = preference_gate(users.states_preferences, users.history_sizes, self._gate)[:, None]
         vectors = unit((1 - gate) * bag + gate * self._taste(signal))
+        if users.moments is not None:
+            vectors = self.moments.moved(vectors, users.moments)
         return np.pad(vectors, ((0, 0), (0, 1)))  # items keep their norm in the last axis
 
     def embed_next(self, users: UserBatch) -> Floats:
@@ -107,18 +113,26 @@ class TasteUserTower:
         follows = np.einsum("bl,blk->bk", weights[:, :, TRANSITION], self._transitions[rows])
         return np.pad(unit(np.concatenate([moved, follows], axis=1)), ((0, 0), (0, 1)))
 
-    def embed_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+    def embed_one(
+        self, preferences: Mapping[int, float], history: Mapping[int, float], moment: Moment = NO_MOMENT
+    ) -> Floats:
         """See `UserTower.embed_one`."""
         vector = np.zeros(self.dim, dtype=np.float32)
         if self._shortcut is not None and history and not preferences:
             vector[:-1] = self._shortcut(history)
         else:
             vector[:-1] = self._taste_of(preferences, history)
-        return _scaled(vector)
+        vector = _scaled(vector)
+        if moment:
+            vector[:-1] += self.moments.rows(moment).sum(axis=0)
+            vector = _scaled(vector)
+        return vector
 
-    def embed_next_one(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
+    def embed_next_one(
+        self, preferences: Mapping[int, float], history: Mapping[int, float], moment: Moment = NO_MOMENT
+    ) -> Floats:
         """See `UserTower.embed_next_one`."""
-        taste = self.embed_one(preferences, history)
+        taste = self.embed_one(preferences, history, moment)
         if self._recent is None:
             return taste
         rows = list(history)[: -WINDOW - 1 : -1]  # the latest first
@@ -130,7 +144,12 @@ class TasteUserTower:
         return _scaled(vector)
 
     def path(
-        self, preferences: Mapping[int, float], history: Mapping[int, float], *, asks_next: bool
+        self,
+        preferences: Mapping[int, float],
+        history: Mapping[int, float],
+        moment: Moment = NO_MOMENT,
+        *,
+        asks_next: bool,
     ) -> TastePath:
         """See `UserTower.path`."""
         order = None
@@ -144,6 +163,7 @@ class TasteUserTower:
             deep=self._deep,
             taste=self._taste,
             gate=self._gate,
+            moment=self.moments.rows(moment) if moment else None,
             order=order,
         )
 

@@ -1,6 +1,6 @@
 """Why an item was recommended, true to the numbers.
 
-Symbols: `K` results, `H` interactions of the history, `P` stated preferences.
+Symbols: `K` results, `H` interactions of the history, `P` stated preferences, `M` features of the moment.
 """
 
 from collections.abc import Sequence
@@ -47,6 +47,9 @@ class Explanation(NamedTuple):
     genres: Sequence[tuple[int, float]] = ()
     """Columns of the stated genres and how much each moved the score, the furthest first."""
 
+    moment: Sequence[tuple[str, float]] = ()
+    """Features of the moment and how much each moved the score, the furthest first."""
+
     others: float = 0.0
     """What all parts that are not listed add up to."""
 
@@ -68,16 +71,19 @@ def explain(generation: Generation, taste: Taste, answer: Answer) -> list[Explan
     if answer.origin is Origin.POPULARITY:
         shares = generation.popularity[rows].tolist()
         return [Explanation(_POPULAR.format(share), share, share) for share in shares]
-    path = generation.user_tower.path(taste.preferences, taste.history, asks_next=taste.asks_next)
+    path = generation.user_tower.path(
+        taste.preferences, taste.history, taste.moment, asks_next=taste.asks_next
+    )
     index = generation.index_for(asks_next=taste.asks_next)
     found = attribute(path, index.exact.vectors_at(np.array(rows)))
     causes = _Causes(generation.catalogue, taste)
-    parts = np.concatenate([found.history, found.preferences], axis=1)  # [K, H + P]
-    listed = _largest(np.abs(parts), MAX_PARTS)
+    entries = len(taste.history) + len(taste.preferences)
+    listed = _largest(np.abs(found.parts[:, :entries]), MAX_PARTS)
     nearest, shared = _nearest(generation, taste, rows), _shared(generation.catalogue, taste, rows)
     keys = [*taste.history, *taste.preferences]
     explanations = []
-    for place, each in enumerate(parts):
+    for place, each in enumerate(found.parts):
+        moment = zip(taste.moment, each[entries:].tolist(), strict=True)
         pairs = [(cause, float(each[cause])) for cause in listed[place].tolist()]
         explanations.append(
             Explanation(
@@ -86,7 +92,8 @@ def explain(generation: Generation, taste: Taste, answer: Answer) -> list[Explan
                 baseline=float(found.baseline[place]),
                 history=[(keys[cause], part) for cause, part in pairs if cause < len(taste.history)],
                 genres=[(keys[cause], part) for cause, part in pairs if cause >= len(taste.history)],
-                others=float(each.sum()) - sum(part for _, part in pairs),
+                moment=sorted(moment, key=lambda feature: -abs(feature[1])),
+                others=float(each[:entries].sum()) - sum(part for _, part in pairs),
                 gap=float(found.gap[place]),
                 nearest=nearest[place],
                 shared=shared[place],
@@ -133,6 +140,7 @@ class _Causes:
         self._catalogue = catalogue
         self._history = list(taste.history.items())
         self._preferences = list(taste.preferences.items())
+        self._moment = list(taste.moment)
 
     def __getitem__(self, cause: int) -> str:
         if cause < len(self._history):
@@ -142,7 +150,10 @@ class _Causes:
             if stars >= LIKE_STARS:
                 return f"liking {title}"
             return f"the low rating of {title}" if stars < NEUTRAL_STARS else f"the rating of {title}"
-        genre, stars = self._preferences[cause - len(self._history)]
+        stated = cause - len(self._history)
+        if stated >= len(self._preferences):
+            return f"the {self._moment[stated - len(self._preferences)]}"
+        genre, stars = self._preferences[stated]
         name = self._catalogue.genre_names[genre]
         if stars == NEUTRAL_STARS:
             return f"the stars for {name}"
@@ -153,7 +164,7 @@ def _sentence(parts: Floats, causes: _Causes, difference: float) -> str:
     """One line for people: what raised a score most, what lowered it, and whether all of it lowered it.
 
     Args:
-        parts: [H + P] how much each cause moved the score.
+        parts: [H + P + M] how much each cause moved the score.
         causes: What they are.
         difference: How much the score is above that of a user of whom nothing is known.
     """

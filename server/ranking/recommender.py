@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from deepmoviematch.data.context import NO_MOMENT, Moment
 from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.batch import Excluded, search_many
@@ -61,6 +62,9 @@ class Taste(NamedTuple):
 
     asks_next: bool = False
     """Whether the order of `history`, the oldest first, counts."""
+
+    moment: Moment = NO_MOMENT
+    """What the generation reads of when and on what the user asks."""
 
 
 class Seeds(NamedTuple):
@@ -218,7 +222,7 @@ class Recommender:
     def embed(self, taste: Taste) -> Place:
         """Where a user is; one of whom nothing is known is where everyone starts from."""
         tower, names = self.generation.user_tower, self.generation.catalogue.genre_names
-        likings = tower.embed_one(taste.preferences, taste.history)
+        likings = tower.embed_one(taste.preferences, taste.history, taste.moment)
         vector = self._vector(taste) if taste.asks_next else likings
         lying = np.flatnonzero(self._genre_directions.any(axis=1))
         cosines = self._genre_directions[lying] @ likings
@@ -263,7 +267,7 @@ class Recommender:
         """Where the user is, in the space of the question."""
         tower = self.generation.user_tower
         embed = tower.embed_next_one if taste.asks_next else tower.embed_one
-        return embed(taste.preferences, taste.history)
+        return embed(taste.preferences, taste.history, taste.moment)
 
     def similar(self, seeds: Seeds, listing: Listing) -> Answer:
         """Rank the catalogue by likeness to `seeds`, which are left out."""

@@ -255,6 +255,10 @@ def _explanation(catalogue: Catalogue, explanation: Explanation) -> bytes:
             pb.GenreContribution(genre=catalogue.genre_names[genre], contribution=contribution)
             for genre, contribution in explanation.genres
         ],
+        context=[
+            pb.ContextContribution(feature=feature, contribution=contribution)
+            for feature, contribution in explanation.moment
+        ],
         other_contributions=explanation.others,
         gap=explanation.gap,
         nearest_like=nearest,

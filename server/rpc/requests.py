@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from deepmoviematch.data.context import HOURS, NO_MOMENT, Moment, device_name
 from deepmoviematch.data.tables import Flags
 from deepmoviematch.server.errors import FilterError, UnknownItemError, listed, shown
 from deepmoviematch.server.ranking.order import Style
@@ -29,6 +30,7 @@ _Time: TypeAlias = tuple[int, int]
 """Seconds since 1970 and nanoseconds."""
 
 _INTENTS = frozenset(pb.Intent.values())
+_WEEKDAYS = frozenset(pb.Weekday.values())
 
 
 class RecommendQuery(NamedTuple):
@@ -38,6 +40,9 @@ class RecommendQuery(NamedTuple):
     listing: Listing
     missing: Sequence[str]
     """Ids that the generation does not know, each once, in the order of the request."""
+
+    notes: Sequence[str] = ()
+    """What of the request the generation does not heed, in sentences for people."""
 
 
 class SimilarQuery(NamedTuple):
@@ -70,13 +75,17 @@ def read_recommend(
     intent = request.intent
     if intent not in _INTENTS:
         checks.refuse("intent", f"must be one of {', '.join(pb.Intent.keys())}, got {intent}")
+    moment, notes = NO_MOMENT, list[str]()
+    if user.HasField("context"):
+        moment = _moment(user.context, recommender, checks, notes)
     checks.finish()
     if not request.include_history:
         excluded |= history.keys()
     return RecommendQuery(
-        Taste(preferences, history, intent == pb.INTENT_NEXT),
+        Taste(preferences, history, intent == pb.INTENT_NEXT, moment),
         Listing(*page, excluded, allowed, style, request.validate_only),
         [*dict.fromkeys(missing)],
+        notes,
     )
 
 
@@ -207,6 +216,26 @@ def _history(
             history.pop(row, None)  # a later mention comes later
             history[row] = rating
     return recommender.in_stars(history)
+
+
+def _moment(context: pb.Context, recommender: Recommender, checks: Checks, notes: list[str]) -> Moment:
+    """What the generation reads of the context; what it does not goes to `notes`."""
+    hour = context.hour if context.HasField("hour") else None
+    if hour is not None and not 0 <= hour < HOURS:
+        checks.refuse("user.context.hour", f"must be 0 to {HOURS - 1}, got {hour}")
+    if context.weekday not in _WEEKDAYS:
+        names = ", ".join(pb.Weekday.keys())
+        checks.refuse("user.context.weekday", f"must be one of {names}, got {context.weekday}")
+    checks.text("user.context.device", context.device, lowest=0)
+    moments, device = recommender.generation.user_tower.moments, device_name(context.device)
+    weekday = context.weekday - pb.WEEKDAY_MONDAY if context.weekday else None
+    moment = moments.moment(hour=hour, weekday=weekday, device=device)
+    for name, told in (("hour", hour is not None), ("weekday", weekday is not None), ("device", device)):
+        if told and name not in moment:
+            known = f"; it knows {listed(moments.devices)}" if name in moments.features else ""
+            value = f" {shown(device)}" if known else ""
+            notes.append(f"the {name}{value} counts for nothing with this generation{known}")
+    return moment
 
 
 def _time(field: str, time: Timestamp, checks: Checks) -> _Time:

@@ -107,8 +107,8 @@ class RecommenderService:
 
     def EmbedUser(self, request: pb.EmbedUserRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
-        taste, _, missing = read_embed(request, latest.recommender)
-        return latest.place(latest.recommender.embed(taste), missing)
+        query = read_embed(request, latest.recommender)
+        return latest.place(latest.recommender.embed(query.taste), query.missing)
 
     def _replies(self) -> Replies:
         """Those of the current generation."""
@@ -140,6 +140,9 @@ class RecommenderService:
         self, request: pb.RecommendRequest, replies: Replies, query: RecommendQuery, answer: Answer
     ) -> Reply:
         """The reply with `answer`, explained where that is asked for."""
+        if query.notes and answer.plan is not None:
+            plan = answer.plan._replace(notes=[*answer.plan.notes, *query.notes])
+            answer = answer._replace(plan=plan)
         reasons = explain(replies.recommender.generation, query.taste, answer) if request.explain else ()
         return self._reply(request, replies, answer, query.missing, explanations=reasons)
 

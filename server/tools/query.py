@@ -79,7 +79,18 @@ def _user(client: Lookup, arguments: Namespace) -> pb.UserFeatures:
         pb.Interaction(item_id=item, rating=rating)
         for item, rating in zip(_ids(client, (name for name, _ in arguments.rate)), ratings, strict=True)
     ]
-    return pb.UserFeatures(genre_preferences=dict(arguments.genre), history=[*likes, *dislikes, *rated])
+    return pb.UserFeatures(
+        genre_preferences=dict(arguments.genre),
+        history=[*likes, *dislikes, *rated],
+        context=_context(arguments),
+    )
+
+
+def _context(arguments: Namespace) -> pb.Context | None:
+    if arguments.hour is None and arguments.weekday is None and not arguments.device:
+        return None
+    weekday = f"WEEKDAY_{(arguments.weekday or 'unspecified').upper()}"
+    return pb.Context(hour=arguments.hour, weekday=pb.Weekday.Value(weekday), device=arguments.device)
 
 
 def _intent(arguments: Namespace) -> "pb.Intent.ValueType":

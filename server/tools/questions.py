@@ -187,6 +187,6 @@ def number_of(generation_id: str) -> int:
 def adds_up(item: pb.Recommendation) -> bool:
     """Whether what an explanation says makes the score."""
     why = item.explanation
-    parts = [each.contribution for each in why.history] + [each.contribution for each in why.genres]
+    parts = [each.contribution for listed in (why.history, why.genres, why.context) for each in listed]
     total = why.baseline_score + sum(parts) + why.other_contributions
     return abs(total - item.score) <= _PARTS and bool(why.sentence)

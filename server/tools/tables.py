@@ -88,6 +88,7 @@ def print_explanations(out: Console, results: Iterable[pb.Recommendation]) -> No
         out.print(f"{item.rank}. {title}: {why.sentence}")
         parts = [(part.title, part.contribution) for part in why.history]
         parts += [(part.genre, part.contribution) for part in why.genres]
+        parts += [(f"the {part.feature}", part.contribution) for part in why.context]
         if not parts:
             continue
         parts.sort(key=lambda part: -abs(part[1]))

@@ -128,6 +128,15 @@ class Traffic:
         request = pb.RecommendRequest(user=user, page_size=size, as_of=Timestamp(seconds=known))
         return self._question("Recommend", request, size, {item for item, _ in history[:known]})
 
+    def _told(self, size: int) -> Question:
+        """A question at a moment, which a generation may read or not."""
+        question = self._recommend(size, asks_next=bool(self._rng.integers(2)))
+        context = question.request.user.context
+        context.hour, context.weekday = int(self._rng.integers(24)), int(self._rng.integers(8))
+        context.device = str(self._rng.choice(["", "tv", "phone", "Toaster"]))
+        question.request.explain = explains = bool(self._rng.integers(2))
+        return replace(question, fits=adds_up) if explains else question
+
     def _taste(self, size: int) -> Question:
         count = int(self._rng.integers(1, min(5, len(self._genres)) + 1))
         names = self._rng.choice(self._genres, count, replace=False)
@@ -217,7 +226,7 @@ class Traffic:
     def _batch(self, size: int) -> Batch:
         kinds = (
             *(Traffic._recommend, Traffic._earlier, Traffic._next),
-            *(Traffic._recommend_filtered, Traffic._styled),
+            *(Traffic._recommend_filtered, Traffic._styled, Traffic._told),
         )
         drawn = self._rng.integers(len(kinds), size=self._rng.integers(1, LARGEST_BATCH + 1))
         return Batch(tuple(kinds[kind](self, size) for kind in drawn))
@@ -237,7 +246,8 @@ def _quoted(text: str) -> str:
 
 
 _KINDS: Mapping[Callable[[Traffic, int], Asked], float] = {
-    Traffic._recommend: 0.28,
+    Traffic._recommend: 0.25,
+    Traffic._told: 0.03,
     Traffic._walked: 0.05,
     Traffic._styled: 0.05,
     Traffic._explained: 0.02,

@@ -95,6 +95,9 @@ def retrieval_towers(rng: np.random.Generator, catalogue: Catalogue) -> tuple[We
         "transitions": normal(rng, ITEMS, TRANSITIONS),
         **mlp(rng, "next", SUMMARIES * HIDDEN, WIDTH),
     }
+    moments = np.random.default_rng(6)
+    for feature, size in (("hour", 24), ("weekday", 7), ("device", 2)):
+        users[f"moment_{feature}"] = normal(moments, size, WIDTH)
     follows = normal(rng, ITEMS, TRANSITIONS)
     follows[-3:] = 0
     items = {"ids": ids, "follows": follows, **mlp(rng, "content", 2 + GENRES, HIDDEN, WIDTH)}
@@ -105,7 +108,8 @@ def retrieval_towers(rng: np.random.Generator, catalogue: Catalogue) -> tuple[We
         "largest_norm": 9.0,
         "next_largest_norm": 10.0,
     }
-    return Weights({"kind": "taste", "gate": 0.5}, users), Weights(settings, items)
+    about = {"kind": "taste", "gate": 0.5, "devices": ["tv", "wall"]}
+    return Weights(about, users), Weights(settings, items)
 
 
 def seed_towers(rng: np.random.Generator, catalogue: Catalogue) -> tuple[Weights, Weights]:

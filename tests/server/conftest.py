@@ -83,7 +83,13 @@ def books(*, genres: int = 0) -> Catalogue:
     )
 
 
-def make_run(catalogue: Catalogue, *, seed: int = 0, scale: tuple[float, float] = (0.5, 5.0)) -> Run:
+def make_run(
+    catalogue: Catalogue,
+    *,
+    seed: int = 0,
+    scale: tuple[float, float] = (0.5, 5.0),
+    reads_moments: bool = True,
+) -> Run:
     """What the trainer would leave, with random weights."""
     rng = np.random.default_rng(seed)
     items, genres = len(catalogue), len(catalogue.genre_names)
@@ -98,12 +104,17 @@ def make_run(catalogue: Catalogue, *, seed: int = 0, scale: tuple[float, float] 
     }
     ids = {"ids": _normal(rng, items, WIDTH), **_mlp(rng, "content", 2 + genres)}
     settings = {"kind": "identity", "year_mean": 1995.0, "year_scale": 5.0, "largest_norm": 12.0}
+    moments = np.random.default_rng(6)
+    for feature, rows in (("hour", 24), ("weekday", 7), ("device", 2)) if reads_moments else ():
+        users[f"moment_{feature}"] = _normal(moments, rows, WIDTH)
     facts = dict.fromkeys(("code_version", "created", "data_digest", "dataset", "recipe"), "tiny")
     return Run(
         provenance=facts
         | {"libraries": {}, "metrics": {}, "seed": seed, "scale": {"low": scale[0], "top": scale[1]}},
         catalogue=catalogue,
-        user_tower=Weights({"kind": "taste", "gate": 0.5}, users),
+        user_tower=Weights(
+            {"kind": "taste", "gate": 0.5, "devices": ["tv", "phone"] if reads_moments else []}, users
+        ),
         item_tower=Weights(settings, ids),
         popularity=(rng.permutation(items) / items).astype(np.float32),
         reference={"histories": [[[0, 5.0], [3, 2.0]]], "preferences": []},
@@ -199,7 +210,7 @@ def recommender(generation: Generation) -> Recommender:
     return Recommender(generation)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Callable[..., Any]:
     """Serves as a context: `with serve(current) as running: running.stub.Recommend(...)`."""
     return serving

@@ -25,6 +25,9 @@ HISTORY = [pb.Interaction(item_id=item) for item in ("6", "50", "nope")]
 QUESTIONS: dict[str, Any] = {
     "Recommend": pb.RecommendRequest(user=pb.UserFeatures(history=HISTORY), exclude_item_ids=["7"]),
     "Recommend, next": pb.RecommendRequest(user=pb.UserFeatures(history=HISTORY), intent=pb.INTENT_NEXT),
+    "Recommend, at a moment": pb.RecommendRequest(
+        user=pb.UserFeatures(history=HISTORY, context=pb.Context(hour=21, device="TV"))
+    ),
     "Recommend, nothing known": pb.RecommendRequest(),
     "SimilarItems": pb.SimilarItemsRequest(item_id="6"),
     "SimilarItems, of several": pb.SimilarItemsRequest(

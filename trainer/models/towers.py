@@ -85,6 +85,13 @@ def sequence_tower(items: int, *, hidden: tuple[int, ...], dim: int, dropout: fl
     )
 
 
+def moment_tower(signals: int, *, dim: int) -> keras.Model:
+    """Map the signals of moments [B, C] to what they add to a user's taste [B, D]; it starts with 0."""
+    numbers = keras.Input((signals,), name="signals")
+    added = keras.layers.Dense(dim, use_bias=False, name="moment", kernel_initializer="zeros")(numbers)
+    return keras.Model(numbers, added, name="moment_tower")
+
+
 def identity_item_tower(items: int, *, dim: int) -> keras.Model:
     """Map rows of the catalogue [N] to vectors [N, D], whose length carries popularity."""
     rows = keras.Input((), dtype="int32", name="rows")

@@ -4,7 +4,7 @@ Symbols: `B` users, `N` items, `F` content features, `D` width.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -27,6 +27,9 @@ from deepmoviematch.trainer.models.content import ContentRegression, genre_pairs
 from deepmoviematch.trainer.models.order import Order
 from deepmoviematch.trainer.models.towers import READ, dense_arrays, identity_item_tower, taste_user_tower
 from deepmoviematch.trainer.recipe import RetrievalRecipe
+
+if TYPE_CHECKING:
+    from deepmoviematch.trainer.models.moments import Moments
 
 Inputs: TypeAlias = tuple[npt.NDArray[np.generic], ...]
 """What `TwoTowers.user_inputs` makes."""
@@ -60,6 +63,8 @@ class TwoTowers:
         """The user tower without its tables."""
         self.order: Order | None = None
         """Reads the order of histories, where the data have times (`sequence.py`)."""
+        self.moments: Moments | None = None
+        """Reads the moment at which a user asks, where the data could teach that (`moments.py`)."""
         self.item = identity_item_tower(
             len(catalogue),
             dim=recipe.embedding_dim,
@@ -119,8 +124,10 @@ class TwoTowers:
         return marked(users.owners[chosen], users.items[chosen], (len(users), len(self._content)))
 
     def embed_users(self, users: UserBatch) -> Floats:
-        """[B, D] unit vectors of users, whatever the order of their histories."""
+        """[B, D] unit vectors of users at their moments, whatever the order of their histories."""
         vectors: Floats = tf.math.l2_normalize(self.embed_tastes(users), axis=1).numpy()
+        if self.moments is not None and users.moments is not None:
+            return self.moments.moved(vectors, users.moments)
         return vectors
 
     def embed_prefixes(self, ratings: Ratings, asked: Times) -> Floats:
@@ -201,7 +208,11 @@ class TwoTowers:
             users |= dense_arrays(self.order.tower) | {"transitions": self.order.markov.users}
             items["follows"] = self.order.markov.items
             settings["next_largest_norm"] = _largest_norm(self.order.items(vectors))
-        return Weights({"kind": "taste", "gate": self._gate}, users), Weights(settings, items)
+        about: dict[str, Any] = {"kind": "taste", "gate": self._gate}
+        if self.moments is not None:
+            users |= self.moments.tables()
+            about["devices"] = list(self.moments.signals.devices)
+        return Weights(about, users), Weights(settings, items)
 
 
 def _whole_users(offsets: Times) -> Iterator[tuple[int, int]]:

@@ -22,8 +22,13 @@ users = st.tuples(
     st.dictionaries(st.integers(0, GENRES - 1), stars),
     st.dictionaries(st.integers(0, ITEMS - 1), stars),
     st.booleans(),
+    st.tuples(
+        st.none() | st.integers(0, 23), st.none() | st.integers(0, 6), st.sampled_from(["", "tv", "wall"])
+    ),
 )
-User = tuple[dict[int, float], dict[int, float], bool]
+Told = tuple[int | None, int | None, str]
+User = tuple[dict[int, float], dict[int, float], bool, Told]
+NOTHING: Told = (None, None, "")
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +36,20 @@ def tower(loaded_run: Run) -> UserTower:
     return user_tower(loaded_run.user_tower)
 
 
+def moment_of(tower: UserTower, told: Told) -> dict[str, int]:
+    hour, weekday, device = told
+    return tower.moments.moment(hour=hour, weekday=weekday, device=device)
+
+
 def path_of(tower: UserTower, user: User) -> Path:
-    preferences, history, asks_next = user
-    return tower.path(preferences, history, asks_next=asks_next)
+    preferences, history, asks_next, told = user
+    return tower.path(preferences, history, moment_of(tower, told), asks_next=asks_next)
 
 
 def vector_of(tower: UserTower, user: User) -> Floats:
-    preferences, history, asks_next = user
-    return (tower.embed_next_one if asks_next else tower.embed_one)(preferences, history)
+    preferences, history, asks_next, told = user
+    embed = tower.embed_next_one if asks_next else tower.embed_one
+    return embed(preferences, history, moment_of(tower, told))
 
 
 def some_items(count: int, width: int) -> Floats:
@@ -94,9 +105,12 @@ def test_a_vector_of_no_length_has_no_gradient() -> None:
     assert not unit_backward(np.zeros((1, 3), dtype=np.float32), np.ones((1, 2, 3), dtype=np.float32)).any()
 
 
+@pytest.mark.parametrize("told", [NOTHING, (21, 5, "tv")])
 @pytest.mark.parametrize("asks_next", [False, True])
-def test_the_gradients_of_a_tower_are_what_differences_say(tower: UserTower, asks_next: bool) -> None:
-    path = path_of(tower, ({1: 5.0, 2: 1.5}, {3: 5.0, 4: 2.0, 9: 4.0}, asks_next))
+def test_the_gradients_of_a_tower_are_what_differences_say(
+    tower: UserTower, asks_next: bool, told: Told
+) -> None:
+    path = path_of(tower, ({1: 5.0, 2: 1.5}, {3: 5.0, 4: 2.0, 9: 4.0}, asks_next, told))
     rng = np.random.default_rng(3)
     points = path.start + np.linspace(0.1, 0.9, 5)[:, None] * (path.end - path.start)
     points = (points + 0.1 * rng.normal(size=points.shape)).astype(np.float32)
@@ -111,17 +125,19 @@ def test_a_path_leads_from_the_neutral_user_to_the_user(tower: UserTower, user: 
     path = path_of(tower, user)
     start, end = path.vectors(np.stack([path.start, path.end]))
     assert end == pytest.approx(vector_of(tower, user), abs=1e-5)
-    assert start == pytest.approx(vector_of(tower, ({}, {}, user[2])), abs=1e-5)
+    assert start == pytest.approx(vector_of(tower, ({}, {}, user[2], NOTHING)), abs=1e-5)
 
 
 @given(user=users)
 def test_parts_add_up_to_the_difference_from_the_neutral_user(tower: UserTower, user: User) -> None:
-    vector, neutral = vector_of(tower, user), vector_of(tower, ({}, {}, user[2]))
+    vector, neutral = vector_of(tower, user), vector_of(tower, ({}, {}, user[2], NOTHING))
     items = some_items(5, len(vector))
     found = attribute(path_of(tower, user), items)
     assert found.history.shape == (5, len(user[1]))
     assert found.preferences.shape == (5, len(user[0]))
-    parts = found.history.sum(axis=1) + found.preferences.sum(axis=1)
+    assert found.moment.shape == (5, len(moment_of(tower, user[3])))
+    parts = found.history.sum(axis=1) + found.preferences.sum(axis=1) + found.moment.sum(axis=1)
+    assert found.parts.sum(axis=1) == pytest.approx(parts, abs=1e-5)
     assert parts == pytest.approx(items @ vector - items @ neutral, abs=1e-3)
     assert found.score == pytest.approx(items @ vector, abs=1e-5)
     assert found.gap == pytest.approx(items @ (vector - neutral) - parts, abs=1e-5)
@@ -131,23 +147,25 @@ def test_parts_add_up_to_the_difference_from_the_neutral_user(tower: UserTower, 
 def test_all_that_inputs_did_is_shared_out(tower: UserTower, user: User) -> None:
     path = path_of(tower, user)
     integrals = np.random.default_rng(4).normal(size=(2, len(path.end))).astype(np.float32)
-    history, preferences = path.shares(integrals)
+    history, *others = path.shares(integrals)
     if not user[1]:  # only a history moves the gate, and without one nothing does
         assert history.shape == (2, 0)
     expected = integrals @ (path.end - path.start)
-    assert history.sum(axis=1) + preferences.sum(axis=1) == pytest.approx(expected, abs=1e-4)
+    shared = sum(part.sum(axis=1) for part in (history, *others))
+    assert shared == pytest.approx(expected, abs=1e-4)
 
 
 def test_parts_are_those_of_a_much_finer_line(tower: UserTower) -> None:
-    user = ({0: 4.5}, {2: 5.0, 5: 4.0, 8: 1.0, 11: 4.5}, True)
+    user = ({0: 4.5}, {2: 5.0, 5: 4.0, 8: 1.0, 11: 4.5}, True, (8, 0, "wall"))
     path = path_of(tower, user)
     points = (np.arange(20_000) + 0.5)[:, None] / 20_000
     lines = (path.start + points * (path.end - path.start)).astype(np.float32)
     items = some_items(4, path.vectors(lines[:1]).shape[1])
-    history, preferences = path.shares(path.gradients(lines, items).mean(axis=0))
+    history, preferences, moment = path.shares(path.gradients(lines, items).mean(axis=0))
     found = attribute(path, items)
     assert found.history == pytest.approx(history, abs=1e-3)
     assert found.preferences == pytest.approx(preferences, abs=1e-3)
+    assert found.moment == pytest.approx(moment, abs=1e-3)
 
 
 def test_items_that_are_the_same_to_a_tower_have_the_same_part(loaded_run: Run) -> None:
@@ -170,7 +188,7 @@ def test_a_genre_that_nobody_told_belongs_to_the_items_that_have_it(new_run: Any
     assert genres[[0, 2, 1]].tolist() == [[True, True, True], [True, False, False], [False, False, False]]
     path = tower.path({1: 3.0}, {0: 4.0, 2: 1.0, 1: 5.0}, asks_next=False)
     assert path.end.tolist() == [2.5, 3.0, 4.0]
-    history, preferences = path.shares(np.eye(3, dtype=np.float32))
+    history, preferences, _ = path.shares(np.eye(3, dtype=np.float32))
     # Of the first genre's 2.5 stars item 0 has four fifths; the second was told.
     assert history.tolist() == [pytest.approx([2.0, 0.5, 0]), [0, 0, 0], pytest.approx([4.0, 0, 0])]
     assert preferences.tolist() == [[0], [3.0], [0]]
@@ -191,8 +209,9 @@ class Cliff:
         self.asked += len(inputs)
         return np.zeros((len(inputs), len(items), 1), dtype=np.float32)
 
-    def shares(self, integrals: Floats) -> tuple[Floats, Floats]:
-        return integrals, np.zeros((len(integrals), 0), dtype=np.float32)
+    def shares(self, integrals: Floats) -> tuple[Floats, Floats, Floats]:
+        nothing = np.zeros((len(integrals), 0), dtype=np.float32)
+        return integrals, nothing, nothing
 
 
 def test_what_no_refinement_finds_is_told_after_a_bounded_search() -> None:

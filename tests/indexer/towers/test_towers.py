@@ -1,12 +1,14 @@
 """One user alone gets the vector that the user gets in a batch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from deepmoviematch.data.context import FEATURES
 from deepmoviematch.data.features import SUMMARIES, WINDOW, UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.run import Run
@@ -25,14 +27,21 @@ def tower(loaded_run: Run) -> UserTower:
 @given(
     preferences=st.dictionaries(st.integers(0, GENRES - 1), stars),
     history=st.dictionaries(st.integers(0, ITEMS - 1), stars),
+    told=st.tuples(st.integers(-1, 23), st.integers(-1, 6), st.integers(-1, 1)),
 )
 def test_one_user_gets_the_vectors_of_a_batch(
-    tower: UserTower, preferences: dict[int, float], history: dict[int, float]
+    tower: UserTower,
+    preferences: dict[int, float],
+    history: dict[int, float],
+    told: tuple[int, int, int],
 ) -> None:
     users = UserBatch.of(GENRES, [preferences], [history])
+    users = replace(users, moments=np.array([told], dtype=np.int32))
+    moment = {name: row for name, row in zip(FEATURES, told, strict=True) if row >= 0}
+    moment = {name: row for name, row in moment.items() if name in tower.moments.features}
     for embed, embed_one in ((tower.embed, tower.embed_one), (tower.embed_next, tower.embed_next_one)):
         [expected] = embed(users)
-        found = embed_one(preferences, history)
+        found = embed_one(preferences, history, moment)
         assert found.dtype == np.float32
         assert found == pytest.approx(expected, abs=1e-5)
 

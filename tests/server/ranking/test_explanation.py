@@ -17,6 +17,9 @@ tastes = st.builds(
     preferences=st.dictionaries(st.integers(0, GENRES - 1), stars),
     history=st.dictionaries(st.integers(0, ITEMS - 1), stars),
     asks_next=st.booleans(),
+    moment=st.fixed_dictionaries(
+        {}, optional={"hour": st.integers(0, 23), "weekday": st.integers(0, 6), "device": st.integers(0, 1)}
+    ),
 )
 
 
@@ -35,7 +38,9 @@ def test_everything_adds_up_to_the_score(recommender: Recommender, taste: Taste)
     for score, each in zip(scores, explanations, strict=True):
         assert each.score == pytest.approx(score, abs=1e-5)
         parts = [part for _, part in (*each.history, *each.genres)]
-        assert each.baseline + sum(parts) + each.others + each.gap == pytest.approx(each.score, abs=1e-5)
+        whole = sum(parts) + sum(part for _, part in each.moment)
+        assert each.baseline + whole + each.others + each.gap == pytest.approx(each.score, abs=1e-5)
+        assert {feature for feature, _ in each.moment} == (taste.moment.keys() if known else set())
         assert abs(each.gap) <= 1e-3
         assert len(parts) == (min(MAX_PARTS, len(taste.history) + len(taste.preferences)) if known else 0)
         for entries, given_ in ((each.history, taste.history), (each.genres, taste.preferences)):

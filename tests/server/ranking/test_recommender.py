@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
+from deepmoviematch.data.context import FEATURES, UNTOLD
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.generation import Generation
@@ -32,6 +33,9 @@ tastes = st.builds(
     preferences=st.dictionaries(st.integers(0, GENRES - 1), stars, max_size=GENRES),
     history=st.dictionaries(rows, stars, max_size=8),
     asks_next=st.booleans(),
+    moment=st.fixed_dictionaries(
+        {}, optional={"hour": st.integers(0, 23), "weekday": st.integers(0, 6), "device": st.integers(0, 1)}
+    ),
 )
 listings = st.builds(
     Listing,
@@ -74,6 +78,8 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def true_scores(generation: Generation, taste: Taste) -> Floats:
     users = UserBatch.of(GENRES, [taste.preferences], [taste.history])
+    told = [[taste.moment.get(feature, UNTOLD) for feature in FEATURES]]
+    users = replace(users, moments=np.array(told, dtype=np.int32))
     if not users.has_features[0]:
         return generation.popularity
     tower, index = generation.user_tower, generation.next_index if taste.asks_next else generation.index
@@ -135,7 +141,9 @@ def test_the_nearest_genres_are_those_of_the_taste_whatever_is_asked(
     recommender: Recommender, taste: Taste
 ) -> None:
     generation = recommender.generation
-    vector = generation.user_tower.embed_one(taste.preferences, taste.history).astype(np.float64)
+    vector = generation.user_tower.embed_one(taste.preferences, taste.history, taste.moment).astype(
+        np.float64
+    )
     weights, directions = generation.popularity.astype(np.float64), generation.directions
     everywhere = np.average(directions, axis=0, weights=weights)
     cosines = {}

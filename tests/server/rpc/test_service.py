@@ -606,6 +606,13 @@ requests = st.builds(
             st.sampled_from(["Comedy", "comedy", "Sci-Fi", "no"]), numbers, max_size=3
         ),
         history=st.lists(st.builds(pb.Interaction, item_id=item_ids, rating=st.none() | numbers), max_size=5),
+        context=st.none()
+        | st.builds(
+            pb.Context,
+            hour=st.sampled_from([None, 0, 23, 24, -(2**31)]),
+            weekday=st.sampled_from([0, 1, 7, 7, 8]),
+            device=st.sampled_from(["", "tv", " Phone ", "toaster", LONG]),
+        ),
     ),
     page_size=st.sampled_from([-1, 0, 1, 3, 30, 2**31 - 1]),
     exclude_item_ids=st.lists(item_ids, max_size=4),

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from deepmoviematch.data.context import FEATURES
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Floats, Ratings
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers import item_tower, user_tower
 from deepmoviematch.indexer.towers.mlp import unit
 from deepmoviematch.trainer.models.markov import Markov
+from deepmoviematch.trainer.models.moments import Moments, Signals
 from deepmoviematch.trainer.models.order import Order
 from deepmoviematch.trainer.models.seed import SeedRows, SeedTowers
-from deepmoviematch.trainer.models.towers import sequence_tower
+from deepmoviematch.trainer.models.towers import moment_tower, sequence_tower
 from deepmoviematch.trainer.models.two_towers import TwoTowers
 from deepmoviematch.trainer.recipe import RetrievalRecipe, SeedRecipe
 
@@ -32,7 +34,10 @@ def shake(models: list[keras.Model], seed: int) -> None:
 
 
 def sample_users(seed: int) -> UserBatch:
-    """Six users: with nothing, preferences alone, histories alone, both; some ask what is next."""
+    """Six users: with nothing, preferences alone, histories alone, both; some ask what is next.
+
+    Most tell something of the moment.
+    """
     rng = np.random.default_rng(seed)
     stated = [{}, {0: 5.0}, {}, {0: 0.5, 2: 4.0}, {}, {1: 3.0}]
     lengths = [0, 0, 1, 3, 12, 30]
@@ -40,7 +45,9 @@ def sample_users(seed: int) -> UserBatch:
         {int(item): float(rng.choice([0.5, 3.5, 4.0, 5.0])) for item in rng.permutation(30)[:length]}
         for length in lengths
     ]
-    return UserBatch.of(3, stated, histories, list(rng.random(6) < 0.5))
+    users = UserBatch.of(3, stated, histories, list(rng.random(6) < 0.5))
+    moments = np.stack([rng.integers(-1, 24, 6), rng.integers(-1, 7, 6), rng.integers(-1, 3, 6)], axis=1)
+    return replace(users, moments=moments.astype(np.int32))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +57,9 @@ def two_towers(catalogue: Catalogue) -> TwoTowers:
     rng = np.random.default_rng(0)
     tables = (rng.normal(size=(30, 4)).astype(np.float32) for _ in range(2))
     towers.order = Order(sequence_tower(30, hidden=(8, 5), dim=6, dropout=0.0), Markov(*tables))
+    seen = rng.integers(0, [24, 7, 3], (40, 3)).astype(np.int32)
+    signals = Signals.of(seen, FEATURES, ("phone", "tv", "wall"))
+    towers.moments = Moments(moment_tower(signals.width, dim=6), signals)
     return towers
 
 
@@ -64,7 +74,8 @@ def test_the_retrieval_towers_agree_to_1e_5(
     two_towers: TwoTowers, catalogue: Catalogue, weights: int, inputs: int
 ) -> None:
     assert two_towers.order is not None
-    shake([two_towers.user, two_towers.item, two_towers.order.tower], weights)
+    assert two_towers.moments is not None
+    shake([two_towers.user, two_towers.item, two_towers.order.tower, two_towers.moments.tower], weights)
     user_weights, item_weights = two_towers.export()
     users, items = user_tower(user_weights), item_tower(item_weights)
     batch = sample_users(inputs)
