@@ -41,6 +41,7 @@ PROTOCOLS = {
     "next-item": "each user's last like, told by what came before",
     "time": "trained before a moment, asked after it",
     "cold-items": "a tenth of the items never seen in training, ranked among themselves",
+    "moments": "likes of new users one by one: what hour, weekday and device of each add to a taste",
     "rating": "held-out ratings predicted, in stars",
 }
 
@@ -71,6 +72,7 @@ def main() -> int:
 
 def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
     from deepmoviematch.trainer.fit import fit_run  # noqa: PLC0415 - see the module's docstring
+    from deepmoviematch.trainer.reports.card import gain_text  # noqa: PLC0415
 
     out: Path = arguments.out
     fitted = fit_run(arguments.data, recipe, out, resume=arguments.resume, lenient=arguments.lenient)
@@ -90,6 +92,8 @@ def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
             f"{name:<10} NDCG@100 {best['mean']:.3f} [{best['low']:.3f}, {best['high']:.3f}]  "
             f"Recall@20 {ranking['recall@20']['mean']:.3f}  on {metrics['users']} validation users"
         )
+    for name, figures in metrics.get("moments", {}).items():
+        print(f"{name:<10} {gain_text(figures)}")
     if metrics.get("refit_on_everyone"):
         print(f"then fitted again on everyone, for {metrics['epochs']} epochs: these towers are published")
     print(f"run written to {out} (read card.md first; curves.png, map.png)")

@@ -130,7 +130,7 @@ def test_a_collapsed_model_is_printed_and_fails(
 
 
 def test_every_protocol_is_explained() -> None:
-    assert set(PROTOCOLS) == {*protocols.PROTOCOLS, "rating"}
+    assert set(PROTOCOLS) == {*protocols.PROTOCOLS, "moments", "rating"}
 
 
 def test_exercise_prints_six_tables(

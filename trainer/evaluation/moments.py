@@ -3,6 +3,7 @@
 Symbols: `B` users, `T` likes that are asked for, `N` items.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +33,13 @@ class Gain:
 
     told: Floats
     """[B] with it."""
+
+    @classmethod
+    def pooled(cls, parts: Sequence["Gain"]) -> "Gain":
+        """That of the users of several splits, who are different ones."""
+        return cls(
+            np.concatenate([each.plain for each in parts]), np.concatenate([each.told for each in parts])
+        )
 
     def figures(self, seed: int) -> dict[str, Any]:
         """What a manifest says of it, with 95 % bootstrap intervals over users, paired."""

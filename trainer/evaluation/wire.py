@@ -63,10 +63,10 @@ def evaluate_served(
     names = (
         tuple(name for name in possible(dataset, plan) if name != "cold-items") if every else plan.protocols
     )
-    if refused := [name for name in names if name in {"cold-items", "rating"}]:
+    if refused := [name for name in names if name in {"cold-items", "moments", "rating"}]:
         raise TrainingError(
             f"a server must be asked for what it answers, got {', '.join(refused)}: its generation knows "
-            "every item, and it predicts no ratings"
+            "every item, reads only what helped of the moment, and predicts no ratings"
         )
     built_from = None if run is None else _run(run, dataset, plan)
     with Client(address, timeout_s=TIMEOUT_S, wait=False) as client:

@@ -165,7 +165,32 @@ def _quality(metrics: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
         values = " | ".join(f"{figures[name]:.3f}" for figures in metrics["rankings"].values())
         yield f"| {name} | {values} | {meaning} |"
     yield ""
+    yield from _moments(metrics.get("moments", {}))
+    yield ""
     yield "![the catalogue as the item vectors see it](map.png)"
+
+
+def _moments(gains: Mapping[str, Any]) -> Iterator[str]:
+    if not gains:
+        yield "Nothing is read of the moment at which a user asks: the data tell of none, or it was left out."
+        return
+    yield (
+        "When and on what a user asks is read where that helped the users who were held out. Each of their "
+        "likes was asked for alone, at its own hour (UTC), weekday and device:"
+    )
+    yield ""
+    for name, figures in gains.items():
+        yield f"- {name}: {gain_text(figures)}"
+
+
+def gain_text(figures: Mapping[str, Any]) -> str:
+    """What a feature of the moment adds, and whether it is read."""
+    if not figures["users"]:
+        return "off: nobody to ask tells it"
+    return (
+        f"{'on' if figures['on'] else 'off'}: adds {_interval(figures['added'], sign='+')} to an NDCG@100 of "
+        f"{figures['ndcg@100']:.3f}, over {figures['users']:,} users"
+    )
 
 
 def _limits(
@@ -218,8 +243,9 @@ def _span(first: object, last: object) -> str:
     return f"{first} to {last}" if first is not None else ""
 
 
-def _interval(figure: Mapping[str, float]) -> str:
-    return f"{figure['mean']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+def _interval(figure: Mapping[str, float], *, sign: str = "") -> str:
+    mean, low, high = (format(figure[bound], f"{sign}.3f") for bound in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def _plain(text: str) -> str:
