@@ -358,6 +358,9 @@ class Dataset:
         for further in catalogue.columns:
             digest.update(repr((further.name, further.kind.value, further.values)).encode())
         if ratings.devices is not None:
-            digest.update(repr(ratings.device_names).encode())
-            digest.update(np.ascontiguousarray(ratings.devices).data)
+            used = {ratings.device_names[row]: row for row in np.unique(ratings.devices) if row >= 0}
+            places = np.full(len(ratings.device_names) + 1, -1, dtype=np.int32)
+            places[[used[name] for name in sorted(used)]] = np.arange(len(used))
+            digest.update(repr(sorted(used)).encode())
+            digest.update(places[ratings.devices].data)
         return digest.hexdigest()

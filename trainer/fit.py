@@ -232,7 +232,7 @@ def fit_moments(
     """What `features` of the moment add to towers that were fitted on `ratings`, and the phase's figures."""
     make_deterministic(recipe.seed)
     task = MomentTask(towers, ratings, features, recipe)
-    curve = train(task, phase, epochs=recipe.moment_epochs, seed=recipe.seed, checkpoint=checkpoint)
+    curve = train(task, phase, epochs=task.epochs, seed=recipe.seed, checkpoint=checkpoint)
     return task.moments(), curve
 
 

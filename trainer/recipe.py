@@ -134,7 +134,7 @@ class RetrievalRecipe(CommonRecipe):
 
     moment_epochs: int = 5
     """Passes of the phase that learns what hour, weekday and device add, and of those before it that
-    ask whether they add anything; 0 leaves them out."""
+    ask whether they add anything, at the least; 0 leaves them out."""
 
     validation_share: float = 0.1
     """Share of the users held out to measure each epoch; 0 trains on everyone, for all the epochs."""

@@ -52,6 +52,7 @@ def datasets(draw: Any) -> Dataset:
     times = draw(
         st.none() | st.lists(st.integers(0, 4_102_444_799), min_size=len(pairs), max_size=len(pairs))
     )
+    devices = draw(st.none() | st.lists(st.integers(-1, 2), min_size=len(pairs), max_size=len(pairs)))
     users, items = np.array(pairs, dtype=np.int32).T
     ratings = Ratings.from_columns(
         tuple(user_ids),
@@ -59,6 +60,8 @@ def datasets(draw: Any) -> Dataset:
         items,
         np.array(stars, dtype=np.float32),
         None if times is None else np.array(times, dtype=np.int64),
+        devices=None if devices is None else np.array(devices, dtype=np.int32),
+        device_names=("tv", "phone, small", "écran"),
     )
     return Dataset("made up", catalogue, ratings)
 

@@ -152,6 +152,43 @@ def test_times_and_genres_may_be_absent(canonical: Writer) -> None:
     assert triples(data) == [("b", "y", 2), ("a", "x", 1)]
 
 
+def devices(data: Dataset) -> list[str | None]:
+    table = data.ratings
+    assert table.devices is not None
+    return [table.device_names[row] if row >= 0 else None for row in table.devices]
+
+
+@pytest.mark.parametrize("timed", [True, False], ids=["with times", "without"])
+def test_a_column_of_devices_is_read_without_regard_to_case(canonical: Writer, timed: bool) -> None:
+    rows = ["b,1,4.0,TV", "b,7,0.5,", "a,0318,5.0, tv ", "a,1,3.5,Phone"]
+    times = [",964982703", ",964982800", ",964982900", ",964982950"] if timed else [""] * 4
+    lines = ["userId,movieId,rating,device" + ",timestamp" * timed]
+    lines += [row + time for row, time in zip(rows, times, strict=True)]
+    data = read(canonical(ratings="\n".join(lines)))
+    assert triples(data) == [("b", "1", 4), ("b", "7", 0.5), ("a", "0318", 5), ("a", "1", 3.5)]
+    assert devices(data) == ["tv", None, "tv", "phone"]
+    assert (data.ratings.timestamps is not None) == timed
+
+
+def test_a_long_device_is_refused_or_dropped(canonical: Writer) -> None:
+    folder = canonical(ratings=f"userId,movieId,rating,device\nb,1,4,tv\na,1,5,{'x' * 257}\n")
+    with pytest.raises(DataError, match=r"ratings.csv:3: a device must have at most 256 bytes, got 257: xxx"):
+        read(folder)
+    data = read(folder, lenient=True)
+    assert devices(data) == ["tv"]
+    assert data.dropped == ("ratings.csv: 1 row dropped: a device must have at most 256 bytes",)
+
+
+def test_data_without_devices_have_the_digest_that_they_always_had(canonical: Writer) -> None:
+    plain = read(canonical())
+    assert plain.ratings.devices is None
+    named = canonical(ratings="userId,movieId,rating,device\nb,1,4,tv\na,1,5,phone\n")
+    other = named.parent / "other"
+    shutil.copytree(named, other)
+    (other / "ratings.csv").write_text("userId,movieId,rating,device\nb,1,4,tv\na,1,5,tv\n")
+    assert read(named).digest != read(other).digest
+
+
 def test_ids_are_what_is_written(canonical: Writer) -> None:
     with pytest.raises(DataError, match=re.escape("ratings.csv:2: a rated movie must be in the catalogue")):
         read(canonical(ratings=HEADER + "1,318,4,1\n"))
@@ -355,8 +392,12 @@ def write_parquet(folder: Path, *, ratings: dict[str, Any], movies: dict[str, An
         {"timestamp": [30.0, 20.0, 10.0]},
         {"timestamp": pa.array([30_999, 20_000, 10_000], pa.timestamp("ms"))},
         {"more": [None, 1, 2]},
+        {"device": pa.array(["TV", None, "tv"]).dictionary_encode()},
     ],
-    ids=["plain", "text", "dictionary", "large", "uint16", "int8", "doubles", "timestamps", "more columns"],
+    ids=[
+        *("plain", "text", "dictionary", "large", "uint16", "int8", "doubles", "timestamps", "more columns"),
+        "devices",
+    ],
 )
 def test_parquet_is_read_whatever_its_types(tmp_path: Path, changes: dict[str, Any]) -> None:
     columns = {
@@ -371,6 +412,8 @@ def test_parquet_is_read_whatever_its_types(tmp_path: Path, changes: dict[str, A
     assert data.ratings.timestamps.tolist() == [10, 30, 20]
     assert data.catalogue.years.tolist() == [1995, 0]
     assert genres(data) == [("Comedy",), ()]
+    if "device" in changes:
+        assert devices(data) == ["tv", "tv", None]
 
 
 @pytest.mark.parametrize(

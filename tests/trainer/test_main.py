@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deepmoviematch.data.canonical import write
 from deepmoviematch.data.tables import Dataset
 from deepmoviematch.trainer import fit as fitting
 from deepmoviematch.trainer.__main__ import PROTOCOLS, main
@@ -87,6 +89,31 @@ def test_evaluate_prints_nothing_but_json_when_asked(
     ]
 
 
+def test_evaluate_says_what_each_feature_of_the_moment_adds(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratings, data = dataset.ratings, tmp_path
+    assert ratings.timestamps is not None
+    write(replace(dataset, ratings=replace(ratings, timestamps=3600 * ratings.timestamps)), data)
+    assert run(monkeypatch, "evaluate", "--data", data, "--protocol", "moments", "--json", *SMALL) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["protocol"] == "moments"
+    assert table["models"]
+    for name, figures in table["models"].items():
+        assert name in {"hour", "weekday"}
+        assert figures["users"] > 0
+        assert figures["added"]["low"] <= figures["added"]["mean"] <= figures["added"]["high"]
+    assert run(monkeypatch, "evaluate", "--data", data, "--protocol", "moments", *SMALL) == 0
+    assert "asked for alone" in capsys.readouterr().out
+
+
+def test_moments_that_are_all_alike_have_nothing_to_add(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "evaluate", "--data", data, "--protocol", "moments", *SMALL) == 1
+    assert "needs ratings at different times or on different devices" in capsys.readouterr().err
+
+
 def test_evaluate_prints_a_table_for_people(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +175,10 @@ def test_exercise_prints_six_tables(
         (["fit", "--out", "x", "--recipe", "sed"], "error: a recipe must be one of retrieval, seed"),
         (["fit", "--out", "x", "--set", "epoch=1"], "error: unknown setting(s) epoch"),
         (["evaluate", "--protocol", "rating"], "error: the rating protocol needs a recipe that"),
+        (
+            ["evaluate", "--protocol", "moments", "--recipe", "seed"],
+            "error: the moments protocol needs a recipe that ranks",
+        ),
         (["evaluate", "--run", "x"], "error: --run names what a server's generation was built from"),
         (["exercise", "--taste", "sad"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
         (["exercise", "--taste", "sad=nan"], "error: a taste must be genre=stars with 0.5 to 5 stars"),

@@ -33,6 +33,9 @@ MOST_DEVICES = 100
 MOST_ASKED = 20_000
 """Likes that are learnt from; more are sampled."""
 
+FEWEST_STEPS = 200
+"""Few likes are gone through more often than the recipe says, until there are so many steps."""
+
 MOST_ITEMS = 10_000
 """Items that a like is compared with: of more, the most rated ones."""
 
@@ -134,8 +137,10 @@ class MomentTask:
         self._log_scale = keras.Variable(towers.log_scale, dtype="float32", name="log_scale")
         self.models = (self.tower,)
         self.trainable = [*self.tower.trainable_variables, self._shared, self._log_scale]
-        steps = recipe.moment_epochs * -(-len(self._asked) // self._batch_size)
-        schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+        steps = -(-len(self._asked) // self._batch_size)
+        self.epochs = max(recipe.moment_epochs, -(-FEWEST_STEPS // steps))
+        """How often the likes are gone through."""
+        schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, self.epochs * steps)
         self.optimizer = keras.optimizers.Adam(schedule)
 
     @property

@@ -128,6 +128,20 @@ def test_explanations_are_drawn_as_bars(ask: Ask) -> None:
     assert max(len(line) for line in out.splitlines() if "│" in line) <= 80
 
 
+def test_the_moment_is_sent_and_drawn_with_the_reasons(ask: Ask) -> None:
+    words = ["recommend", "--like", "alien", "-n", "1"]
+    moment = ["--hour", "21", "--weekday", "saturday", "--device", "tv"]
+    assert found(ask, *words)["results"] != found(ask, *words, *moment)["results"]
+    [item] = found(ask, *words, *moment, "--explain")["results"]
+    parts = {part["feature"]: part["contribution"] for part in item["explanation"]["context"]}
+    assert parts.keys() == {"hour", "weekday", "device"}
+    _, out, _ = ask(*words, *moment, "--explain")
+    for feature, part in parts.items():
+        assert f"the {feature} {part:+.3f}" in " ".join(out.split())
+    vectors = [found(ask, "taste", "--like", "alien", *more)["vector"] for more in ([], moment)]
+    assert vectors[0] != vectors[1]
+
+
 def test_an_unexplained_answer_has_no_bars(ask: Ask) -> None:
     assert "│" not in ask("recommend", "--like", "alien")[1]
 
@@ -294,6 +308,8 @@ def test_a_plan_is_printed_in_place_of_results(ask: Ask) -> None:
         (["--explore", "x"], "must be 0 to 1, got 'x'"),
         (["--seed", "-1"], "must be 0 to 18446744073709551615, got '-1'"),
         (["--pages", "0"], "must be 1 to 1000, got '0'"),
+        (["--hour", "24"], "must be 0 to 23, got '24'"),
+        (["--weekday", "someday"], "invalid choice: 'someday'"),
     ],
 )
 def test_styles_beyond_their_bounds_are_refused_by_the_command_line(
