@@ -31,6 +31,7 @@ _Time: TypeAlias = tuple[int, int]
 
 _INTENTS = frozenset(pb.Intent.values())
 _WEEKDAYS = frozenset(pb.Weekday.values())
+_NOTHING: Sequence[str] = ()
 
 
 class RecommendQuery(NamedTuple):
@@ -75,9 +76,9 @@ def read_recommend(
     intent = request.intent
     if intent not in _INTENTS:
         checks.refuse("intent", f"must be one of {', '.join(pb.Intent.keys())}, got {intent}")
-    moment, notes = NO_MOMENT, list[str]()
+    moment, notes = NO_MOMENT, _NOTHING
     if user.HasField("context"):
-        moment = _moment(user.context, recommender, checks, notes)
+        moment, notes = _moment(user.context, recommender, checks)
     checks.finish()
     if not request.include_history:
         excluded |= history.keys()
@@ -218,8 +219,8 @@ def _history(
     return recommender.in_stars(history)
 
 
-def _moment(context: pb.Context, recommender: Recommender, checks: Checks, notes: list[str]) -> Moment:
-    """What the generation reads of the context; what it does not goes to `notes`."""
+def _moment(context: pb.Context, recommender: Recommender, checks: Checks) -> tuple[Moment, Sequence[str]]:
+    """What the generation reads of the context, and notes on what it does not."""
     hour = context.hour if context.HasField("hour") else None
     if hour is not None and not 0 <= hour < HOURS:
         checks.refuse("user.context.hour", f"must be 0 to {HOURS - 1}, got {hour}")
@@ -230,12 +231,13 @@ def _moment(context: pb.Context, recommender: Recommender, checks: Checks, notes
     moments, device = recommender.generation.user_tower.moments, device_name(context.device)
     weekday = context.weekday - pb.WEEKDAY_MONDAY if context.weekday else None
     moment = moments.moment(hour=hour, weekday=weekday, device=device)
+    notes = []
     for name, told in (("hour", hour is not None), ("weekday", weekday is not None), ("device", device)):
         if told and name not in moment:
             known = f"; it knows {listed(moments.devices)}" if name in moments.features else ""
             value = f" {shown(device)}" if known else ""
             notes.append(f"the {name}{value} counts for nothing with this generation{known}")
-    return moment
+    return moment, notes
 
 
 def _time(field: str, time: Timestamp, checks: Checks) -> _Time:
