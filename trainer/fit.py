@@ -37,6 +37,9 @@ CHECKPOINT = "checkpoint"
 VALIDATION = "validation_ndcg@100"
 """The figure that decides when to stop: good for those who tell a history, and those who tell genres."""
 
+MOST_VALIDATED = 2_000
+"""Users held out at most, or close to it: more would take longer to ask than to learn from."""
+
 EASE_ITEMS = 4_000
 """Largest catalogue for which EASE is solved once more, just to stand beside the towers."""
 
@@ -158,6 +161,7 @@ def fit_retrieval(
             epochs = kept["measure"] = stopping.best(curves["measure"]) + 1
         metrics |= _metrics(towers, trial, catalogue, recipe)
         metrics |= {"epochs": epochs, "refit_on_everyone": recipe.refit}
+        metrics |= {"held_out_share": _held_out_share(ratings, recipe)}
         metrics["moments"] = added = _added(towers, trial, ratings, recipe, checkpoint)
         told = tuple(name for name, figures in added.items() if figures["on"])
     if trial is None or recipe.refit:
@@ -262,13 +266,19 @@ def _metrics(
 
 def _validation_trial(catalogue: Catalogue, ratings: Ratings, recipe: RetrievalRecipe) -> Trial | None:
     """The users to validate on; None where the recipe wants none, or too few like enough."""
+    share = _held_out_share(ratings, recipe)
     likes = np.bincount(ratings.users[ratings.stars >= LIKE_STARS])
-    if round(recipe.validation_share * int((likes >= MIN_LIKES).sum())) == 0:
+    if round(share * int((likes >= MIN_LIKES).sum())) == 0:
         return None
     try:
-        return new_users(catalogue, ratings, recipe.seed, share=recipe.validation_share)
+        return new_users(catalogue, ratings, recipe.seed, share=share)
     except DataError:  # the few who were drawn have no like outside their histories
         return None
+
+
+def _held_out_share(ratings: Ratings, recipe: RetrievalRecipe) -> float:
+    """The recipe's share of the users, or less where that would be more than `MOST_VALIDATED` of them."""
+    return min(recipe.validation_share, MOST_VALIDATED / len(ratings.user_ids))
 
 
 def _figures(report: RankingReport, seed: int) -> dict[str, Any]:

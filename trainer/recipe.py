@@ -14,6 +14,12 @@ from typing import Any, ClassVar, TypeAlias, get_args, get_origin
 
 from deepmoviematch.trainer.errors import RecipeError
 
+FULL_SOFTMAX = 10_000
+"""Items of the largest catalogue whose softmax runs over all of it."""
+
+DRAWN = 4_000
+"""Items that a step draws of a larger one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonRecipe:
@@ -120,6 +126,9 @@ class RetrievalRecipe(CommonRecipe):
     ease_penalty: float = 200.0
     """L2 penalty of the closed-form EASE, users balanced, that teaches and gives the towers their start."""
 
+    softmax_items: int = 0
+    """Items that a step's softmax draws beside those it asks for, all if no more are; 0 goes by size."""
+
     sequence_epochs: int = 10
     """Passes of the second phase, which learns from the order of histories; 0 leaves it out."""
 
@@ -154,6 +163,7 @@ class RetrievalRecipe(CommonRecipe):
             "weight_decay",
             "short_weight",
             "stated_weight",
+            "softmax_items",
             "sequence_epochs",
             "moment_epochs",
             "transition_weight",
@@ -166,6 +176,10 @@ class RetrievalRecipe(CommonRecipe):
         self._check("distillation", 0 <= self.distillation <= 1, "in 0..1")
         low, high = self.history_share
         self._check("history_share", 0 < low <= high < 1, "a pair 0 < low <= high < 1")
+
+    def drawn_items(self, items: int) -> int:
+        """How many of so many items a step draws: all of up to `FULL_SOFTMAX`, unless the recipe says."""
+        return self.softmax_items or (items if items <= FULL_SOFTMAX else DRAWN)
 
 
 Recipe: TypeAlias = SeedRecipe | RetrievalRecipe

@@ -27,7 +27,7 @@ from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.ranking.diversity import intra_list_diversity
 from deepmoviematch.trainer.evaluation.metrics import Interval, RankingMeter
-from deepmoviematch.trainer.evaluation.protocols import Trial, new_users
+from deepmoviematch.trainer.evaluation.protocols import Trial, held_out_share, new_users
 from deepmoviematch.trainer.evaluation.ranking import meter_of
 from deepmoviematch.trainer.evaluation.wire import Units, request_of
 from tests.bench import machine
@@ -50,10 +50,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the data that it was fitted on")
     chosen = parser.parse_args()
     run, data = Run.load(chosen.run), read(chosen.data)
-    recipe, metrics = run.provenance["recipe"], run.provenance["metrics"]
-    if metrics.get("refit_on_everyone") or not recipe.get("validation_share"):
+    share, seed = held_out_share(run.provenance), run.provenance["seed"]
+    if not share:
         sys.exit(f"error: --run must have held users out, got {chosen.run}; fit it with --set refit=false")
-    share, seed = recipe["validation_share"], run.provenance["seed"]
     trial = new_users(data.catalogue, data.ratings, seed, share=share)
     units = Units(data.ratings)
     asked = [request_of(trial, user, data.catalogue, units) for user in range(len(trial.users))]

@@ -23,8 +23,7 @@ import_tensorflow()
 from deepmoviematch.trainer.__main__ import main  # noqa: E402
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS  # noqa: E402
 from deepmoviematch.trainer.fit import fit_run  # noqa: E402
-from deepmoviematch.trainer.models import markov  # noqa: E402
-from deepmoviematch.trainer.peers import ease  # noqa: E402
+from deepmoviematch.trainer.models import markov, teacher  # noqa: E402
 from deepmoviematch.trainer.recipe import RetrievalRecipe  # noqa: E402
 
 SMALL: dict[str, Any] = {
@@ -215,7 +214,7 @@ class Made:
 def small_squares() -> Iterator[None]:
     """Solve for as few of many items as if there were millions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ease, "LARGEST", SOLVED)
+        patch.setattr(teacher, "LARGEST", SOLVED)
         patch.setattr(markov, "LARGEST", SOLVED)
         yield
 

@@ -106,7 +106,7 @@ def held_out_share(run: Mapping[str, Any]) -> float:
     metrics = run["metrics"]
     if metrics.get("refit_on_everyone") or not metrics.get("users"):
         return 0.0
-    return float(run["recipe"].get("validation_share", 0.0))
+    return float(metrics.get("held_out_share", run["recipe"].get("validation_share", 0.0)))
 
 
 def next_item(catalogue: Catalogue, ratings: Ratings, _seed: int, _fold: int = 0) -> Trial:

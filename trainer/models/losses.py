@@ -1,4 +1,4 @@
-"""Losses over the whole catalogue. Symbols: `B` users, `N` items."""
+"""Losses over the whole catalogue, or a draw from it (`candidates.py`). Symbols: `B` users, `N` items."""
 
 import tensorflow as tf
 
@@ -18,6 +18,21 @@ def masked_log_softmax(logits: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
     """
     out = tf.fill(tf.shape(known)[:1], NEVER)
     return tf.nn.log_softmax(tf.tensor_scatter_nd_min(logits, known, out), axis=1)
+
+
+def log_chances(logits: tf.Tensor, correction: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """Log-probabilities among all items that are not known yet, seen through those that were drawn.
+
+    Args:
+        logits: [B, N] float32 of the items of a step.
+        correction: [N] float32, -log of the chance that each was drawn with.
+        known: [K, 2] int64, pairs of user and item that are out of the running.
+
+    Returns:
+        [B, N] float32, what `masked_log_softmax` gives where every chance is 1. They sum to 1
+        over the catalogue on average, not over the items of the step.
+    """
+    return masked_log_softmax(logits + correction, known) - correction
 
 
 def softmax_loss(log_probabilities: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -47,7 +62,7 @@ def distillation_loss(log_probabilities: tf.Tensor, teacher: tf.Tensor, counts: 
 
     Args:
         log_probabilities: [B, N] float32.
-        teacher: [B, N] float32, rows that sum to 1.
+        teacher: [B, N] float32, rows that sum to 1, corrected for the draw.
         counts: [B] float32, number of targets of each user; one without contributes 0.
 
     Returns:

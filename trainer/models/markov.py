@@ -5,6 +5,7 @@ model of SLIST (Choi et al., 2021, eq. 12) with one decay, cut to the width that
 inner product can carry. Symbols: `P` prefixes, `N` items, `M` items it knows, `K` width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import linalg, sparse
 
 from deepmoviematch.data.features import LIKE_STARS, TRANSITION, UserBatch, recent_items
 from deepmoviematch.data.tables import Floats, Ratings, Times
+from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.peers.ease import LARGEST
 
 MOST_PREFIXES = 100_000
@@ -19,10 +21,6 @@ MOST_PREFIXES = 100_000
 
 BLOCK = 8192
 """Prefixes that are laid out at once."""
-
-SPARE = 10
-POWERS = 4
-"""Extra columns and rounds of the subspace iteration (Halko et al., 2011)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,42 +52,42 @@ class Markov:
         if len(asked) > MOST_PREFIXES:
             asked = np.sort(rng.choice(asked, MOST_PREFIXES, replace=False))
         counts = np.bincount(ratings.items, minlength=items)
-        known = np.sort(np.argsort(-counts, kind="stable")[: min(LARGEST, int((counts > 0).sum()))])
+        known = np.flatnonzero(counts)
         parts = np.array_split(asked, 1 + len(asked) // BLOCK)
         histories = sparse.vstack([_fading(ratings, part, items) for part in parts])[:, known]
         follows = sparse.csr_matrix(
             (np.ones(len(asked), np.float32), (np.arange(len(asked)), ratings.items[asked])),
             shape=(len(asked), items),
         )[:, known]
-        gram = (histories.T @ histories).toarray()
-        gram[np.diag_indices(len(known))] += penalty
-        factor = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+        inverse = _inverse(histories, penalty, rng)
         together = (histories.T @ follows).tocsr()  # [M, M]
-
-        def solved(vectors: Floats) -> Floats:
-            """B @ vectors."""
-            result: Floats = linalg.cho_solve(factor, together @ vectors, check_finite=False)
-            return result
 
         def squared(vectors: Floats) -> Floats:
             """(XB)'(XB) @ vectors."""
-            found = solved(vectors)
-            found -= penalty * linalg.cho_solve(factor, found, check_finite=False)
-            return np.asarray(together.T @ found)
+            found = histories @ inverse(together @ vectors)
+            return np.asarray(together.T @ inverse(histories.T @ found))
 
         width = min(width, len(known))
-        basis = rng.standard_normal((len(known), min(width + SPARE, len(known)))).astype(np.float32)
-        for _ in range(POWERS):
-            basis = linalg.qr(squared(basis), mode="economic")[0]
-        turn = np.linalg.eigh(basis.T @ squared(basis))[1][:, ::-1][:, :width]
         tables = np.zeros((2, items, width), dtype=np.float32)
-        tables[1, known] = basis @ turn
-        tables[0, known] = solved(tables[1, known])
+        tables[1, known] = leading(squared, len(known), width, rng)[0]
+        tables[0, known] = inverse(together @ tables[1, known])
         return cls(users=tables[0], items=tables[1])
 
     def scaled(self, factor: float) -> "Markov":
         """The same transitions with scores that are `factor` times as large."""
         return Markov(users=np.float32(factor) * self.users, items=self.items)
+
+
+def _inverse(
+    histories: sparse.csr_matrix, penalty: float, rng: np.random.Generator
+) -> Callable[[Floats], Floats]:
+    """What multiplies with (X'X + penalty)^-1: exact for up to `LARGEST` items, with low rank beyond."""
+    if histories.shape[1] > LARGEST:
+        return LowRankInverse.fit(histories, penalty, rng)
+    gram = (histories.T @ histories).toarray()
+    gram[np.diag_indices(len(gram))] += penalty
+    factor = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+    return lambda vectors: linalg.cho_solve(factor, vectors, check_finite=False)
 
 
 def later_likes(ratings: Ratings) -> Times:

@@ -2,35 +2,35 @@
 
 In a step, every user of the batch is asked for three times (`views.py`): with a
 long history, with a short one, and with stated preferences alone. Each time is a
-softmax over the catalogue without what is known; where there is a history it also
-follows a teacher: the closed-form EASE, from whose factors the towers start, where it
-is long, and similar users where it is short. Symbols: `B` users of a batch, `U` users,
-`N` items, `G` genres, `D` width.
+softmax over the catalogue, or a draw from it, without what is known; where there is a
+history it also follows a teacher: the closed-form EASE, from whose factors the towers
+start, where it is long, and similar users where it is short. Symbols: `B` users of a
+batch, `U` users, `N` items, `C` items of a step, `G` genres, `D` width.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.tables import TOP_STARS, Catalogue, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix
+from deepmoviematch.trainer.models.candidates import Candidates, columns_of
 from deepmoviematch.trainer.models.losses import (
-    NEVER,
     distillation_loss,
+    log_chances,
     masked_log_softmax,
     softmax_loss,
     target_counts,
 )
 from deepmoviematch.trainer.models.similar_users import SimilarUsers
-from deepmoviematch.trainer.models.two_towers import TwoTowers, cells, marked
+from deepmoviematch.trainer.models.teacher import start, teacher_of
+from deepmoviematch.trainer.models.two_towers import Inputs, TwoTowers, cells, marked
 from deepmoviematch.trainer.models.views import (
     RatedBy,
     history_view,
@@ -38,11 +38,13 @@ from deepmoviematch.trainer.models.views import (
     short_view,
     stated_view,
 )
-from deepmoviematch.trainer.peers.ease import Ease
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 LEAST_CHANCE = 1e-6
 """What similar users give items that none of them likes."""
+
+MOST_USERS = 16_384
+"""Users that an epoch asks for at most; of more, each epoch draws others."""
 
 
 class RetrievalTask:
@@ -67,7 +69,10 @@ class RetrievalTask:
         self._shares = genre_shares(self._likes, catalogue.genres)  # [U, G]
         self._base = base_shares(self._shares, self._likes)
         towers.counts = np.bincount(ratings.items, minlength=len(catalogue))
-        self.teacher = Ease.fit(self._likes, recipe.ease_penalty, balanced=True)
+        self._candidates = Candidates(
+            self._likes.getnnz(axis=0), towers.rated, recipe.drawn_items(len(catalogue))
+        )
+        self.teacher = teacher_of(self._likes, recipe)
         self._similar = SimilarUsers.fit(self._likes, recipe.seed)
         scale = self._start()
 
@@ -78,7 +83,8 @@ class RetrievalTask:
             *towers.item.trainable_variables,
             self._log_scale,
         ]
-        steps = recipe.epochs * -(-len(self._users) // recipe.batch_size)
+        self._asked = min(len(self._users), MOST_USERS)
+        steps = recipe.epochs * -(-self._asked // recipe.batch_size)
         schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
         self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
         self.optimizer.exclude_from_weight_decay(var_list=[self._log_scale])
@@ -86,21 +92,14 @@ class RetrievalTask:
     def _start(self) -> float:
         """Let the linear part of the towers rebuild EASE and return the scale of the logits that fits.
 
-        With Q the first right singular vectors of X B, the ids are 3 Q and the user's
-        table is 20 B Q, so that a bag's product with the items is about 60 X B Q Q^T.
-        The scale is one over the temperature. Where nobody likes two items B is 0, and Q is
-        made of popularity alone: products of nothing but zeros would learn nothing.
+        With `start`'s Q and BQ the ids are 3 Q and the user's table is 20 B Q, so that a bag's
+        product with the items is about 60 X B Q Q^T. The scale is one over the temperature.
         """
-        teacher, recipe = self.teacher, self._recipe
-        liked = self._likes[self._users][:, teacher.items]  # [U, M]
-        rebuilt = liked @ teacher.weights if teacher.weights.any() else np.asarray(liked.mean(axis=0))
-        rank = min(recipe.embedding_dim, *rebuilt.shape)
-        ids = np.zeros((self._likes.shape[1], recipe.embedding_dim), dtype=np.float32)
-        likes = np.zeros_like(ids)
-        factors = randomized_svd(rebuilt, rank, random_state=recipe.seed)[2].T  # [M, rank]
-        ids[teacher.items, :rank] = 3 * factors
-        likes[teacher.items, :rank] = 20 * (teacher.weights @ factors)
-        self._towers.item.get_layer("ids").set_weights([ids])
+        recipe = self._recipe
+        rng = np.random.default_rng([recipe.seed, 2])
+        factors, table = start(self.teacher, self._likes[self._users], recipe.embedding_dim, rng)
+        likes = 20 * table
+        self._towers.item.get_layer("ids").set_weights([3 * factors])
         self._towers.user.get_layer("likes").set_weights([likes])
         bags = self._likes[self._users] @ likes
         lengths = np.linalg.norm(bags, axis=1) / np.sqrt(self._likes[self._users].getnnz(axis=1))
@@ -111,14 +110,14 @@ class RetrievalTask:
         """What the softmax learnt to multiply products with, as a logarithm."""
         return float(self._log_scale.numpy())
 
-    def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    def batches(self, epoch: int) -> Iterator[Inputs]:
         """See `trainer.models.loop.Task.batches`; the arguments of `loss`."""
         rng = np.random.default_rng([self._recipe.seed, epoch])
-        users = rng.permutation(self._users)
+        users = rng.permutation(self._users)[: self._asked]
         for first in range(0, len(users), self._recipe.batch_size):
             yield self._batch(users[first : first + self._recipe.batch_size], rng)
 
-    def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[npt.NDArray[Any], ...]:
+    def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> Inputs:
         recipe, rated = self._recipe, self._rated_by(users)
         stated = sample_preferences(self._shares[users], self._base, rng)
         views = [
@@ -140,18 +139,25 @@ class RetrievalTask:
             weight / max(np.sqrt(np.bincount(rated.owners[view.targets])).sum(), 1.0)
             for view, weight in views
         ]
+        asked = cells(targets)
+        candidates, correction = self._candidates.draw(np.unique(asked[:, 1]), rng)
+        known = cells(likes + others)
+        there, known_columns = columns_of(known[:, 1], candidates)
         long, short = likes[: rated.size], likes[rated.size : 2 * rated.size]
         chances = self._similar.chances(short, users)
         taught = (
-            self.teacher.score(long) / recipe.teacher_temperature,
-            np.log(np.maximum(chances, LEAST_CHANCE)),
+            self.teacher.score(long, candidates) / recipe.teacher_temperature,
+            np.log(np.maximum(chances[:, candidates], LEAST_CHANCE)),
         )
         # There is nothing to follow where no history is known, or nobody has a similar one.
         follows = np.concatenate([long.getnnz(axis=1) > 0, chances.any(axis=1), np.zeros(rated.size)])
         return (
             *self._towers.user_inputs(likes, others, preferences),
-            cells(targets),
-            np.concatenate(taught, dtype=np.float32),
+            candidates,
+            correction,
+            np.column_stack([known[there, 0], known_columns]),
+            np.column_stack([asked[:, 0], columns_of(asked[:, 1], candidates)[1]]),
+            np.concatenate(taught, dtype=np.float32).ravel(),
             (recipe.distillation * follows).astype(np.float32),
             np.repeat(shares, rated.size).astype(np.float32),
         )
@@ -163,17 +169,16 @@ class RetrievalTask:
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
         """Mix of the softmax over held-out likes and the teacher's, over all three views."""
-        *inputs, targets, teacher, followed, weights = batch
+        *inputs, candidates, correction, known, targets, teacher, followed, weights = batch
         users = tf.math.l2_normalize(self._towers.embed_features(inputs, training=True), axis=1)  # [3 B, D]
-        items = self._towers.embed_items()  # [N, D]
-        unrated = NEVER * tf.constant(~self._towers.rated, tf.float32)  # [N]; nobody can like them here
-        logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True) + unrated
-        known = tf.concat([inputs[0], inputs[2]], axis=0)
-        chances = masked_log_softmax(logits, known)
+        items = self._towers.embed_items(candidates)  # [C, D]
+        logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True)
+        chances = log_chances(logits, correction, known)  # [3 B, C]
         learnt = softmax_loss(chances, targets)
+        teacher = tf.reshape(teacher, (-1, tf.shape(candidates)[0]))  # [2 B, C]
         size = tf.shape(teacher)[0]
         with_history = known[:, 0] < tf.cast(size, tf.int64)
-        taught = tf.exp(masked_log_softmax(teacher + unrated, known[with_history]))
+        taught = tf.exp(masked_log_softmax(teacher + correction, known[with_history]))
         copied = distillation_loss(chances[:size], taught, target_counts(targets, tf.shape(users)[0])[:size])
         return tf.reduce_sum(weights * (1 - followed) * learnt) + tf.reduce_sum(
             (weights * followed)[:size] * copied

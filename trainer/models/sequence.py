@@ -3,7 +3,7 @@
 The towers are left as they are. A sequence tower learns what to add to a user's
 taste so that the next like comes up; whoever does not ask what is next never meets
 it, so that one question is not answered at the other's cost. Symbols: `B`
-users, `N` items, `D` width, `L` latest interactions.
+users, `N` items, `D` width, `C` items of a step, `L` latest interactions.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from deepmoviematch.data.features import recent_items
+from deepmoviematch.data.features import LIKE_STARS, recent_items
 from deepmoviematch.data.tables import Ratings, Times
-from deepmoviematch.trainer.models.losses import NEVER, masked_log_softmax
+from deepmoviematch.trainer.models.candidates import Candidates, columns_of
+from deepmoviematch.trainer.models.losses import log_chances
 from deepmoviematch.trainer.models.markov import Markov, later_likes, prefixes
 from deepmoviematch.trainer.models.order import Order
 from deepmoviematch.trainer.models.towers import sequence_tower
@@ -27,6 +28,9 @@ PREFIXES = 20
 
 MOST_ASKED = 65_536
 """Histories that an epoch takes at most."""
+
+MOST_NUMBERS = 2**22
+"""In a table of transitions, whose width shrinks with the catalogue: 256 for up to 16,384 items."""
 
 SAMPLE = 1000
 """Prefixes that the scales of both parts are compared on."""
@@ -43,6 +47,11 @@ class SequenceTask:
         """
         self._towers, self._ratings, self._recipe = towers, ratings, recipe
         self._items = towers.item_vectors()
+        self._candidates = Candidates(
+            np.bincount(ratings.items[ratings.stars >= LIKE_STARS], minlength=len(self._items)),
+            towers.rated,
+            recipe.drawn_items(len(self._items)),
+        )
         self._likes = later_likes(ratings)
         self.tower = sequence_tower(
             len(self._items), hidden=recipe.hidden, dim=recipe.embedding_dim, dropout=recipe.dropout
@@ -71,21 +80,30 @@ class SequenceTask:
         rng = np.random.default_rng([self._recipe.seed, epoch, 1])
         chosen = rng.choice(len(self._likes), self._asked, replace=False)
         for first in range(0, len(chosen), self._batch_size):
-            yield self._batch(chosen[first : first + self._batch_size])
+            yield self._batch(chosen[first : first + self._batch_size], rng)
 
-    def _batch(self, chosen: Times) -> tuple[npt.NDArray[np.generic], ...]:
+    def _batch(self, chosen: Times, rng: np.random.Generator) -> tuple[npt.NDArray[np.generic], ...]:
         asked = self._likes[chosen]
         known = prefixes(self._ratings, asked)
-        seen = np.stack([known.owners, known.items], axis=1).astype(np.int64)
-        return self.tastes[chosen], *recent_items(known), seen, self._ratings.items[asked]
+        following = self._ratings.items[asked]
+        candidates, correction = self._candidates.draw(np.unique(following), rng)
+        there, seen = columns_of(known.items, candidates)
+        return (
+            self.tastes[chosen],
+            *recent_items(known),
+            candidates,
+            correction,
+            np.column_stack([known.owners[there], seen]),
+            columns_of(following, candidates)[1],
+        )
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
         """Mean surprise at the next like, of all that is not known yet."""
-        tastes, rows, weights, seen, following = batch
+        tastes, rows, weights, candidates, correction, seen, following = batch
         users = tf.math.l2_normalize(tastes + self.tower([rows, weights], training=True), axis=1)
-        unrated = NEVER * tf.constant(~self._towers.rated, tf.float32)
-        logits = tf.exp(self._log_scale.value) * tf.matmul(users, self._items, transpose_b=True) + unrated
-        chances = masked_log_softmax(logits, seen)
+        items = tf.gather(self._items, candidates)  # [C, D]
+        logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True)
+        chances = log_chances(logits, correction, seen)
         return -tf.reduce_mean(tf.gather(chances, following, axis=1, batch_dims=1))
 
     def order(self) -> Order:
@@ -95,7 +113,7 @@ class SequenceTask:
             self._ratings,
             len(self._items),
             penalty=recipe.transition_penalty,
-            width=recipe.transition_dim,
+            width=min(recipe.transition_dim, max(1, MOST_NUMBERS // len(self._items))),
             seed=recipe.seed,
         )
         order = Order(self.tower, markov)

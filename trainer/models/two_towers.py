@@ -107,9 +107,9 @@ class TwoTowers:
         ]
         return self.head([*bags, *rest], training=training)
 
-    def embed_items(self) -> tf.Tensor:
-        """[N, D] vectors of the catalogue as they were learnt; their length carries popularity."""
-        return self.item(tf.range(len(self._content)))
+    def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
+        """[C, D] vectors of `rows` [C] of the catalogue as they were learnt; length carries popularity."""
+        return self.item(rows)
 
     def embed_tastes(self, users: UserBatch) -> Floats:
         """[B, D] vectors of users, whatever the order of their histories."""
@@ -167,7 +167,7 @@ class TwoTowers:
 
     def item_vectors(self) -> Floats:
         """[N, D] vectors of the catalogue, whose length carries popularity."""
-        return self._regression.place(self.embed_items().numpy())
+        return self._regression.place(self.embed_items(tf.range(len(self._content))).numpy())
 
     @property
     def counts(self) -> Times:

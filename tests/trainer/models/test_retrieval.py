@@ -1,8 +1,12 @@
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tensorflow as tf
+from scipy import sparse
 
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Ratings
@@ -69,9 +73,8 @@ def test_the_towers_start_as_ease(catalogue: Catalogue, ratings: Ratings) -> Non
     towers = TwoTowers(catalogue, recipe)
     task = RetrievalTask(towers, catalogue, ratings, recipe)
     users = UserBatch.of(3, [{}, {}], [{0: 5.0, 1: 5.0}, {20: 5.0}])
-    teacher = task.teacher.score(
-        np.eye(30, dtype=np.float32)[[0, 20]] + np.eye(30, dtype=np.float32)[[1, 20]]
-    )
+    known = np.eye(30, dtype=np.float32)[[0, 20]] + np.eye(30, dtype=np.float32)[[1, 20]]
+    teacher = task.teacher.score(sparse.csr_matrix(known), np.arange(30, dtype=np.int32))
     expected = teacher / np.array([[np.sqrt(2)], [2.0]])  # a bag has unit length; row 2 counts its item twice
     scores = towers.embed_tastes(users) @ towers.item_vectors().T
     assert scores == pytest.approx(60 * expected, abs=0.01)
@@ -93,30 +96,59 @@ def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ra
     towers = TwoTowers(catalogue, recipe)
     task = RetrievalTask(towers, catalogue, ratings.take(ratings.items != cold), recipe)
     with tf.GradientTape() as tape:
-        items = towers.embed_items()
-        towers.embed_items = lambda: items  # type: ignore[method-assign]
+        items = towers.embed_items(tf.range(30))
+        towers.embed_items = partial(tf.gather, items)  # type: ignore[method-assign]
         loss = task.loss(*map(tf.constant, next(task.batches(0))))
-    pushed = tape.gradient(loss, items).numpy()
+    pushed = tf.convert_to_tensor(tape.gradient(loss, items)).numpy()
     assert not pushed[cold].any()
     assert pushed.any(axis=1).sum() == 29
 
 
 def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings: Ratings) -> None:
     task = RetrievalTask(TwoTowers(catalogue, RECIPE), catalogue, ratings, RECIPE)
-    batch = next(task.batches(0))
-    likes, like_values, others, _, *_, targets, teacher, followed, scale = batch
+    batch: tuple[npt.NDArray[Any], ...] = next(task.batches(0))
+    likes, like_values, others, _, *_, items, correction, known_cells, targets, teacher, followed, scale = (
+        batch
+    )
     size = RECIPE.batch_size
+    assert items.tolist() == list(range(30))  # so columns are rows
+    assert not correction.any()
     known, asked = {tuple(cell) for part in (likes, others) for cell in part}, set(map(tuple, targets))
     assert len(known) == len(likes) + len(others)
+    assert known == set(map(tuple, known_cells))
     assert not known & asked
     assert {user for user, _ in known} <= set(range(2 * size))  # the last third tells preferences alone
     assert {user for user, _ in asked} <= set(range(3 * size))
     counts = np.bincount(likes[:, 0], minlength=3 * size)
     assert like_values == pytest.approx(counts[likes[:, 0]] ** -0.5)
-    assert teacher.shape == (2 * size, 30)
+    assert teacher.shape == (2 * size * 30,)
     assert followed.shape == scale.shape == (3 * size,)
     assert ((followed > 0) == (counts > 0)).all()  # no likes, no teacher
     assert (scale > 0).all()
+
+
+def test_of_a_draw_a_batch_holds_what_is_asked_for_and_some_others(
+    catalogue: Catalogue, ratings: Ratings
+) -> None:
+    recipe = replace(RECIPE, softmax_items=4, batch_size=1)
+    task = RetrievalTask(TwoTowers(catalogue, recipe), catalogue, ratings, recipe)
+    batch: tuple[npt.NDArray[Any], ...]
+    for batch in task.batches(0):
+        likes, items, correction, known, targets, teacher = (batch[0], *batch[-7:-2])
+        assert len(items) < 30
+        assert not correction[targets[:, 1]].any()  # surely there
+        assert correction.min() >= 0
+        assert teacher.shape == (2 * len(items),)
+        told = {(user, item) for user, item in likes if item in items}
+        assert told <= {(user, items[column]) for user, column in known}
+
+
+def test_towers_learn_from_a_draw_what_they_learn_from_the_whole(
+    towers: TwoTowers, catalogue: Catalogue, ratings: Ratings
+) -> None:
+    drawn = fit_retrieval(catalogue, ratings, replace(RECIPE, softmax_items=5, batch_size=4)).towers
+    funny, sad = drawn.score(UserBatch.of(3, [{0: 5.0}, {1: 5.0}], [{}, {}]))
+    assert funny[:15].mean() - funny[15:].mean() > sad[:15].mean() - sad[15:].mean()
 
 
 @pytest.mark.parametrize("users", [1, 2])

@@ -87,7 +87,8 @@ def test_without_times_order_is_not_learnt(catalogue: Catalogue, chain: Ratings)
 
 def test_a_batch_knows_what_came_before_and_asks_for_the_next_like(towers: TwoTowers, chain: Ratings) -> None:
     task = SequenceTask(towers, chain, RECIPE)
-    _, rows, weights, seen, following = next(task.batches(0))
+    _, rows, weights, items, _, seen, following = next(task.batches(0))
+    assert items.tolist() == list(range(30))  # so columns are rows
     assert len(following) == 4 * RECIPE.batch_size
     for row, item in enumerate(following):
         known = rows[row][weights[row].any(axis=1)]
