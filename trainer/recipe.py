@@ -129,6 +129,12 @@ class RetrievalRecipe(CommonRecipe):
     softmax_items: int = 0
     """Items that a step's softmax draws beside those it asks for, all if no more are; 0 goes by size."""
 
+    triplet_weight: float = 0.0
+    """Weight of the triplet loss over the same questions; 0 leaves it out."""
+
+    triplet_margin: float = 0.1
+    """How much more the triplet loss wants an item to score that is asked for, -1 to 1 being all scores."""
+
     sequence_epochs: int = 10
     """Passes of the second phase, which learns from the order of histories; 0 leaves it out."""
 
@@ -164,6 +170,7 @@ class RetrievalRecipe(CommonRecipe):
             "short_weight",
             "stated_weight",
             "softmax_items",
+            "triplet_weight",
             "sequence_epochs",
             "moment_epochs",
             "transition_weight",
@@ -171,7 +178,13 @@ class RetrievalRecipe(CommonRecipe):
         ):
             self._check(setting, getattr(self, setting) >= 0, "at least 0")
         self._check("transition_dim", self.transition_dim >= 1, "at least 1")
-        for setting in ("gate", "teacher_temperature", "ease_penalty", "transition_penalty"):
+        for setting in (
+            "gate",
+            "teacher_temperature",
+            "ease_penalty",
+            "triplet_margin",
+            "transition_penalty",
+        ):
             self._check(setting, getattr(self, setting) > 0, "positive")
         self._check("distillation", 0 <= self.distillation <= 1, "in 0..1")
         low, high = self.history_share

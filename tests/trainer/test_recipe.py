@@ -40,6 +40,7 @@ def test_a_file_of_ones_own_is_a_recipe_too(tmp_path: Path) -> None:
         ({"hidden": "wide"}, "hidden must be of type tuple, got 'wide'"),
         ({"history_share": [0.8, 0.3]}, r"history_share must be a pair 0 < low <= high < 1"),
         ({"history_share": [0.8]}, "history_share must be of type tuple"),
+        ({"triplet_margin": 0}, "triplet_margin must be positive, got 0.0"),
         ({"distillation": 1.01}, r"distillation must be in 0\.\.1, got 1.01"),
         ({"learning_rate": float("nan")}, "learning_rate must be between 0 and 1, got nan"),
         ({"seed": -1}, r"seed must be in 0\.\.2147483647, got -1"),

@@ -5,6 +5,9 @@ import tensorflow as tf
 NEVER = -1e9
 """Stands for minus infinity in a logit: its softmax is 0, and 0 times it is still 0."""
 
+NEGATIVES = 64
+"""Likes of a batch that a triplet's negative is looked for among."""
+
 
 def masked_log_softmax(logits: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
     """Log-probabilities over the items that are not known yet.
@@ -69,6 +72,36 @@ def distillation_loss(log_probabilities: tf.Tensor, teacher: tf.Tensor, counts: 
         [B] float32.
     """
     return -tf.reduce_sum(teacher * log_probabilities, axis=1) * tf.sqrt(counts)
+
+
+def triplet_loss(scores: tf.Tensor, targets: tf.Tensor, known: tf.Tensor, margin: float) -> tf.Tensor:
+    """Hinge of user, target and semi-hard negative, on the scale of `softmax_loss`.
+
+    Every target is to score `margin` more than what is not one. Negatives are the likes of
+    the batch's other users, `NEGATIVES` of them spread over the targets; of these a target
+    meets the one that scores highest below it, or none where all score more (Schroff et al.,
+    2015, eq. 4; of unit vectors a difference of inner products is half of one of squared
+    distances).
+
+    Args:
+        scores: [B, N] float32.
+        targets: [T, 2] int64, pairs of user and item; a user without any contributes 0.
+        known: [K, 2] int64, pairs of user and item that are no negatives.
+        margin: In the unit of the scores.
+
+    Returns:
+        [B] float32.
+    """
+    users, asked = tf.shape(scores)[0], tf.shape(targets)[0]
+    liked = tf.concat([known, targets], axis=0)
+    others = tf.tensor_scatter_nd_min(scores, liked, tf.fill(tf.shape(liked)[:1], NEVER))
+    drawn = tf.gather(targets[:, 1], tf.range(NEGATIVES) * asked // NEGATIVES)
+    negatives = tf.gather(tf.gather(others, drawn, axis=1), targets[:, 0])  # [T, NEGATIVES]
+    positives = tf.gather_nd(scores, targets)  # [T]
+    below = tf.where(negatives < positives[:, None], negatives, NEVER)
+    lost = tf.nn.relu(margin - positives + tf.reduce_max(below, axis=1))
+    sums = tf.math.unsorted_segment_sum(lost, targets[:, 0], users)
+    return sums * tf.math.rsqrt(tf.maximum(target_counts(targets, users), 1.0))
 
 
 def target_counts(targets: tf.Tensor, users: tf.Tensor) -> tf.Tensor:

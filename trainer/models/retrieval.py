@@ -27,6 +27,7 @@ from deepmoviematch.trainer.models.losses import (
     masked_log_softmax,
     softmax_loss,
     target_counts,
+    triplet_loss,
 )
 from deepmoviematch.trainer.models.similar_users import SimilarUsers
 from deepmoviematch.trainer.models.teacher import start, teacher_of
@@ -168,11 +169,12 @@ class RetrievalTask:
         return RatedBy(owners, rated.indices, rated.data >= LIKE_STARS, len(users))
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
-        """Mix of the softmax over held-out likes and the teacher's, over all three views."""
+        """Mix of the softmax over held-out likes and the teacher's over all three views, perhaps triplets."""
         *inputs, candidates, correction, known, targets, teacher, followed, weights = batch
         users = tf.math.l2_normalize(self._towers.embed_features(inputs, training=True), axis=1)  # [3 B, D]
         items = self._towers.embed_items(candidates)  # [C, D]
-        logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True)
+        products = tf.matmul(users, items, transpose_b=True)  # [3 B, C]
+        logits = tf.exp(self._log_scale.value) * products
         chances = log_chances(logits, correction, known)  # [3 B, C]
         learnt = softmax_loss(chances, targets)
         teacher = tf.reshape(teacher, (-1, tf.shape(candidates)[0]))  # [2 B, C]
@@ -180,6 +182,11 @@ class RetrievalTask:
         with_history = known[:, 0] < tf.cast(size, tf.int64)
         taught = tf.exp(masked_log_softmax(teacher + correction, known[with_history]))
         copied = distillation_loss(chances[:size], taught, target_counts(targets, tf.shape(users)[0])[:size])
-        return tf.reduce_sum(weights * (1 - followed) * learnt) + tf.reduce_sum(
+        loss = tf.reduce_sum(weights * (1 - followed) * learnt) + tf.reduce_sum(
             (weights * followed)[:size] * copied
         )
+        if self._recipe.triplet_weight:
+            scores = products / tf.stop_gradient(tf.reduce_max(tf.norm(items, axis=1)))  # as they are served
+            apart = triplet_loss(scores, targets, known, self._recipe.triplet_margin)
+            loss += self._recipe.triplet_weight * tf.reduce_sum(weights * apart)
+        return loss

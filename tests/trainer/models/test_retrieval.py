@@ -14,6 +14,7 @@ from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.protocols import new_users
 from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.fit import fit_retrieval
+from deepmoviematch.trainer.models.loop import make_deterministic
 from deepmoviematch.trainer.models.retrieval import RetrievalTask
 from deepmoviematch.trainer.models.two_towers import TwoTowers
 from deepmoviematch.trainer.peers.rankers import Popularity
@@ -47,6 +48,18 @@ def test_another_seed_gives_other_weights(towers: TwoTowers, catalogue: Catalogu
     recipe = replace(RECIPE, seed=2)
     other = fit_retrieval(catalogue, ratings, recipe).towers
     assert towers.export()[0].to_files() != other.export()[0].to_files()
+
+
+def test_triplets_add_to_the_loss_by_their_weight(catalogue: Catalogue, ratings: Ratings) -> None:
+    losses = []
+    for weight in (0.0, 1.0, 3.0):
+        recipe = replace(RECIPE, dropout=0.0, triplet_weight=weight, triplet_margin=2.0)
+        make_deterministic(recipe.seed)
+        task = RetrievalTask(TwoTowers(catalogue, recipe), catalogue, ratings, recipe)
+        losses.append(float(task.loss(*map(tf.constant, next(task.batches(0))))))
+    plain, once, thrice = losses
+    assert once > plain
+    assert thrice - plain == pytest.approx(3 * (once - plain), rel=1e-3)
 
 
 def test_it_beats_popularity_for_users_it_has_not_seen(catalogue: Catalogue, ratings: Ratings) -> None:
