@@ -173,6 +173,22 @@ class RatingScale:
         share = (ratings - self.low) / (self.top - self.low)
         return (0.5 + share * (TOP_STARS - 0.5)).astype(np.float32)
 
+    def ratings(self, stars: Floats) -> Floats:
+        """Express stars in the data's units: what `stars` maps to them.
+
+        Args:
+            stars: [...] float32.
+
+        Returns:
+            [...] float32; the one rating there is where all are equal.
+        """
+        if self.low == self.top:
+            return np.full_like(stars, self.top)
+        if self.low >= 0:
+            return (stars * np.float32(self.top / TOP_STARS)).astype(np.float32)
+        share = (stars - 0.5) / (TOP_STARS - 0.5)
+        return (self.low + share * (self.top - self.low)).astype(np.float32)
+
 
 def pair_codes(users: Ints, items: Ints) -> Times:
     """[R] a number for each pair of user and item, the same for equal pairs only.

@@ -93,6 +93,7 @@ def bundle(run: Run, *, index: str = "auto") -> tuple[dict[str, bytes], dict[str
         "directions.npy": _npy(directions),
         "similar.faiss": similar.to_bytes(),
         **next_files,
+        **(_within("rating_head", run.rating_head.to_files()) if run.rating_head else {}),
         "popularity.npy": _npy(run.popularity),
         "reference.json": to_json(run.reference),
         "golden.json": to_json(golden.record(queries, spaces, run.catalogue)),

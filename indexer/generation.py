@@ -13,10 +13,12 @@ import numpy as np
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.rating_head import RatingHead
 from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, RatingScale, Times
 from deepmoviematch.data.weights import MAPPED_BYTES, Weights, read_array
 from deepmoviematch.indexer import golden, manifest
 from deepmoviematch.indexer.errors import GenerationError
+from deepmoviematch.indexer.run import rating_head_of
 from deepmoviematch.indexer.search.kinds import restore
 from deepmoviematch.indexer.search.vectors import Contents, VectorIndex
 from deepmoviematch.indexer.towers import UserTower, item_tower, user_tower
@@ -57,6 +59,9 @@ class Generation:
 
     popularity: Floats
     """[N] share of the training users who liked each item."""
+
+    rating_head: RatingHead | None = None
+    """What predicts ratings, if anything does."""
 
     def index_for(self, *, asks_next: bool) -> VectorIndex:
         """What the vector of a user is searched in, by what the user asks."""
@@ -117,18 +122,29 @@ def _assemble(folder: Path, name: str, values: dict[str, Any]) -> Generation:
         manifest.read_json(folder / "golden.json"), golden.spaces(users, index, following), catalogue
     )
     manifest.read_json(folder / "reference.json")
+    scale = RatingScale(**values["run"]["scale"])
     return Generation(
         id=name,
         manifest=values,
         catalogue=catalogue,
-        scale=RatingScale(**values["run"]["scale"]),
+        scale=scale,
         user_tower=users,
         index=index,
         next_index=following,
         similar=similar,
         directions=directions,
         popularity=_popularity(folder, size),
+        rating_head=_rating_head(rating_head_of(folder, values["files"]), directions, scale),
     )
+
+
+def _rating_head(weights: Weights | None, directions: Floats, scale: RatingScale) -> RatingHead | None:
+    if weights is None:  # as of old
+        return None
+    try:
+        return RatingHead(weights, directions, scale)
+    except (KeyError, TypeError, ValueError) as error:
+        raise GenerationError(f"a rating head must fit the items' directions, got {error!r}") from error
 
 
 def _check_inputs(tower: UserTower, catalogue: Catalogue) -> None:

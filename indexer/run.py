@@ -3,6 +3,7 @@
 Symbols: `N` items.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.tables import Catalogue, Floats
-from deepmoviematch.data.weights import Weights
+from deepmoviematch.data.weights import SETTINGS, Weights
 from deepmoviematch.indexer import manifest
 from deepmoviematch.indexer.errors import GenerationError
 
@@ -27,6 +28,11 @@ PROVENANCE = (
     "seed",
 )
 """What a run's manifest must say, and its generation's repeats."""
+
+
+def rating_head_of(folder: Path, files: Mapping[str, Any]) -> Weights | None:
+    """The rating head in a folder whose manifest lists `files`; None if these do not have one."""
+    return Weights.load(folder / "rating_head") if f"rating_head/{SETTINGS}" in files else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +53,9 @@ class Run:
 
     reference: dict[str, Any]
     """Distribution of features and scores in training, and sample users."""
+
+    rating_head: Weights | None = None
+    """What predicts ratings, if anything does."""
 
     @classmethod
     def load(cls, folder: Path) -> "Run":
@@ -78,4 +87,5 @@ class Run:
             item_tower=Weights.load(folder / "item_tower"),
             popularity=np.load(folder / "popularity.npy", allow_pickle=False),
             reference=manifest.read_json(folder / "reference.json"),
+            rating_head=rating_head_of(folder, values["files"]),
         )

@@ -17,14 +17,17 @@ from deepmoviematch.data.lab import is_lab, read_lab
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.splits import MIN_LIKES
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
+from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.metrics import Interval, RankingReport
 from deepmoviematch.trainer.evaluation.moments import gains
 from deepmoviematch.trainer.evaluation.protocols import Trial, genres_only, new_users
 from deepmoviematch.trainer.evaluation.ranking import rank
+from deepmoviematch.trainer.evaluation.stars import StarErrors
 from deepmoviematch.trainer.models.loop import Checkpoint, Row, Stopping, make_deterministic, train
 from deepmoviematch.trainer.models.markov import later_likes
 from deepmoviematch.trainer.models.moments import Moments, MomentTask, features_of
+from deepmoviematch.trainer.models.rating_head import fit_rating_head
 from deepmoviematch.trainer.models.retrieval import RetrievalTask
 from deepmoviematch.trainer.models.seed import SeedRows, SeedTask, SeedTowers
 from deepmoviematch.trainer.models.sequence import SequenceTask
@@ -134,6 +137,7 @@ def fit_retrieval(
     Where too few users like enough to hold any out, or the recipe wants none, everyone
     is fitted on once, for all the epochs, and the metrics are empty. Further phases learn
     the order of histories, and of the moment what was seen to help the validation users.
+    The rating head is fitted to the towers as they are.
     """
     trial = _validation_trial(catalogue, ratings, recipe)
     curves: dict[str, list[Row]] = {}
@@ -160,6 +164,9 @@ def fit_retrieval(
         if stopping is not None:
             epochs = kept["measure"] = stopping.best(curves["measure"]) + 1
         metrics |= _metrics(towers, trial, catalogue, recipe)
+        if (head := _rating_head(towers, trial.train, recipe)) is not None:
+            errors = StarErrors.of(ratings, trial, head, towers.directions())
+            metrics["ratings"] = errors.figures(seed=recipe.seed)
         metrics |= {"epochs": epochs, "refit_on_everyone": recipe.refit}
         metrics |= {"held_out_share": _held_out_share(ratings, recipe)}
         metrics["moments"] = added = _added(towers, trial, ratings, recipe, checkpoint)
@@ -181,7 +188,17 @@ def fit_retrieval(
         towers.moments, curves["moments"] = fit_moments(
             towers, fitted_on, told, recipe, "moments", checkpoint=checkpoint
         )
-    return Fitted(towers=towers, curves=curves, metrics=metrics, kept=kept)
+    head = _rating_head(towers, fitted_on, recipe)
+    return Fitted(towers=towers, curves=curves, metrics=metrics, rating_head=head, kept=kept)
+
+
+def predicts_ratings(recipe: RetrievalRecipe, ratings: Ratings) -> bool:
+    """Whether the recipe's rating head is fitted: there is nothing to predict where all ratings are equal."""
+    return recipe.rating_head and ratings.scale.low < ratings.scale.top
+
+
+def _rating_head(towers: TwoTowers, ratings: Ratings, recipe: RetrievalRecipe) -> Weights | None:
+    return fit_rating_head(ratings, towers.directions()) if predicts_ratings(recipe, ratings) else None
 
 
 def _fit_towers(

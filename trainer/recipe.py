@@ -151,6 +151,9 @@ class RetrievalRecipe(CommonRecipe):
     """Passes of the phase that learns what hour, weekday and device add, and of those before it that
     ask whether they add anything, at the least; 0 leaves them out."""
 
+    rating_head: bool = True
+    """Whether to predict ratings too, beside the ranking; never where all ratings are equal."""
+
     validation_share: float = 0.1
     """Share of the users held out to measure each epoch; 0 trains on everyone, for all the epochs."""
 

@@ -5,6 +5,7 @@ manifest.json     provenance, metrics and the SHA-256 of every other file; writt
 catalogue.json    the catalogue the towers know, and how its items were rated
 user_tower/, item_tower/   weights for NumPy
 user_tower.keras, item_tower.keras   the Keras models, to start another run from
+rating_head/      weights of what predicts ratings, where the recipe wants that
 popularity.npy    [N] share of the training users who liked each item
 reference.json    distributions of features and scores, and sample users
 curves.csv, curves.png   figures of every epoch of every phase
@@ -78,6 +79,9 @@ class Fitted(Generic[Towers_co]):
     metrics: dict[str, Any]
     """What held-out users or rows said of the towers."""
 
+    rating_head: Weights | None = None
+    """What predicts ratings beside the ranking."""
+
     kept: Mapping[str, int] = field(default_factory=dict)
     """For a phase that measured itself the epoch whose weights it kept."""
 
@@ -94,12 +98,12 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
     """
     manifest = folder / "manifest.json"
     manifest.unlink(missing_ok=True)
-    for side in ("user_tower", "item_tower"):  # towers of another family have other files
-        shutil.rmtree(folder / side, ignore_errors=True)
-        (folder / side).mkdir(parents=True)
+    for part in ("user_tower", "item_tower", "rating_head"):  # another family has other files
+        shutil.rmtree(folder / part, ignore_errors=True)
     contents = _files(fitted, recipe, dataset, digest)
-    for name, part in contents.items():
-        (folder / name).write_bytes(part)
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
     models = {"user_tower.keras": fitted.towers.user, "item_tower.keras": fitted.towers.item}
     for name, model in models.items():
         model.save(folder / name)
@@ -153,7 +157,10 @@ def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str
         parameters={name: tower.count_params() for name, tower in towers.items()},
         digest=digest,
     ).encode()
-    for name, weights in zip(("user_tower", "item_tower"), fitted.towers.export(), strict=True):
+    parts = dict(zip(("user_tower", "item_tower"), fitted.towers.export(), strict=True))
+    if fitted.rating_head is not None:
+        parts["rating_head"] = fitted.rating_head
+    for name, weights in parts.items():
         files |= {f"{name}/{file}": contents for file, contents in weights.to_files().items()}
     return files
 

@@ -56,6 +56,8 @@ _TOKEN = _tag(pb.RecommendResponse.DESCRIPTOR.fields_by_name["next_page_token"])
 _RESPONSE = _tag(pb.BatchRecommendResponse.DESCRIPTOR.fields_by_name["responses"])
 _SCORE_TAG = _tag(pb.Recommendation.DESCRIPTOR.fields_by_name["score"])
 _SCORE = Struct(f"<{len(_SCORE_TAG)}sf")
+_RATING_TAG = _tag(pb.Recommendation.DESCRIPTOR.fields_by_name["predicted_rating"])
+_RATING = Struct(f"<{len(_RATING_TAG)}sf")
 
 _SOURCES = {
     Origin.RETRIEVAL: pb.SOURCE_RETRIEVAL,
@@ -70,6 +72,9 @@ _PLACES = {
 
 _REST = [_SCORE.size + len(place) for place in _PLACES[Origin.RETRIEVAL]]
 """Bytes of each of them after its card; every source takes as many."""
+
+_RATED_REST = [_RATING.size + size for size in _REST]
+"""The same where ratings are predicted."""
 
 
 class Chance(NamedTuple):
@@ -126,6 +131,7 @@ class Replies:
         missing: Sequence[str] = (),
         token: bytes = b"",
         *,
+        ratings: Sequence[float] = (),
         explanations: Sequence[Explanation] = (),
         rest: Message | None = None,
     ) -> Reply:
@@ -135,11 +141,12 @@ class Replies:
             answer: The results.
             missing: Ids of the request that the generation does not know.
             token: With which to ask for the next page.
+            ratings: Predicted for the results, or for none.
             explanations: Of the first results, or of none.
             rest: More fields of the same message.
         """
         pieces = [
-            *self._results(answer, explanations),
+            *self._results(answer, ratings, explanations),
             self._metadata(answer.origin, answer.filtered_out, answer.exhausted, answer.exact),
         ]
         if answer.figures is not None:
@@ -208,10 +215,12 @@ class Replies:
         results = sum(each.results for each in replies)
         return Reply(b"".join(pieces), self._generation_id, results, len(replies), (*chances,))
 
-    def _results(self, answer: Answer, explanations: Sequence[Explanation]) -> Iterable[bytes]:
-        """The field `results`: for each item its card, its score, its place and why it is there."""
+    def _results(
+        self, answer: Answer, ratings: Sequence[float], explanations: Sequence[Explanation]
+    ) -> Iterable[bytes]:
+        """The field `results`: for each item its card, score, rating, place and why it is there."""
         card: Callable[[int, int], bytes] = self._card
-        places, rest = _PLACES[answer.origin], _REST
+        places, rest = _PLACES[answer.origin], _RATED_REST if ratings else _REST
         if answer.start or answer.propensities or explanations:
             places = _places(answer)
             if explanations:  # of a length that no other reply needs a card for
@@ -219,9 +228,13 @@ class Replies:
                 card = partial(_card, catalogue)
                 for place, explanation in enumerate(explanations):
                     places[place] += _explanation(catalogue, explanation)
-            rest = [_SCORE.size + len(place) for place in places]
+            before = _SCORE.size + (_RATING.size if ratings else 0)
+            rest = [before + len(place) for place in places]
         cards = map(card, answer.rows, rest)
         scores = map(_SCORE.pack, repeat(_SCORE_TAG), answer.scores)
+        if ratings:
+            rated = map(_RATING.pack, repeat(_RATING_TAG), ratings)
+            return chain.from_iterable(zip(cards, scores, rated, places, strict=False))
         return chain.from_iterable(zip(cards, scores, places, strict=False))
 
 

@@ -139,12 +139,15 @@ class RecommenderService:
     def _recommended(
         self, request: pb.RecommendRequest, replies: Replies, query: RecommendQuery, answer: Answer
     ) -> Reply:
-        """The reply with `answer`, explained where that is asked for."""
+        """The reply with `answer` and predicted ratings, explained where that is asked for."""
         if query.notes and answer.plan is not None:
             plan = answer.plan._replace(notes=[*answer.plan.notes, *query.notes])
             answer = answer._replace(plan=plan)
-        reasons = explain(replies.recommender.generation, query.taste, answer) if request.explain else ()
-        return self._reply(request, replies, answer, query.missing, explanations=reasons)
+        generation, ratings = replies.recommender.generation, list[float]()
+        if generation.rating_head is not None and answer.rows:
+            ratings = generation.rating_head.predict(query.taste.history, answer.rows)
+        reasons = explain(generation, query.taste, answer) if request.explain else ()
+        return self._reply(request, replies, answer, query.missing, ratings=ratings, explanations=reasons)
 
     def _reply(
         self,
@@ -153,6 +156,7 @@ class RecommenderService:
         answer: Answer,
         missing: Sequence[str] = (),
         *,
+        ratings: Sequence[float] = (),
         explanations: Sequence[Explanation] = (),
         rest: Message | None = None,
     ) -> Reply:
@@ -161,4 +165,4 @@ class RecommenderService:
         if answer.rows and not answer.exhausted:
             name = replies.recommender.generation.id
             token = self._tokens.seal(Mark(name, answer.start + len(answer.rows), answer.ahead), request)
-        return replies.reply(answer, missing, token, explanations=explanations, rest=rest)
+        return replies.reply(answer, missing, token, ratings=ratings, explanations=explanations, rest=rest)

@@ -49,6 +49,9 @@ def print_results(out: Console, results: Sequence[pb.Recommendation]) -> None:
     table.add_column("genres", overflow="fold", ratio=2)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("id", overflow="fold")
+    rated = any(item.HasField("predicted_rating") for item in results)
+    if rated:
+        table.add_column("rating", justify="right", no_wrap=True)
     explored = any(item.propensity for item in results)
     if explored:
         table.add_column("by chance", justify="right", no_wrap=True)
@@ -57,7 +60,9 @@ def print_results(out: Console, results: Sequence[pb.Recommendation]) -> None:
         genres = ", ".join(item.genres)
         given = item.source == pb.SOURCE_EXPLORATION
         chance = [f"{'* ' if given else ''}{item.propensity:.3g}"] if explored else []
-        table.add_row(str(item.rank), item.title, year, genres, f"{item.score:.3f}", item.item_id, *chance)
+        rating = [f"{item.predicted_rating:.1f}"] if rated else []
+        row = (str(item.rank), item.title, year, genres, f"{item.score:.3f}", item.item_id)
+        table.add_row(*row, *rating, *chance)
     out.print(table if table.row_count else "nothing found\n")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from deepmoviematch.data.features import SUMMARIES
+from deepmoviematch.data.rating_head import KIND
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
@@ -28,6 +29,8 @@ def make_run(folder: Path, recipe: str = "retrieval", *, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     catalogue = make_catalogue()
     users, items = (retrieval_towers if recipe == "retrieval" else seed_towers)(rng, catalogue)
+    if recipe == "retrieval":
+        rating_head(rng).save(folder / "rating_head")
     users.save(folder / "user_tower")
     items.save(folder / "item_tower")
     write_json(folder / "catalogue.json", catalogue.to_json())
@@ -110,6 +113,14 @@ def retrieval_towers(rng: np.random.Generator, catalogue: Catalogue) -> tuple[We
     }
     about = {"kind": "taste", "gate": 0.5, "devices": ["tv", "wall"]}
     return Weights(about, users), Weights(settings, items)
+
+
+def rating_head(rng: np.random.Generator) -> Weights:
+    spread = rng.random(WIDTH, dtype=np.float32)
+    return Weights(
+        {"kind": KIND, "damping": 4.0, "penalty": 6.0},
+        {"usual": normal(rng, ITEMS), "axes": np.eye(WIDTH, dtype=np.float32), "spread": spread},
+    )
 
 
 def seed_towers(rng: np.random.Generator, catalogue: Catalogue) -> tuple[Weights, Weights]:

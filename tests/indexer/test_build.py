@@ -58,6 +58,7 @@ def test_a_generation_holds_these_files(run: Path, store: Store) -> None:
         "item_tower",
         "manifest.json",
         "popularity.npy",
+        *({"rating_head"} if generation.rating_head else ()),
         "reference.json",
         "similar.faiss",
         "user_tower",

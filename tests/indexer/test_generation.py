@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.rating_head import RatingHead
 from deepmoviematch.data.tables import RatingScale
+from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer import manifest
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.generation import load
@@ -60,6 +62,17 @@ def test_it_holds_what_was_published(folder: Path) -> None:
     assert generation.directions.shape == (14, 6)
     assert (generation.similar.vectors() == generation.directions).all()
     assert generation.manifest["run"]["metrics"]["new-users"]["ndcg"]["mean"] == 0.25
+
+
+def test_it_predicts_ratings_as_the_runs_head_does(folder: Path) -> None:
+    generation = load(folder)
+    head = generation.rating_head
+    assert head is not None
+    expected = RatingHead(
+        Weights.load(folder / "rating_head"), generation.directions, RatingScale(low=0.5, top=5.0)
+    )
+    history = {3: 4.5, 9: 1.0}
+    assert head.predict(history, range(14)) == expected.predict(history, range(14))
 
 
 def test_popular_rows_come_by_popularity_then_row(folder: Path) -> None:
@@ -318,6 +331,11 @@ def tower_of_fewer_items(folder: Path) -> None:
         np.save(path, np.load(path)[:-1])
 
 
+def head_of_fewer_items(folder: Path) -> None:
+    path = folder / "rating_head" / "usual.npy"
+    np.save(path, np.load(path)[:-1])
+
+
 def one_more_genre(folder: Path) -> None:
     path = folder / "catalogue.json"
     values = json.loads(path.read_text())
@@ -361,6 +379,7 @@ def list_json(folder: Path) -> None:
             tower_of_fewer_items,
             "the user tower must take the catalogue's 14 items and 3 genres, got IndexErr",
         ),
+        (head_of_fewer_items, "a rating head must fit the items' directions, got ValueError"),
         (one_more_genre, "the user tower must take the catalogue's 14 items and 4 genres, got ValueError"),
         (other_answer, "golden queries must get the scores they got at first"),
         (no_queries, "golden.json must hold at least one query, got none"),

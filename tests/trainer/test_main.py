@@ -174,7 +174,10 @@ def test_exercise_prints_six_tables(
     [
         (["fit", "--out", "x", "--recipe", "sed"], "error: a recipe must be one of retrieval, seed"),
         (["fit", "--out", "x", "--set", "epoch=1"], "error: unknown setting(s) epoch"),
-        (["evaluate", "--protocol", "rating"], "error: the rating protocol needs a recipe that"),
+        (
+            ["evaluate", "--protocol", "rating", "--set", "rating_head=false"],
+            "error: the rating protocol needs a recipe that",
+        ),
         (
             ["evaluate", "--protocol", "moments", "--recipe", "seed"],
             "error: the moments protocol needs a recipe that ranks",

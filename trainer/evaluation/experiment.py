@@ -25,7 +25,7 @@ from deepmoviematch.trainer.evaluation.moments import Gain, gains
 from deepmoviematch.trainer.evaluation.progress import Progress
 from deepmoviematch.trainer.evaluation.protocols import POOLED, PROTOCOLS, Split, Trial, new_users, next_item
 from deepmoviematch.trainer.evaluation.ranking import rank, running
-from deepmoviematch.trainer.evaluation.rating import rating
+from deepmoviematch.trainer.evaluation.rating import rating, rating_of_new_users
 from deepmoviematch.trainer.evaluation.table import Table, about
 from deepmoviematch.trainer.evaluation.tuning import PEERS, tuned
 from deepmoviematch.trainer.fit import fit_moments, fit_retrieval, fit_seed, seed_rows
@@ -122,7 +122,7 @@ def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -
     if "moments" in names:
         tables["moments"] = _moments(dataset, recipe, plan)
     if "rating" in names:
-        tables["rating"] = _rating(data, dataset, recipe)
+        tables["rating"] = _rating(data, dataset, recipe, plan)
     return [tables[name] for name in names]
 
 
@@ -364,12 +364,9 @@ def _moments(dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
     return Table(about=header, rows=rows, notes=notes)
 
 
-def _rating(data: Path, dataset: Dataset, recipe: Recipe) -> Table:
+def _rating(data: Path, dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
     if not isinstance(recipe, SeedRecipe):
-        raise TrainingError(
-            f"the rating protocol needs a recipe that predicts ratings (seed), got {recipe.name}; "
-            "measure it with --protocol new-users"
-        )
+        return rating_of_new_users(dataset, recipe, seed=plan.seed, splits=plan.splits)
     table = rating(dataset, rows := seed_rows(data, dataset, recipe), recipe)
     if not rows.leaks:
         return table

@@ -88,6 +88,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def root(self) -> "Interval":
+        """That of the square root of a figure above 0, given that of the figure."""
+        return Interval(*(float(np.sqrt(bound)) for bound in (self.mean, self.low, self.high)))
+
     @classmethod
     def of(cls, values: Floats, *, seed: int, persons: Rows | None = None) -> "Interval":
         """The mean of [n] values; `persons` [n] numbers whose they are, None for n different ones."""

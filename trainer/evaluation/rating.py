@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from deepmoviematch.data.tables import Catalogue, Dataset
+from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.metrics import Interval
+from deepmoviematch.trainer.evaluation.protocols import new_users
+from deepmoviematch.trainer.evaluation.stars import StarErrors
 from deepmoviematch.trainer.evaluation.table import Table, about
-from deepmoviematch.trainer.fit import fit_seed
+from deepmoviematch.trainer.fit import fit_retrieval, fit_seed, predicts_ratings
 from deepmoviematch.trainer.models.seed import SeedRows
 from deepmoviematch.trainer.peers.baselines import (
     Predictor,
@@ -21,7 +24,7 @@ from deepmoviematch.trainer.peers.baselines import (
     user_mean,
 )
 from deepmoviematch.trainer.peers.factors import bayesian, penalised
-from deepmoviematch.trainer.recipe import SeedRecipe
+from deepmoviematch.trainer.recipe import RetrievalRecipe, SeedRecipe
 
 FACTORS = "user + movie bias + 16 factors"
 """What a rating model has to beat."""
@@ -54,14 +57,14 @@ def rating(dataset: Dataset, rows: SeedRows, recipe: SeedRecipe) -> Table:
         squares[name] = in_stars**2
         measured[name] = {
             "mse_scaled": float(np.mean(errors**2)) / half_range**2,
-            "rmse_stars": _root(Interval.of(squares[name], seed=recipe.seed, persons=test.users)),
+            "rmse_stars": asdict(Interval.of(squares[name], seed=recipe.seed, persons=test.users).root),
             "mae_stars": float(np.mean(np.abs(in_stars), dtype=np.float64)),
             "fit_s": round(seconds, 2),
         }
     for name, theirs in squares.items():
         if name != FACTORS:
             ratio = Interval.of_ratio(theirs, squares[FACTORS], seed=recipe.seed, persons=test.users)
-            measured[name]["rmse, of 16 factors'"] = _root(ratio)
+            measured[name]["rmse, of 16 factors'"] = asdict(ratio.root)
     repeated = _repeated_share(train, test)
     header = about(dataset, "rating", recipe) | {
         "train_rows": len(train.ratings),
@@ -79,9 +82,34 @@ def rating(dataset: Dataset, rows: SeedRows, recipe: SeedRecipe) -> Table:
     return Table(about=header, rows=measured, notes=tuple(notes))
 
 
-def _root(square: Interval) -> dict[str, float]:
-    """The interval of a root, of the interval of its square."""
-    return {bound: float(np.sqrt(value)) for bound, value in asdict(square).items()}
+def rating_of_new_users(dataset: Dataset, recipe: RetrievalRecipe, *, seed: int, splits: int) -> Table:
+    """Errors of the rating head on what users whom no model has seen do not tell, beside the biases'."""
+    catalogue, ratings = dataset.catalogue, dataset.ratings
+    if not predicts_ratings(recipe, ratings):
+        raise TrainingError(
+            "the rating protocol needs a recipe that predicts ratings, and ratings that differ, "
+            f"got rating_head = {recipe.rating_head} and {ratings.scale.low:g} to {ratings.scale.top:g}"
+        )
+    parts = []
+    for fold in range(splits):
+        trial = new_users(catalogue, ratings, seed, fold)
+        # Neither who is held out within the others nor what comes next has a part in ratings.
+        own = replace(recipe, seed=recipe.seed + fold, validation_share=0.0, sequence_epochs=0)
+        fitted = fit_retrieval(catalogue, trial.train, own)
+        if fitted.rating_head is not None:
+            directions = fitted.towers.directions()
+            parts.append(StarErrors.of(ratings, trial, fitted.rating_head, directions))
+    errors = StarErrors.pooled(parts)
+    header = about(dataset, "rating", recipe) | {
+        "splits": splits,
+        "seed": seed,
+        "asked_ratings": len(errors.users),
+    }
+    notes = (
+        "users whom no model has seen tell 80 % of their ratings; all the others are predicted",
+        "intervals: 95 % bootstrap over users, the same ones for every way to predict",
+    )
+    return Table(about=header, rows=errors.figures(seed=seed), notes=notes)
 
 
 def _predictor(catalogue: Catalogue, rows: SeedRows, recipe: SeedRecipe) -> Predictor:

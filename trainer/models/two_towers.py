@@ -179,6 +179,11 @@ class TwoTowers:
         self._counts = counts
         self._regression = ContentRegression(self._features, counts)
 
+    def directions(self) -> Floats:
+        """[N, D] unit vectors of the catalogue: what an item is like, whatever its popularity."""
+        vectors: Floats = tf.math.l2_normalize(self.item_vectors(), axis=1).numpy()
+        return vectors
+
     @property
     def rated(self) -> Flags:
         """[N] whether anyone rated the item."""

@@ -78,13 +78,18 @@ def held_out_error(train: RatingRows, seed: int) -> Callable[[Callable[[RatingRo
     return error
 
 
-def _biases(train: RatingRows, damping: float) -> Predictor:
-    """Alternate between the damped means of what the other side leaves unexplained."""
+def biases(train: RatingRows, damping: float) -> tuple[float, Means, Means]:
+    """The mean, and damped biases of users and items by code: each what the other side leaves unexplained."""
     mean = float(train.ratings.mean())
     users, items = np.zeros(train.users.max() + 1), np.zeros(train.items.max() + 1)
     for _ in range(SWEEPS):
         users = _damped(train.users, train.ratings - mean - items[train.items], damping, len(users))
         items = _damped(train.items, train.ratings - mean - users[train.users], damping, len(items))
+    return mean, users, items
+
+
+def _biases(train: RatingRows, damping: float) -> Predictor:
+    mean, users, items = biases(train, damping)
 
     def predict(rows: RatingRows) -> Floats:
         known = _looked_up(users, rows.users, 0.0) + _looked_up(items, rows.items, 0.0)

@@ -164,6 +164,19 @@ def _quality(metrics: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
     for name, meaning in LISTS.items():
         values = " | ".join(f"{figures[name]:.3f}" for figures in metrics["rankings"].values())
         yield f"| {name} | {values} | {meaning} |"
+    if rated := metrics.get("ratings"):
+        yield ""
+        yield (
+            "Errors in stars of predicted ratings, of all that the same users did not tell, and what the "
+            "last row's root mean square error is of the others':"
+        )
+        yield ""
+        yield "| | RMSE | MAE | the last / it |"
+        yield "|---|---|---|---|"
+        for way, figures in rated.items():
+            ratio = figures.get("rmse, ours / it")
+            errors = (figures["rmse_stars"], figures["mae_stars"], *([ratio] if ratio else []))
+            yield f"| {way} | {' | '.join(map(_interval, errors))} |{'' if ratio else ' |'}"
     yield ""
     yield from _moments(metrics.get("moments", {}))
     yield ""
@@ -203,6 +216,8 @@ def _limits(
             "- Made to rank the items of this catalogue for a person, from what they rated or say they like, "
             "and to find items like an item. The score orders items; it is no probability and no rating."
         )
+        if "ratings" in metrics:
+            yield "- Predicted ratings have no part in the order, which seeks likes, not high ratings."
         yield f"- A like is a rating of {LIKE_STARS:g} of {TOP_STARS:g} stars or more."
     likes = np.sort(popularity.astype(np.float64))[::-1]
     head = likes[: max(1, round(HEAD_SHARE * len(likes)))].sum() / max(likes.sum(), 1e-9)

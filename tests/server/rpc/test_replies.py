@@ -102,6 +102,19 @@ def test_a_reply_is_what_protobuf_makes_of_the_answer(
     assert bool(reply.chances) == bool(answer.propensities)
 
 
+@given(answer=answers(), data=st.data())
+def test_predicted_ratings_stand_beside_their_results(
+    recommender: Recommender, answer: Answer, data: st.DataObject
+) -> None:
+    size = len(answer.rows)
+    several = st.lists(st.floats(0.5, 5, width=32), min_size=size, max_size=size)
+    ratings = data.draw(several) if size < 20 else [3.5] * size
+    expected = plainly(recommender.generation, answer, [])
+    for result, rating in zip(expected.results, ratings, strict=True):
+        result.predicted_rating = rating
+    assert parsed(Replies(recommender).reply(answer, ratings=ratings)) == expected
+
+
 @given(answer=answers())
 def test_the_rest_of_a_message_may_follow(recommender: Recommender, answer: Answer) -> None:
     rest = pb.FindItemsResponse(rating_scale=pb.RatingScale(low=0.5, top=5))

@@ -1,16 +1,22 @@
 """Requests over a real socket: what the contract promises."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from hypothesis import given, strategies as st
 
+from deepmoviematch.data.rating_head import KIND, RatingHead
+from deepmoviematch.data.weights import Weights
+from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -339,6 +345,38 @@ def test_a_user_without_features_is_embedded_but_marked(running: SimpleNamespace
     place = running.stub.EmbedUser(pb.EmbedUserRequest(user=pb.UserFeatures(user_id="somebody")))
     assert place.metadata.cold_start
     assert sum(each**2 for each in place.vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_ratings_are_predicted_where_the_generation_can(
+    generation: Generation, serve: Callable[..., Any]
+) -> None:
+    size, width = generation.directions.shape
+    usual = np.linspace(1, 5, size, dtype=np.float32)
+    axes, spread = np.eye(width, dtype=np.float32), np.full(width, 0.1, dtype=np.float32)
+    weights = Weights(
+        {"kind": KIND, "damping": 1.0, "penalty": 1.0}, {"usual": usual, "axes": axes, "spread": spread}
+    )
+    head = RatingHead(weights, generation.directions, generation.scale)
+    row_of, current = generation.catalogue.row_of, Current()
+    current.set(Recommender(replace(generation, rating_head=head)))
+    asked = seen("6", "50")
+    with serve(current) as running:
+        found = running.stub.Recommend(asked)
+        predicted = head.predict({row_of["6"]: 5.0, row_of["50"]: 5.0}, [row_of[each] for each in ids(found)])
+        assert [each.predicted_rating for each in found.results] == pytest.approx(predicted)
+        together = running.stub.BatchRecommend(pb.BatchRecommendRequest(requests=[asked] * 9))
+        assert all(each == found for each in together.responses)
+        cold = running.stub.Recommend(pb.RecommendRequest())
+        assert [each.predicted_rating for each in cold.results] == pytest.approx(
+            [usual[row_of[each]] for each in ids(cold)]
+        )
+        similar = running.stub.SimilarItems(pb.SimilarItemsRequest(item_id="6"))
+        assert not any(each.HasField("predicted_rating") for each in similar.results)
+
+
+def test_no_ratings_are_predicted_where_the_generation_cannot(running: SimpleNamespace) -> None:
+    found = running.stub.Recommend(seen("6"))
+    assert not any(each.HasField("predicted_rating") for each in found.results)
 
 
 def test_results_are_explained_on_demand(running: SimpleNamespace) -> None:

@@ -15,6 +15,7 @@ from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.tools import tables
+from deepmoviematch.v1 import recommender_pb2 as pb
 
 Ask = Callable[..., tuple[int, str, str]]
 
@@ -318,3 +319,11 @@ def test_styles_beyond_their_bounds_are_refused_by_the_command_line(
     with pytest.raises(SystemExit):
         ask("recommend", *words)
     assert rule in capsys.readouterr().err
+
+
+def test_predicted_ratings_are_a_column_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    rated = pb.Recommendation(item_id="6", title="Heat", rank=1, predicted_rating=4.26)
+    tables.print_results(tables.console(), [rated])
+    heading, _, row, *_ = capsys.readouterr().out.strip().splitlines()
+    assert heading.split()[-1] == "rating"
+    assert row.split()[-1] == "4.3"

@@ -12,7 +12,7 @@ from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation import experiment
 from deepmoviematch.trainer.evaluation.experiment import FittedRecipe, Plan, evaluate, possible, rankings
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS
-from deepmoviematch.trainer.evaluation.rating import rating
+from deepmoviematch.trainer.evaluation.rating import rating, rating_of_new_users
 from deepmoviematch.trainer.evaluation.table import Table
 from deepmoviematch.trainer.models.seed import SeedRows
 from deepmoviematch.trainer.peers.rankers import EaseRanker, Popularity, Ranker
@@ -276,4 +276,15 @@ def test_a_recipe_without_ratings_is_refused_by_the_rating_protocol(tmp_path: Pa
     (tmp_path / "movies.csv").write_text("movieId,title,genres\na,A (1999),x\n")
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,a,4,0\n")
     with pytest.raises(TrainingError, match="needs a recipe that predicts ratings"):
-        evaluate(tmp_path, RETRIEVAL, Plan(("rating",)))
+        evaluate(tmp_path, replace(RETRIEVAL, rating_head=False), Plan(("rating",)))
+
+
+def test_a_rating_head_is_asked_for_ratings_of_users_it_has_not_seen(dataset: Dataset) -> None:
+    table = rating_of_new_users(dataset, RETRIEVAL, seed=1, splits=2)
+    assert list(table.rows) == ["mean", "user + item bias", "rating head"]
+    errors = {name: figures["rmse_stars"]["mean"] for name, figures in table.rows.items()}
+    assert errors["rating head"] < 0.97 * errors["user + item bias"]
+    ratio = table.rows["mean"]["rmse, ours / it"]
+    assert ratio["mean"] == pytest.approx(errors["rating head"] / errors["mean"], rel=1e-5)
+    told = 0.8 * 12
+    assert table.about["asked_ratings"] == 2 * 6 * round(12 - np.floor(told))
