@@ -123,8 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         "--index",
         choices=CHOICES,
         default="auto",
-        help=f"how items are searched: by comparing all, by a graph of neighbours, or (auto, the default) "
-        f"by the graph above {EXACT_UP_TO:,} items",
+        help=f"how items are searched: by comparing all, by lists of neighbours (ivf), by a graph of them "
+        f"(hnsw), or (auto, the default) by lists above {EXACT_UP_TO:,} items",
     )
     add("list", _list, "list the generations, oldest first; * marks the current one")
     for name, command, text in (

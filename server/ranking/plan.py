@@ -26,8 +26,8 @@ def planned(relevance: Relevance, start: int, stop: int, style: Style | None) ->
         exact = True
     if not exact:
         notes.append(
-            "a graph is followed, so an item that belongs among the results may come later or last; "
-            "where it finds too few or equal ones, every item is compared after all"
+            "a part of the catalogue is looked through, so an item that belongs among the results may come "
+            "later or last; where too few or equal ones are found, every item is compared after all"
         )
     if stop > left:
         notes.append(f"{max(0, left - start)} results are left for a page of {stop - start}")

@@ -1,9 +1,9 @@
 """What an order begins with: the items in the running, the most relevant first.
 
 Equal scores are in the order of the rows, so there is one order for each question, and a page is
-a part of it. Where the index follows a graph, its answer may differ from that order. So a walk
-keeps what the graph found for its first page, and goes on with all other items in their exact
-order: nothing comes twice and nothing is skipped, whatever the graph missed.
+a part of it. Where the search is approximate, its answer may differ from that order. So a walk
+keeps what was found for its first page, and goes on with all other items in their exact
+order: nothing comes twice and nothing is skipped, whatever was missed.
 Symbols: `N` items, `D` embedding width, `K` results.
 """
 
@@ -147,7 +147,7 @@ def page_of(relevance: Relevance, start: int, stop: int, ahead: int) -> Scored:
 
     Args:
         relevance: What decides it.
-        start: 0 for the first page, which may be answered by following a graph.
+        start: 0 for the first page, which may be answered by an approximate search.
         stop: More than `start`.
         ahead: How many places of the first page were answered so; 0 for none.
     """

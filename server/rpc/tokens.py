@@ -39,7 +39,7 @@ class Mark(NamedTuple):
     """How many results came before."""
 
     ahead: int
-    """How many of them, at the beginning, a graph was followed for; see `relevance.page_of`."""
+    """How many of them, at the beginning, an approximate search found; see `relevance.page_of`."""
 
 
 class Tokens:

@@ -105,7 +105,7 @@ def test_it_comes_back_from_a_mapped_file(kind: Kind) -> None:
     assert (again.search(QUERIES, 10).rows == made.search(QUERIES, 10).rows).all()
 
 
-def test_the_search_is_broadened_until_enough_is_found(kind: Kind) -> None:
+def test_a_search_is_twice_as_broad_as_it_takes_to_find_enough(kind: Kind) -> None:
     asked: list[int] = []
 
     def recall(index: object) -> float:
@@ -117,7 +117,7 @@ def test_the_search_is_broadened_until_enough_is_found(kind: Kind) -> None:
     assert asked == [kind.first_breadth, 2 * kind.first_breadth, 4 * kind.first_breadth]
     again = restore(kind.kind, index.to_bytes(), dim=DIM, size=SIZE)
     assert isinstance(again, kind)
-    assert again.breadth == 4 * kind.first_breadth
+    assert again.breadth == 8 * kind.first_breadth
 
 
 @pytest.mark.parametrize("choice", CHOICES)
