@@ -108,6 +108,9 @@ class Reply(NamedTuple):
     chances: tuple[Chance, ...] = ()
     """What was left to chance, for each request that asked for exploration."""
 
+    lasting: bool = True
+    """Whether the same request gets it for as long as its generation is the current one."""
+
 
 Asked: TypeAlias = tuple[str, bytes]
 """Name of a method, and the bytes of a request."""
@@ -187,9 +190,11 @@ class Replies:
         """Have `reply` at hand for the next who asks the same, if both are small.
 
         One from another generation is not kept: it is to be had for as long as that generation is.
+        Nor is one that does not last.
         """
         if (
             self._keeps
+            and reply.lasting
             and len(asked[1]) + len(reply.contents) <= KEPT_BYTES
             and reply.generation_id == self._generation_id
         ):

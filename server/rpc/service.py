@@ -88,7 +88,9 @@ class RecommenderService:
             here = replies is latest
             answer = next(answers) if here else replies.recommender.recommend(query.taste, query.listing)
             parts.append(self._recommended(each, replies, query, answer))
-        return latest.batch(parts)
+        reply = latest.batch(parts)
+        # Other generations, which pages may be of, come and go.
+        return reply._replace(lasting=not any(each.page_token for each in request.requests))
 
     def SimilarItems(self, request: pb.SimilarItemsRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""

@@ -14,7 +14,9 @@ from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
+from deepmoviematch.server.errors import GenerationLoadingError
 from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.generations.shelf import Shelf
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.tokens import Tokens
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -121,7 +123,7 @@ def swapped(
         follower.poll()
         return name
 
-    with serve(current) as running:
+    with serve(current, keeps=100) as running:
         yield SimpleNamespace(store=Store(folder), stub=running.stub, swap=swap, current=current)
 
 
@@ -174,6 +176,26 @@ def test_a_generation_that_was_collected_ends_the_walk(swapped: SimpleNamespace,
         grpc.StatusCode.FAILED_PRECONDITION.value[0],
         0,
     ]
+
+
+def test_a_batch_that_came_while_a_generation_was_loading_is_answered_when_it_comes_again(
+    swapped: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = pb.RecommendRequest(page_size=3)
+    first = swapped.stub.Recommend(page)
+    page.page_token = first.next_page_token
+    swapped.swap(2)
+
+    def busy(self: Shelf, generation_id: str) -> Recommender:
+        raise GenerationLoadingError(generation_id)
+
+    batch = pb.BatchRecommendRequest(requests=[page])
+    with monkeypatch.context() as patch:
+        patch.setattr(Shelf, "get", busy)
+        [refused] = swapped.stub.BatchRecommend(batch).responses
+    assert refused.status.code == grpc.StatusCode.UNAVAILABLE.value[0]
+    [answered] = swapped.stub.BatchRecommend(batch).responses
+    assert answered.metadata.generation_id == first.metadata.generation_id
 
 
 def test_a_generation_in_memory_outlives_its_collection(swapped: SimpleNamespace) -> None:
