@@ -55,11 +55,12 @@ class Signals:
 
     @classmethod
     def of(cls, moments: Ints, features: Sequence[str], devices: tuple[str, ...]) -> "Signals":
-        """The signals of some features that are 0 on the average of `moments` [B, 3]."""
+        """The signals of some features that are 0 on the average of `moments` [B, 3] that tell them."""
         means = {}
         for name in features:
             rows = moments[:, FEATURES.index(name)]
-            means[name] = _numbers(name, rows[rows != UNTOLD], len(devices)).mean(axis=0)
+            told = rows[rows != UNTOLD]  # nobody, where few tell and those few were not sampled
+            means[name] = _numbers(name, told, len(devices)).sum(axis=0) / np.float32(max(len(told), 1))
         return cls(means, devices if "device" in features else ())
 
     @property

@@ -163,3 +163,8 @@ def test_hours_on_both_sides_of_midnight_are_near() -> None:
     numbers = signals.of_feature("hour", np.arange(24, dtype=np.int32))
     steps = np.linalg.norm(numbers - np.roll(numbers, 1, axis=0), axis=1)
     assert steps == pytest.approx(np.full(24, steps[0]), abs=1e-5)
+
+
+def test_signals_that_nobody_tells_are_numbers_all_the_same() -> None:
+    signals = Signals.of(np.full((3, 3), -1, dtype=np.int32), ("hour", "device"), ("tv", "phone"))
+    assert np.isfinite(signals(np.array([[5, 0, 1]], dtype=np.int32))).all()
