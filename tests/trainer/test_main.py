@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deepmoviematch.data.canonical import write
@@ -111,6 +112,18 @@ def test_moments_that_are_all_alike_have_nothing_to_add(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "evaluate", "--data", data, "--protocol", "moments", *SMALL) == 1
+    assert "needs ratings at different times or on different devices" in capsys.readouterr().err
+
+
+def test_moments_that_differ_for_users_held_out_alone_teach_nothing(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratings = dataset.ratings
+    held_out = protocols.new_users(dataset.catalogue, ratings, seed=1).user_ids
+    here = np.isin(np.array(ratings.user_ids)[ratings.users], held_out)
+    times = np.where(here, 3600 * np.arange(len(ratings)), 0)
+    write(replace(dataset, ratings=replace(ratings, timestamps=times)), tmp_path)
+    assert run(monkeypatch, "evaluate", "--data", tmp_path, "--protocol", "moments", *SMALL) == 1
     assert "needs ratings at different times or on different devices" in capsys.readouterr().err
 
 

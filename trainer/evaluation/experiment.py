@@ -340,17 +340,16 @@ def _moments(dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
     """What each feature of the moment adds for users whom nothing was fitted or chosen by."""
     if isinstance(recipe, SeedRecipe):
         raise TrainingError(f"the moments protocol needs a recipe that ranks (retrieval), got {recipe.name}")
-    features = features_of(dataset.ratings)
-    if not features:
-        raise TrainingError(
-            "this protocol needs ratings at different times or on different devices, got none"
-        )
     found: dict[str, list[Gain]] = {}
     for fold in range(plan.splits):
         trial = new_users(dataset.catalogue, dataset.ratings, plan.seed, fold)
+        told = features_of(trial.train)
+        if not told:
+            raise TrainingError(
+                "this protocol needs ratings at different times or on different devices, got none"
+            )
         mine = replace(recipe, seed=recipe.seed + fold, validation_share=0.0, sequence_epochs=0)
         towers = fit_retrieval(dataset.catalogue, trial.train, mine).towers
-        told = features_of(trial.train)
         moments, _ = fit_moments(towers, trial.train, told, mine, "moments")
         for name, gain in gains(towers, moments, trial, dataset.ratings).items():
             found.setdefault(name, []).append(gain)
