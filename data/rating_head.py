@@ -43,7 +43,8 @@ class RatingHead:
         self._usual, axes, self._spread = arrays["usual"], arrays["axes"], arrays["spread"]
         self._damping, self._penalty = float(settings["damping"]), float(settings["penalty"])
         width = len(axes)
-        if settings["kind"] != KIND or not min(self._damping, self._penalty, self._spread.min() + 1) > 0:
+        safe = self._damping > 0 and self._penalty > 0 and (self._spread >= 0).all()  # NaN is not either
+        if settings["kind"] != KIND or not safe:
             raise ValueError(f"a head of the kind {settings['kind']!r}, or one that divides by 0")
         if self._usual.shape != (len(directions),) or self._spread.shape != (width,):
             raise ValueError(f"usual {self._usual.shape} for {len(directions)} items")

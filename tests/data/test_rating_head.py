@@ -72,8 +72,15 @@ def test_it_is_ridge_regression_on_as_many_average_ratings(history: dict[int, fl
 
 @pytest.mark.parametrize(
     "changes",
-    [{"kind": "other"}, {"penalty": 0.0}, {"usual": [3.0]}, {"axes": np.eye(3)}, {"spread": [-1.0, 0.0]}],
-    ids=["kind", "penalty", "items", "width", "spread"],
+    [
+        {"kind": "other"},
+        {"penalty": 0.0},
+        {"penalty": float("nan")},
+        {"usual": [3.0]},
+        {"axes": np.eye(3)},
+        {"spread": [-0.5, 0.0]},
+    ],
+    ids=["kind", "penalty", "no number", "items", "width", "spread"],
 )
 def test_weights_that_do_not_fit_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"head|usual|axes"):
