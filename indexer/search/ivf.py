@@ -115,7 +115,9 @@ def _check(exact: Any, lists: Any, dim: int, size: int) -> None:
         raise GenerationError(
             f"an IVF index must hold {size} vectors of width {dim}, compared by inner product, got {found}"
         )
-    contents: Any = lists.invlists
+    contents = _faiss.downcast_InvertedLists(lists.invlists)
+    if type(contents) is not faiss.ArrayInvertedLists:  # such as those in whatever file it names
+        raise GenerationError(f"an IVF index must hold its own lists, got {type(contents).__name__}")
     if not (
         isinstance(centroids, faiss.IndexFlat)
         and (centroids.d, centroids.ntotal, centroids.metric_type) == (dim, lists.nlist, inner)

@@ -1,6 +1,7 @@
 """What only lists of neighbours do."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -61,6 +62,18 @@ def too_few_centroids(index: Any) -> None:
 
 def another_metric(index: Any) -> None:
     index.refine_index.metric_type = faiss.METRIC_L2
+
+
+def test_lists_in_a_file_that_the_index_names_are_refused(tmp_path: Path) -> None:
+    """FAISS would map that file, whatever it is, and end the process once it is cut."""
+    index = IvfIndex.of(VECTORS)._index
+    elsewhere: Any = faiss.OnDiskInvertedLists(lists(index).nlist, 4 * DIM, str(tmp_path / "lists"))
+    elsewhere.merge_from_1(lists(index).invlists)
+    lists(index).replace_invlists(elsewhere)
+    contents = faiss.serialize_index(index)
+    for each in (contents.tobytes(), contents):  # read, and as if mapped
+        with pytest.raises(GenerationError, match="must hold its own lists, got OnDiskInvertedLists"):
+            restore("ivf", each, dim=DIM, size=SIZE)
 
 
 @pytest.mark.parametrize(
