@@ -5,6 +5,7 @@
 differs from the family's defaults.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -55,6 +56,8 @@ class CommonRecipe:
         self._check("hidden", all(width >= 1 for width in self.hidden), "widths of at least 1")
         self._check("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
         self._check("seed", 0 <= self.seed < 2**31, "in 0..2147483647")
+        for setting, value in asdict(self).items():
+            self._check(setting, value != math.inf, "finite")
 
     def _check(self, setting: str, holds: bool, rule: str) -> None:
         if not holds:

@@ -43,6 +43,7 @@ def test_a_file_of_ones_own_is_a_recipe_too(tmp_path: Path) -> None:
         ({"triplet_margin": 0}, "triplet_margin must be positive, got 0.0"),
         ({"distillation": 1.01}, r"distillation must be in 0\.\.1, got 1.01"),
         ({"learning_rate": float("nan")}, "learning_rate must be between 0 and 1, got nan"),
+        ({"triplet_weight": float("inf")}, "triplet_weight must be finite, got inf"),
         ({"seed": -1}, r"seed must be in 0\.\.2147483647, got -1"),
         ({"family": "other"}, "family must be one of seed, retrieval, got 'other'"),
     ],
