@@ -12,25 +12,21 @@ arguments are known to be good.
 
 import argparse
 import json
-import math
 import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table as RichTable
-
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.features import LOWEST_STARS
 from deepmoviematch.data.tables import TOP_STARS
+from deepmoviematch.trainer.console import print_measure, print_rows, print_sheet, print_table
 from deepmoviematch.trainer.errors import RecipeError, TrainingError
 from deepmoviematch.trainer.quiet import import_tensorflow
 from deepmoviematch.trainer.recipe import Recipe, SeedRecipe, load_recipe
 
 if TYPE_CHECKING:
-    from deepmoviematch.trainer.evaluation.exercise import Sheet
-    from deepmoviematch.trainer.evaluation.table import Table
+    pass
 
 PROTOCOLS = {
     "new-users": "users held out whole, told by 80 % of their ratings",
@@ -131,7 +127,7 @@ def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
         print(json.dumps(values if len(values) > 1 else values[0], allow_nan=False))
     else:
         for table in tables:
-            _print_table(table, slices=arguments.slices)
+            print_table(table, slices=arguments.slices)
     if failures := [f"{table.about['protocol']}: {table.failure}" for table in tables if table.failure]:
         raise TrainingError("; ".join(failures))
 
@@ -158,7 +154,7 @@ def _exercise(arguments: argparse.Namespace, recipe: Recipe) -> None:
         exercise.by_genre(dataset),
     )
     for sheet in sheets:
-        _print_sheet(sheet)
+        print_sheet(sheet)
 
 
 def _neighbours(arguments: argparse.Namespace) -> None:
@@ -175,94 +171,10 @@ def _neighbours(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(found))
     elif arguments.item is None:
-        _print_measure(found)
+        print_measure(found)
     else:
         print(f"neighbours of {arguments.item}; likes of {found['users']} users")
-        _print_rows(tuple(listed[0]), [tuple(each.values()) for each in listed])
-
-
-def _print_measure(found: dict[str, Any]) -> None:
-    learnt = "the vectors have learnt nothing from" if found["unseen"] else "the vectors have learnt from"
-    print(f"{found['items']} items with enough likes of {found['users']} users, whom {learnt}")
-    apart = found["apart"]
-    print(
-        f"share of an item's neighbours without a genre in common: {_text(apart['neighbours'])}, "
-        f"of the catalogue: {_text(apart['catalogue'])}; "
-        f"items with such a neighbour: {_text(found['some_apart'])}"
-    )
-    _print_rows(
-        ("pairs of items", "pairs", "liked by the same people, over chance"),
-        [(kind, found["pairs"][kind], lift) for kind, lift in found["lift"].items()],
-    )
-    print(f"neighbours over random pairs without a genre in common: {_text(found['ratio'])}")
-
-
-def _print_table(table: "Table", *, slices: bool = False) -> None:
-    """The protocol's header, a row for every model, the notes; then the slices if asked."""
-    unsaid = {"recipe", "data_digest", "dropped", "best_peer"}
-    about = {key: value for key, value in table.about.items() if key not in unsaid}
-    print("  ".join(f"{key}: {_text(value)}" for key, value in about.items()))
-    for sentence in table.about["dropped"]:
-        print(f"dropped: {sentence}")
-    columns = list(dict.fromkeys(name for figures in table.rows.values() for name in figures))
-    _print_rows(
-        ("model", *columns),
-        [(name, *(figures.get(column, "") for column in columns)) for name, figures in table.rows.items()],
-    )
-    for note in table.notes:
-        print(f"note: {note}")
-    if slices:
-        _print_slices(table)
-    if table.honest is not None:
-        print("\nthe same with each user and item once, and features from the training rows alone:")
-        _print_table(table.honest)
-    print()
-
-
-def _print_slices(table: "Table") -> None:
-    """The deciding metric of every model in every slice, a table for each kind of slice."""
-    models = {name: details["slices"] for name, details in table.details.items()}
-    for kind, labels in next(iter(models.values()), {}).items():
-        print(f"\nby {kind}")
-        _print_rows(
-            (kind, "users", *models),
-            [
-                (label, figures["users"], *(slices[kind][label] for slices in models.values()))
-                for label, figures in labels.items()
-            ],
-        )
-
-
-def _print_sheet(sheet: "Sheet") -> None:
-    print(f"\n{sheet.title}")
-    _print_rows(sheet.columns, sheet.rows)
-
-
-def _print_rows(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """A table as wide as it needs to be where nobody's terminal limits it."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=400)
-    table = RichTable(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        numbers = all(not isinstance(row[columns.index(column)], str) for row in rows)
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(_text, row))
-    console.print(table)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        mean, low, high = (
-            f"{value[bound]:.4f}" if math.isfinite(value[bound]) else "-" for bound in ("mean", "low", "high")
-        )
-        return f"{mean} [{low}, {high}]" if mean != "-" else mean
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value))
-    if isinstance(value, str | int):
-        return str(value)
-    return f"{value:.4g}" if math.isfinite(value) else "-"
+        print_rows(tuple(listed[0]), [tuple(each.values()) for each in listed])
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -1,0 +1,97 @@
+"""What the trainer's command line prints for people."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+if TYPE_CHECKING:  # the command line imports what it needs once its arguments are known to be good
+    from deepmoviematch.trainer.evaluation.exercise import Sheet
+    from deepmoviematch.trainer.evaluation.table import Table
+
+
+def print_measure(found: dict[str, Any]) -> None:
+    """What `evaluation.neighbours` found of items that share no genre."""
+    learnt = "the vectors have learnt nothing from" if found["unseen"] else "the vectors have learnt from"
+    print(f"{found['items']} items with enough likes of {found['users']} users, whom {learnt}")
+    apart = found["apart"]
+    print(
+        f"share of an item's neighbours without a genre in common: {_text(apart['neighbours'])}, "
+        f"of the catalogue: {_text(apart['catalogue'])}; "
+        f"items with such a neighbour: {_text(found['some_apart'])}"
+    )
+    print_rows(
+        ("pairs of items", "pairs", "liked by the same people, over chance"),
+        [(kind, found["pairs"][kind], lift) for kind, lift in found["lift"].items()],
+    )
+    print(f"neighbours over random pairs without a genre in common: {_text(found['ratio'])}")
+
+
+def print_table(table: "Table", *, slices: bool = False) -> None:
+    """The protocol's header, a row for every model, the notes; then the slices if asked."""
+    unsaid = {"recipe", "data_digest", "dropped", "best_peer"}
+    about = {key: value for key, value in table.about.items() if key not in unsaid}
+    print("  ".join(f"{key}: {_text(value)}" for key, value in about.items()))
+    for sentence in table.about["dropped"]:
+        print(f"dropped: {sentence}")
+    columns = list(dict.fromkeys(name for figures in table.rows.values() for name in figures))
+    print_rows(
+        ("model", *columns),
+        [(name, *(figures.get(column, "") for column in columns)) for name, figures in table.rows.items()],
+    )
+    for note in table.notes:
+        print(f"note: {note}")
+    if slices:
+        _print_slices(table)
+    if table.honest is not None:
+        print("\nthe same with each user and item once, and features from the training rows alone:")
+        print_table(table.honest)
+    print()
+
+
+def _print_slices(table: "Table") -> None:
+    """The deciding metric of every model in every slice, a table for each kind of slice."""
+    models = {name: details["slices"] for name, details in table.details.items()}
+    for kind, labels in next(iter(models.values()), {}).items():
+        print(f"\nby {kind}")
+        print_rows(
+            (kind, "users", *models),
+            [
+                (label, figures["users"], *(slices[kind][label] for slices in models.values()))
+                for label, figures in labels.items()
+            ],
+        )
+
+
+def print_sheet(sheet: "Sheet") -> None:
+    """A sheet of the exercise: its title and its rows."""
+    print(f"\n{sheet.title}")
+    print_rows(sheet.columns, sheet.rows)
+
+
+def print_rows(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    """A table as wide as it needs to be where nobody's terminal limits it."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=400)
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        numbers = all(not isinstance(row[columns.index(column)], str) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(_text, row))
+    console.print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        mean, low, high = (
+            f"{value[bound]:.4f}" if math.isfinite(value[bound]) else "-" for bound in ("mean", "low", "high")
+        )
+        return f"{mean} [{low}, {high}]" if mean != "-" else mean
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    if isinstance(value, str | int):
+        return str(value)
+    return f"{value:.4g}" if math.isfinite(value) else "-"
