@@ -74,18 +74,17 @@ def started(
 
 def serving(store: Path, *words: str, kept_replies: int = 0) -> AbstractContextManager[Running]:
     """The server over `store`, as a context; it keeps no replies, for loads repeat themselves."""
-    return started([*_serve(store, kept_replies), *words])
+    return started([*_serve(store), "--kept-replies", str(kept_replies), *words])
 
 
-def unpinned(store: Path, workers: int, *more: str, kept_replies: int = 0) -> AbstractContextManager[Running]:
-    """The same with so many workers, on whatever core is free; its warnings are seen."""
+def unpinned(store: Path, workers: int, *more: str) -> AbstractContextManager[Running]:
+    """The same as it is shipped, with so many workers, on whatever core is free; its warnings are seen."""
     words = ["--workers", str(workers), "--log-level", "warning", *more]
-    return started([*_serve(store, kept_replies), *words], cpu=None, stderr=None)
+    return started([*_serve(store), *words], cpu=None, stderr=None)
 
 
-def _serve(store: Path, kept_replies: int) -> list[str]:
-    words = ["--store", str(store), "--port", "0", "--kept-replies", str(kept_replies)]
-    return ["-m", "deepmoviematch.server", "serve", *words]
+def _serve(store: Path) -> list[str]:
+    return ["-m", "deepmoviematch.server", "serve", "--store", str(store), "--port", "0"]
 
 
 def listen(server: grpc.Server) -> None:
