@@ -28,6 +28,11 @@ _THURSDAY = 3
 """The first of January 1970, counted from Monday."""
 
 
+def table_rows(devices: int) -> dict[str, int]:
+    """How many rows each feature's table has, where so many devices are known."""
+    return {"hour": HOURS, "weekday": WEEKDAYS, "device": devices}
+
+
 def moments_of(ratings: Ratings, devices: Sequence[str]) -> Ints:
     """[R, 3] of each rating the hour, the weekday (0 is Monday) and the row in `devices`.
 

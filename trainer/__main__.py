@@ -15,7 +15,7 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.features import LOWEST_STARS
@@ -24,9 +24,6 @@ from deepmoviematch.trainer.console import print_measure, print_rows, print_shee
 from deepmoviematch.trainer.errors import RecipeError, TrainingError
 from deepmoviematch.trainer.quiet import import_tensorflow
 from deepmoviematch.trainer.recipe import Recipe, SeedRecipe, load_recipe
-
-if TYPE_CHECKING:
-    pass
 
 PROTOCOLS = {
     "new-users": "users held out whole, told by 80 % of their ratings",

@@ -11,7 +11,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deepmoviematch.data.tables import Flags, Floats, Times
-from deepmoviematch.indexer.search.vectors import FlatIndex, Hits, check_search, stay_on_one_thread
+from deepmoviematch.indexer.errors import GenerationError
+from deepmoviematch.indexer.search.vectors import (
+    FlatIndex,
+    Hits,
+    check_search,
+    serialised,
+    stay_on_one_thread,
+)
 
 EXACT_UP_TO = 2000
 """Of so few vectors a search by comparison is no slower."""
@@ -31,9 +38,18 @@ class ApproximateIndex(ABC):
     most_breadth: ClassVar[int]
     """No file may ask for more."""
 
-    def __init__(self, exact: FlatIndex) -> None:
-        """Take exact search over the same vectors."""
+    def __init__(self, index: Any, exact: FlatIndex) -> None:
+        """Take FAISS's index, and exact search over the same vectors.
+
+        Raises:
+            GenerationError: If it would search more broadly than any may.
+        """
+        self._index = index
         self.exact, self.dim, self.size = exact, exact.dim, exact.size
+        if not 1 <= self.breadth <= self.most_breadth:
+            raise GenerationError(
+                f"the breadth of a search must be 1 to {self.most_breadth}, got {self.breadth}"
+            )
 
     @property
     @abstractmethod
@@ -102,9 +118,9 @@ class ApproximateIndex(ABC):
         """See `VectorIndex.vectors`."""
         return self.exact.vectors()
 
-    @abstractmethod
     def to_bytes(self) -> bytes:
         """See `VectorIndex.to_bytes`."""
+        return serialised(self._index)
 
 
 def _best_allowed(scores: Floats, rows: Times, k: int, allowed: Flags) -> tuple[Floats, Times]:

@@ -33,8 +33,7 @@ class HnswIndex(ApproximateIndex):
     first_breadth, most_breadth = 64, 1024
 
     def __init__(self, index: Any) -> None:
-        super().__init__(FlatIndex(faiss.downcast_index(index.storage)))
-        self._index = index
+        super().__init__(index, FlatIndex(faiss.downcast_index(index.storage)))
 
     @classmethod
     def of(cls, vectors: Floats) -> "HnswIndex":
@@ -59,10 +58,6 @@ class HnswIndex(ApproximateIndex):
             raise GenerationError(
                 f"an HNSW index must hold {size} vectors of width {dim}, got {index.ntotal} of {index.d}"
             )
-        if not 1 <= index.hnsw.efSearch <= cls.most_breadth:
-            raise GenerationError(
-                f"the breadth of a search must be 1 to {cls.most_breadth}, got {index.hnsw.efSearch}"
-            )
         return cls(index)
 
     @property
@@ -83,8 +78,3 @@ class HnswIndex(ApproximateIndex):
 
     def _compared(self, breadth: int) -> int:
         return COMPARED * breadth
-
-    def to_bytes(self) -> bytes:
-        """See `VectorIndex.to_bytes`."""
-        contents: bytes = faiss.serialize_index(self._index).tobytes()
-        return contents

@@ -33,8 +33,8 @@ class IvfIndex(ApproximateIndex):
     first_breadth, most_breadth = 8, 4096
 
     def __init__(self, index: Any) -> None:
-        super().__init__(FlatIndex(faiss.downcast_index(index.refine_index)))
-        self._index, self._lists = index, _faiss.downcast_index(index.base_index)
+        self._lists = _faiss.downcast_index(index.base_index)
+        super().__init__(index, FlatIndex(faiss.downcast_index(index.refine_index)))
 
     @classmethod
     def of(cls, vectors: Floats) -> "IvfIndex":
@@ -64,10 +64,6 @@ class IvfIndex(ApproximateIndex):
             _check(exact, lists, dim, size)
         except (RuntimeError, AttributeError) as error:
             raise GenerationError(f"an IVF index must be whole, got {error}") from error
-        if not 1 <= lists.nprobe <= cls.most_breadth:
-            raise GenerationError(
-                f"the breadth of a search must be 1 to {cls.most_breadth}, got {lists.nprobe}"
-            )
         return cls(index)
 
     @property
@@ -91,11 +87,6 @@ class IvfIndex(ApproximateIndex):
 
     def _compared(self, breadth: int) -> int:
         return int(self._lists.nlist + breadth * self.size // self._lists.nlist)
-
-    def to_bytes(self) -> bytes:
-        """See `VectorIndex.to_bytes`."""
-        contents: bytes = faiss.serialize_index(self._index).tobytes()
-        return contents
 
 
 def _check(exact: Any, lists: Any, dim: int, size: int) -> None:

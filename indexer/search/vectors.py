@@ -259,8 +259,7 @@ class FlatIndex:
 
     def to_bytes(self) -> bytes:
         """See `VectorIndex.to_bytes`."""
-        contents: bytes = faiss.serialize_index(self._index).tobytes()
-        return contents
+        return serialised(self._index)
 
 
 def stay_on_one_thread() -> None:
@@ -271,6 +270,12 @@ def stay_on_one_thread() -> None:
     if not getattr(_here, "stays", False):
         faiss.omp_set_num_threads(1)
         _here.stays = True
+
+
+def serialised(index: Any) -> bytes:
+    """FAISS's index as a file's contents."""
+    contents: bytes = faiss.serialize_index(index).tobytes()
+    return contents
 
 
 _reading = threading.Lock()

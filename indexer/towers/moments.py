@@ -5,7 +5,7 @@ Symbols: `B` users, `D` width of a taste, without the axis for the items' norm.
 
 import numpy as np
 
-from deepmoviematch.data.context import FEATURES, HOURS, WEEKDAYS, Moment
+from deepmoviematch.data.context import FEATURES, Moment, table_rows
 from deepmoviematch.data.tables import Floats, Ints
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers.mlp import unit
@@ -33,7 +33,7 @@ class Moments:
             ValueError: If a table has another shape than [rows, `width`].
         """
         self._device_rows = {name: row for row, name in enumerate(weights.settings.get("devices", ()))}
-        sizes = {"hour": HOURS, "weekday": WEEKDAYS, "device": len(self._device_rows)}
+        sizes = table_rows(len(self._device_rows))
         arrays = weights.arrays
         self._tables = {name: arrays[PREFIX + name] for name in FEATURES if PREFIX + name in arrays}
         for name, table in self._tables.items():

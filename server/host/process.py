@@ -22,10 +22,9 @@ from deepmoviematch.server.host.observers import all_of, new_metrics, new_traces
 from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.server.host.reflection import Reflection
-from deepmoviematch.server.rpc.service import RecommenderService
+from deepmoviematch.server.rpc.service import SERVICE, RecommenderService
 from deepmoviematch.server.rpc.status import Observer, handlers
 from deepmoviematch.server.rpc.tokens import KEY_BYTES, Tokens, read_key
-from deepmoviematch.v1 import recommender_pb2 as pb
 
 MAX_REQUEST_BYTES = 4 << 20
 MAX_STREAMS = 1000
@@ -126,9 +125,8 @@ def create_server(
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
-    service = pb.DESCRIPTOR.services_by_name["RecommenderService"]
     servicer = RecommenderService(current, tokens or Tokens(), keeps=keeps)
-    door = Door(handlers(servicer.ask, service, pool.late, observe), pool, keys)
+    door = Door(handlers(servicer.ask, SERVICE, pool.late, observe), pool, keys)
     health = health or Health()
     server.add_generic_rpc_handlers((door, health.handler()))
     if reflects:

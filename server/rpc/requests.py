@@ -31,7 +31,7 @@ _Time: TypeAlias = tuple[int, int]
 
 _INTENTS = frozenset(pb.Intent.values())
 _WEEKDAYS = frozenset(pb.Weekday.values())
-_NOTHING: Sequence[str] = ()
+_UNTOLD: tuple[Moment, Sequence[str]] = (NO_MOMENT, ())
 
 
 class RecommendQuery(NamedTuple):
@@ -76,9 +76,7 @@ def read_recommend(
     intent = request.intent
     if intent not in _INTENTS:
         checks.refuse("intent", f"must be one of {', '.join(pb.Intent.keys())}, got {intent}")
-    moment, notes = NO_MOMENT, _NOTHING
-    if user.HasField("context"):
-        moment, notes = _moment(user.context, recommender, checks)
+    moment, notes = _moment(user, recommender, checks) if user.HasField("context") else _UNTOLD
     checks.finish()
     if not request.include_history:
         excluded |= history.keys()
@@ -219,8 +217,9 @@ def _history(
     return recommender.in_stars(history)
 
 
-def _moment(context: pb.Context, recommender: Recommender, checks: Checks) -> tuple[Moment, Sequence[str]]:
-    """What the generation reads of the context, and notes on what it does not."""
+def _moment(user: pb.UserFeatures, recommender: Recommender, checks: Checks) -> tuple[Moment, Sequence[str]]:
+    """What the generation reads of the user's context, and notes on what it does not."""
+    context = user.context
     hour = context.hour if context.HasField("hour") else None
     if hour is not None and not 0 <= hour < HOURS:
         checks.refuse("user.context.hour", f"must be 0 to {HOURS - 1}, got {hour}")

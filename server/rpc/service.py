@@ -31,8 +31,8 @@ from deepmoviematch.server.rpc.status import to_status
 from deepmoviematch.server.rpc.tokens import Mark, Tokens
 from deepmoviematch.v1 import recommender_pb2 as pb
 
-_SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
-NAME: str = _SERVICE.full_name
+SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
+NAME: str = SERVICE.full_name
 
 
 class RecommenderService:
@@ -44,7 +44,7 @@ class RecommenderService:
         self._latest: Replies | None = None
         self._methods: dict[str, tuple[Callable[[bytes], Any], Callable[[Any, Replies], Reply]]] = {
             method.name: (lenient(GetMessageClass(method.input_type)), getattr(self, method.name))
-            for method in _SERVICE.methods
+            for method in SERVICE.methods
         }
 
     def ask(self, method: str, contents: bytes) -> Reply:
@@ -145,9 +145,9 @@ class RecommenderService:
         if query.notes and answer.plan is not None:
             plan = answer.plan._replace(notes=[*answer.plan.notes, *query.notes])
             answer = answer._replace(plan=plan)
-        generation, ratings = replies.recommender.generation, list[float]()
-        if generation.rating_head is not None and answer.rows:
-            ratings = generation.rating_head.predict(query.taste.history, answer.rows)
+        generation = replies.recommender.generation
+        head = generation.rating_head
+        ratings = head.predict(query.taste.history, answer.rows) if head is not None and answer.rows else ()
         reasons = explain(generation, query.taste, answer) if request.explain else ()
         return self._reply(request, replies, answer, query.missing, ratings=ratings, explanations=reasons)
 

@@ -1,8 +1,8 @@
 """Page tokens: where a walk through a ranking goes on, sealed by whoever gave them out.
 
-A token is URL-safe base64 of a body and its seal, keyed BLAKE2 (RFC 7693). The body names the generation, the
-place in its ranking, and a digest of the request's other arguments, so that a token goes on with
-nothing but what it came from. It is no secret, and says nothing of the user. Whoever has the key
+A token is URL-safe base64 of a body and its seal, keyed BLAKE2 (RFC 7693). The body names the
+generation, the place in its ranking, and a digest of the request's other arguments, so that a token
+goes on with nothing but what it came from. It is no secret, and says nothing of the user. Whoever has the key
 can check it, so the workers of a server share one, and so may several machines.
 """
 

@@ -1,1 +1,1 @@
-"""What can be seen from outside: logs and metrics."""
+"""What can be read of calls afterwards: logs, and the names of requests in them."""

@@ -4,7 +4,7 @@ So a load test can tell a wrong answer without knowing the right one.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -81,8 +81,7 @@ class Question:
             "another generation on another page": walks and generation != self.pinned,
             "no token for what is left": not response.metadata.exhausted and not response.next_page_token,
         }
-        fault = next((fault for fault, found_out in faults.items() if found_out), None)
-        return fault or _fault_of(generation, -1 if walks else oldest)
+        return _first(faults) or _fault_of(generation, -1 if walks else oldest)
 
     def generation(self, response: Any) -> str:
         """The generation that answered."""
@@ -155,8 +154,7 @@ class Embedding:
             "an unknown item that was not sent": not {each.item_id for each in self.request.user.history}
             >= set(response.missing_item_ids),
         }
-        fault = next((fault for fault, found_out in faults.items() if found_out), None)
-        return fault or _fault_of(self.generation(response), oldest)
+        return _first(faults) or _fault_of(self.generation(response), oldest)
 
     def generation(self, response: pb.EmbedUserResponse) -> str:
         """See `Question.generation`."""
@@ -168,6 +166,11 @@ class Embedding:
 
 Asked: TypeAlias = Question | Batch | Embedding
 """One call of a load test."""
+
+
+def _first(faults: Mapping[str, bool]) -> str | None:
+    """The first that there is."""
+    return next((fault for fault, found_out in faults.items() if found_out), None)
 
 
 def _fault_of(generation: str, oldest: int) -> str | None:

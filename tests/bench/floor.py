@@ -173,8 +173,8 @@ def recall(generation: Generation, questions: list[Any], answers: list[Any]) -> 
 
 
 def _print(result: dict[str, Any]) -> None:
-    recall = f"recall@10 {result['recall_at_10']:.4f}"
-    print(f"{result['method']}, {result['items']} items, {result['index']}, {recall}")
+    found = f"recall@10 {result['recall_at_10']:.4f}"
+    print(f"{result['method']}, {result['items']} items, {result['index']}, {found}")
     for name, shares in result["ratio"].items():
         floors = ", ".join(f"{share:.1%} of the {floor} floor's" for floor, share in shares.items())
         speed = result["requests_per_cpu_second"][name]

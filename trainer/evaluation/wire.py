@@ -66,7 +66,7 @@ def evaluate_served(
     if refused := [name for name in names if name in {"cold-items", "moments", "rating"}]:
         raise TrainingError(
             f"a server must be asked for what it answers, got {', '.join(refused)}: its generation knows "
-            "every item, reads only what helped of the moment, and predicts no ratings"
+            "every item, has seen every rating, and reads only what helped of the moment"
         )
     built_from = None if run is None else _run(run, dataset, plan)
     with Client(address, timeout_s=TIMEOUT_S, wait=False) as client:

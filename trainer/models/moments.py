@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from deepmoviematch.data.context import FEATURES, HOURS, UNTOLD, WEEKDAYS, moments_of
+from deepmoviematch.data.context import FEATURES, HOURS, UNTOLD, moments_of, table_rows
 from deepmoviematch.data.tables import Floats, Ints, Ratings, Times
 from deepmoviematch.trainer.models.losses import masked_log_softmax
 from deepmoviematch.trainer.models.markov import later_likes, prefixes
@@ -97,7 +97,7 @@ class Moments:
     def tables(self) -> dict[str, Floats]:
         """For each feature [rows, D] what each of its values adds, by the names that NumPy reads."""
         kernel = dense_arrays(self.tower)["moment"]  # [C, D]
-        sizes = {"hour": HOURS, "weekday": WEEKDAYS, "device": len(self.signals.devices)}
+        sizes = table_rows(len(self.signals.devices))
         tables, first = {}, 0
         for name, mean in self.signals.means.items():
             rows = np.arange(sizes[name], dtype=np.int32)
@@ -197,6 +197,5 @@ def _numbers(name: str, rows: Ints, devices: int) -> Floats:
     if name == "hour":
         angles = 2 * np.pi / HOURS * rows[:, None] * np.arange(1, HARMONICS + 1)
         return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
-    size = WEEKDAYS if name == "weekday" else devices
-    chosen: Floats = np.equal(rows[:, None], np.arange(size)).astype(np.float32)
+    chosen: Floats = np.equal(rows[:, None], np.arange(table_rows(devices)[name])).astype(np.float32)
     return chosen

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from scipy import sparse
 
-from deepmoviematch.trainer.likes import genre_lift, genre_shares
 from deepmoviematch.trainer.models.views import (
     LONGEST_SHORT,
     MOST_TICKED,
@@ -89,15 +87,6 @@ def test_some_users_with_a_history_state_preferences_and_some_do_not() -> None:
     assert np.isfinite(short_view(rated, stated, rng).preferences[:, 0]).mean() == pytest.approx(
         0.5, abs=0.05
     )
-
-
-def test_shares_and_lift_of_genres_by_hand() -> None:
-    likes = sparse.csr_matrix(np.array([[1, 1, 0], [0, 0, 0]], dtype=np.float32))
-    genres = np.array([[True, False, False], [True, True, False], [False, True, False]])
-    shares = genre_shares(likes, genres)
-    assert shares.tolist() == [[1.0, 0.5, 0.0], [0.0, 0.0, 0.0]]
-    lift = genre_lift(shares, np.array([0.5, 0.5, 0.0], dtype=np.float32))
-    assert lift.tolist() == [[2.0, 1.0, 1.0], [0.0, 0.0, 1.0]]
 
 
 def test_sampled_preferences_are_exact_or_a_few_favourites_that_the_user_likes() -> None:

@@ -1,13 +1,11 @@
-"""What it would add to heed when things happened, as a table and as JSON.
+"""What it would add to let a history fade, as a table and as JSON.
 
-    python -m tests.bench.moments --data DIR [--splits 5] [--json PATH]
+    python -m tests.bench.recency --data DIR [--splits 5] [--json PATH]
 
 The default recipe is fitted on the splits of `time` and on `next-item`; then its tower is
-asked in other ways, without training it again. "recency": in the bag of likes each counts
-2^(-age / half-life), by days or by how many likes came after it. "context": an item's score
-gains a share of how much more often it is liked at this hour or on this weekday (UTC) than
-at others. Differences are to the same tower asked plainly, with 95 % bootstrap intervals
-over users.
+asked in other ways, without training it again: in the bag of likes each counts
+2^(-age / half-life), by days or by how many likes came after it. Differences are to the same
+tower asked plainly, with 95 % bootstrap intervals over users.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,14 +33,6 @@ from tests.bench import machine
 METRICS = ("ndcg@10", "hit@10")
 DAYS = (1, 30, 365)
 LIKES = (5, 20, 80)
-SHARES = (0.01, 0.1)
-PRIOR = 100
-"""Likes of an item that are spread over the hours as everybody's are, before its own are counted."""
-
-CONTEXTS: dict[str, Callable[[Times], Times]] = {
-    "hour": lambda seconds: seconds // 3600 % 24,
-    "weekday": lambda seconds: seconds // 86_400 % 7,
-}
 
 Ages: TypeAlias = Callable[[UserBatch, Times], Floats]
 
@@ -54,13 +44,7 @@ class Way:
     ages: Ages | None = None
     """[H] ages of the interactions in half-lives."""
 
-    added: Callable[[Times], Floats] | None = None
-    """[B, N] what scores gain, given when each user asks."""
-
     asks_next: bool = False
-
-    instead_of: str = "taste"
-    """What it is compared with."""
 
 
 def main() -> None:
@@ -89,8 +73,7 @@ def _measure(dataset: Dataset, name: str, splits: int, seed: int) -> dict[str, A
         assert isinstance(recipe, RetrievalRecipe)
         recipe = replace(recipe, seed=recipe.seed + fold, validation_share=0.0)
         towers = fit_retrieval(dataset.catalogue, trial.train, recipe).towers.export()
-        ways = _ways(dataset, trial, name)
-        for label, way in ways.items():
+        for label, way in WAYS.items():
             report = rank(Asked(dataset, trial, towers, way), trial, dataset.catalogue)
             for metric in METRICS:
                 found.setdefault(label, {}).setdefault(metric, []).append(report.per_user[metric])
@@ -100,28 +83,13 @@ def _measure(dataset: Dataset, name: str, splits: int, seed: int) -> dict[str, A
     for label, metrics in found.items():
         texts = []
         for metric, values in metrics.items():
-            ours, plain = np.concatenate(values), np.concatenate(found[ways[label].instead_of][metric])
+            ours, plain = np.concatenate(values), np.concatenate(found["taste"][metric])
             mean = float(ours.mean())
             gain = Interval.of_difference(ours, plain, seed=seed, persons=numbers)
             table.setdefault(label, {})[metric] = {"mean": mean, "difference": asdict(gain)}
             texts.append(f"{metric} {mean:.4f} ({gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}])")
         print(f"  {label:<24} {'   '.join(texts)}", flush=True)
     return table
-
-
-def _ways(dataset: Dataset, trial: Trial, name: str) -> dict[str, Way]:
-    """By label; first those that others are compared with."""
-    ways = {"taste": Way(), "next": Way(asks_next=True)}
-    ways |= {f"recency, {days} days": Way(partial(_days, half_life=days)) for days in DAYS}
-    ways |= {f"recency, {likes} likes": Way(partial(_likes_after, half_life=likes)) for likes in LIKES}
-    if name == "next-item":  # where there is one moment to ask at
-        for label, bucket in CONTEXTS.items():
-            lift = _lift(trial, bucket, len(dataset.catalogue))
-            for share in SHARES:
-                added = partial(_added, lift, bucket, share)
-                ways[f"taste + {share} x {label}"] = Way(added=added)
-                ways[f"next + {share} x {label}"] = Way(added=added, asks_next=True, instead_of="next")
-    return ways
 
 
 class Asked:
@@ -138,8 +106,6 @@ class Asked:
         self._order, self._size = np.argsort(codes), size
         assert ratings.timestamps is not None
         self._codes, self._times = codes[self._order], ratings.timestamps[self._order]
-        first_target = np.searchsorted(trial.target_users, np.arange(len(trial.users)))
-        self._moments = self._when(self._users, trial.target_items[first_target])
 
     def score(self, users: UserBatch) -> Floats:
         """See `Ranker.score`; blocks of users come in their order."""
@@ -149,7 +115,7 @@ class Asked:
         with nullcontext() if self._way.ages is None else _weighted(2.0 ** -self._way.ages(users, times)):
             vectors = (self._user.embed_next if self._way.asks_next else self._user.embed)(users)
         scores: Floats = vectors @ self._vectors.T
-        return scores if self._way.added is None else scores + self._way.added(self._moments[block])
+        return scores
 
     def _when(self, users: Times, items: Ints) -> Times:
         return self._times[np.searchsorted(self._codes, users * self._size + items)]
@@ -187,22 +153,13 @@ def _likes_after(users: UserBatch, _: Times, half_life: float) -> Floats:
     return ages
 
 
-def _lift(trial: Trial, bucket: Callable[[Times], Times], items: int) -> Floats:
-    """[N, buckets] logarithm of how much more often than others an item is liked at a time."""
-    liked = trial.train.stars >= LIKE_STARS
-    assert trial.train.timestamps is not None
-    buckets = bucket(trial.train.timestamps[liked])
-    counts = np.zeros((items, int(bucket(trial.train.timestamps).max()) + 1))
-    np.add.at(counts, (trial.train.items[liked], buckets), 1)
-    usual = (counts.sum(axis=0) + 1) / (counts.sum() + counts.shape[1])
-    expected = (counts.sum(axis=1, keepdims=True) + PRIOR) * usual
-    lift: Floats = np.log((counts + PRIOR * usual) / expected).astype(np.float32)
-    return lift
-
-
-def _added(lift: Floats, bucket: Callable[[Times], Times], share: float, moments: Times) -> Floats:
-    added: Floats = np.float32(share) * lift[:, bucket(moments)].T
-    return added
+WAYS = {
+    "taste": Way(),
+    "next": Way(asks_next=True),
+    **{f"recency, {days} days": Way(partial(_days, half_life=days)) for days in DAYS},
+    **{f"recency, {likes} likes": Way(partial(_likes_after, half_life=likes)) for likes in LIKES},
+}
+"""By label; first what the others are compared with."""
 
 
 if __name__ == "__main__":
