@@ -23,6 +23,9 @@ from deepmoviematch.indexer.search.vectors import (
 EXACT_UP_TO = 2000
 """Of so few vectors a search by comparison is no slower."""
 
+FILTERED_UP_TO = 20_000
+"""Of so few vectors those that a filter lets pass are found by comparison, the same by every backend."""
+
 SCATTERED = 2
 """To compare a vector here and one there costs so many times as much as one after the other, or more."""
 
@@ -74,10 +77,10 @@ class ApproximateIndex(ABC):
 
     def compares_all(self, k: int, count: int | None = None) -> bool:
         """See `VectorIndex.compares_all`."""
-        compared = max(EXACT_UP_TO, self._compared(self._reach(k, count)[1]))
+        compared = self._compared(self._reach(k, count)[1])
         if count is None:
-            return self.size <= max(k, compared)
-        return count <= max(k, compared // SCATTERED)
+            return self.size <= max(k, EXACT_UP_TO, compared)
+        return self.size <= FILTERED_UP_TO or count <= max(k, EXACT_UP_TO, compared // SCATTERED)
 
     def _reach(self, k: int, count: int | None) -> tuple[int, int]:
         """How many vectors to fetch for the best `k` of `count` allowed ones, and how broadly."""

@@ -57,7 +57,10 @@ def test_it_finds_nearly_all_and_says_that_it_may_not_have(index: ApproximateInd
 
 
 @pytest.mark.parametrize("share", [0.9, 0.7])
-def test_a_filter_that_lets_many_pass_is_followed(index: ApproximateIndex, share: float) -> None:
+def test_a_filter_that_lets_many_pass_is_followed(
+    index: ApproximateIndex, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", SIZE - 1)
     allowed = np.random.default_rng(2).random(SIZE) < share
     hits = index.search(QUERIES, 10, allowed=allowed)
     assert not hits.exact
@@ -65,14 +68,32 @@ def test_a_filter_that_lets_many_pass_is_followed(index: ApproximateIndex, share
     assert share_found(index, allowed) > 0.97
 
 
-def test_a_filter_that_lets_few_pass_is_answered_exactly(index: ApproximateIndex) -> None:
-    allowed = np.random.default_rng(3).random(SIZE) < EXACT_UP_TO / SIZE / 2
+@pytest.mark.parametrize("share", [0.01, 0.25, 0.5, 0.75, 1.0])
+def test_in_a_small_catalogue_every_backend_finds_the_same_by_a_filter(
+    index: ApproximateIndex, share: float
+) -> None:
+    allowed = np.random.default_rng(4).random(SIZE) < share
+    hits, exact = (each.search(QUERIES, 10, allowed=allowed) for each in (index, FlatIndex.of(VECTORS)))
+    assert hits.exact
+    assert (hits.rows == exact.rows).all()
+    assert (hits.scores == exact.scores).all()
+
+
+@pytest.mark.parametrize("passing", [1, EXACT_UP_TO // 2, EXACT_UP_TO])
+def test_a_filter_that_lets_few_pass_is_answered_exactly(
+    index: ApproximateIndex, passing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", SIZE - 1)
+    allowed = np.random.default_rng(3).permutation(SIZE) < passing
     hits = index.search(QUERIES, 10, allowed=allowed)
     assert hits.exact
     assert (hits.rows == FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=allowed).rows).all()
 
 
-def test_a_filter_that_lets_pass_what_is_far_from_the_query_loses_nothing(index: ApproximateIndex) -> None:
+def test_a_filter_that_lets_pass_what_is_far_from_the_query_loses_nothing(
+    index: ApproximateIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", SIZE - 1)
     flat = FlatIndex.of(VECTORS)
     for query in QUERIES[:10]:
         scores = VECTORS @ query

@@ -113,6 +113,7 @@ def test_a_graph_is_followed_for_the_first_page_alone(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("deepmoviematch.indexer.search.approximate.EXACT_UP_TO", 1)
+        patch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", 1)
         patch.setattr("deepmoviematch.indexer.search.hnsw.COMPARED", 0)
         relevance = Nearest(HnswIndex.of(VECTORS), query, excluded, allowed)
         pages = list(walk(relevance, sizes))
