@@ -1,4 +1,4 @@
-"""Gives a call a thread only once its message is there.
+"""Gives a call a thread only once its message is there, and lets it be answered in few steps.
 
 gRPC takes a thread when a call begins and has it wait for the message. That costs two
 more switches between threads, a third of all that a call costs the server; and it lets
@@ -10,7 +10,8 @@ otherwise the same.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from grpc import _server
@@ -25,9 +26,14 @@ def _is_supported() -> bool:
                 _server._unary_response_in_pool,
                 _server._unary_request,
                 _server._receive_message,
+                _server._send_status_from_server,
             )
         ]
-        names = (_server._RECEIVE_MESSAGE_TOKEN, cygrpc.ReceiveMessageOperation)
+        names = (
+            *(_server._RECEIVE_MESSAGE_TOKEN, _server._SEND_STATUS_FROM_SERVER_TOKEN, _server._CANCELLED),
+            *(cygrpc.ReceiveMessageOperation, cygrpc.SendMessageOperation, cygrpc.StatusCode.ok.name),
+            *(cygrpc.SendInitialMetadataOperation, cygrpc.SendStatusFromServerOperation),
+        )
     except (AttributeError, ValueError):
         return False
     call = ["rpc_event", "state"]
@@ -35,36 +41,92 @@ def _is_supported() -> bool:
         [*call, "behavior", "argument_thunk", "request_deserializer", "response_serializer"],
         [*call, "request_deserializer"],
         ["state", "call", "request_deserializer"],
+        ["state", "token"],
     ]
 
 
 SUPPORTED = _is_supported()
 
 
-def await_message(arguments: tuple[Any, ...], then: Callable[[tuple[Any, ...] | None], None]) -> bool:
+class Call:
+    """A unary call whose message is there: run it, or answer it."""
+
+    __slots__ = ("_codec", "_event", "_respond", "_run", "_state", "handler", "message")
+
+    def __init__(self, run: Callable[..., object], arguments: tuple[Any, ...], message: Any) -> None:
+        """Take what gRPC submitted, and the message that it waits for.
+
+        Args:
+            run: How to run what was submitted.
+            arguments: See `await_message`.
+            message: As the call's deserialiser made it.
+        """
+        self._respond, self._event, self._state, self.handler, _, *self._codec = arguments
+        self._run, self.message = run, message
+
+    def __call__(self) -> None:
+        """Have gRPC ask the handler, and send what it returns or raises."""
+        self.run(self.handler)
+
+    def run(self, handler: Callable[..., object]) -> None:
+        """Have gRPC ask another handler, which takes the message and a context."""
+        self._run(self._respond, self._event, self._state, handler, lambda: self.message, *self._codec)
+
+    def invocation_metadata(self) -> Any:
+        """What the caller sent before the message: keys and values."""
+        return self._event.invocation_metadata
+
+    def is_awaited(self, now: float) -> bool:
+        """Whether at `now`, in seconds since 1970, the caller still waits for an answer."""
+        return bool(self._state.client is not _server._CANCELLED and self._event.call_details.deadline > now)
+
+    def answer(self, contents: bytes, trailing_metadata: Iterable[tuple[str, str]] = ()) -> None:
+        """End the call well: send a serialised reply, and nothing more to be run."""
+        with self._state.condition:
+            if self._state.client is _server._CANCELLED:
+                return
+            token = _server._SEND_STATUS_FROM_SERVER_TOKEN
+            self._event.call.start_server_batch(
+                (
+                    cygrpc.SendInitialMetadataOperation((), 0),
+                    cygrpc.SendMessageOperation(contents, 0),
+                    cygrpc.SendStatusFromServerOperation(trailing_metadata, cygrpc.StatusCode.ok, b"", 0),
+                ),
+                _server._send_status_from_server(self._state, token),
+            )
+            self._state.statused = True
+            self._state.due.add(token)
+
+
+def await_message(
+    run: Callable[..., object],
+    arguments: tuple[Any, ...],
+    then: Callable[[Callable[[], object] | None], None],
+) -> bool:
     """Have `then` called once the message of a unary call is there, or will never be.
 
     Args:
+        run: How gRPC wants the arguments run.
         arguments: What gRPC submitted: how to answer the call, the call, and a function
             that waits for its message.
-        then: Takes the arguments to go on with, or None if the call has ended. It is
-            called once, on gRPC's own thread, so it must not take long.
+        then: Takes the `Call`, or how to end it if no message came, or None if it has ended. It
+            is called once, on gRPC's own thread, so it must not take long.
 
     Returns:
         False if gRPC submitted something else: nothing happens then.
     """
     if not SUPPORTED or not _is_unary(arguments):
         return False
-    respond, rpc_event, state, behavior, _, deserialise, serialise = arguments
+    _, rpc_event, state, _, _, deserialise, _ = arguments
     receive = _server._receive_message(state, rpc_event.call, deserialise)
 
     def arrived(event: Any) -> Any:
         ended, callbacks = receive(event)
         message, state.request = state.request, None
         if message is not None:
-            then((respond, rpc_event, state, behavior, lambda: message, deserialise, serialise))
+            then(Call(run, arguments, message))
         else:  # if it never comes, gRPC knows what to say
-            then(arguments if ended is None else None)
+            then(partial(run, *arguments) if ended is None else None)
         return ended, callbacks
 
     # gRPC holds the call's lock while it submits, so that nothing happens to the call meanwhile.

@@ -7,19 +7,24 @@ much load: as long as nobody has waited lately, calls may wait for `BURST_S`; on
 there has been somebody waiting for that long without a break, for `PATIENCE_S` only.
 (After the adaptive LIFO and controlled delay of Maurer, "Fail at Scale", ACM Queue
 2015, with a queue that stays first in, first out.)
+
+Calls that wait are taken several at a time, and those of one method answered together, where
+its handler can do so: what one needs, code and tables, is at hand for the next, and many
+questions are one matrix product. Nobody is waited for, so a call that comes alone is not delayed.
 """
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
-from deepmoviematch.server.host.arrival import await_message
+from deepmoviematch.server.host.arrival import Call, await_message
 
 PATIENCE_S = 0.015
 """How long a call may wait for a thread while there is no end to the waiting; seconds of processor time."""
@@ -33,7 +38,10 @@ FEW_WAITING = 16
 MOST_WAITING = 1000
 """So many may wait, or be about to, however short it takes: each may hold a request of several MiB."""
 
-_Task: TypeAlias = tuple[Callable[..., object], tuple[Any, ...]]
+TOGETHER = 16
+"""So many are taken at a time, at most."""
+
+_Task: TypeAlias = Callable[[], object]
 
 log = logging.getLogger(__name__)
 
@@ -68,18 +76,18 @@ class Pool(Executor):
             None: gRPC wants a future only for a limit of its own, which is not used.
         """
         self._coming += 1
-        if not await_message(args, partial(self._come, fn)):
-            self._come(fn, args)
+        if not await_message(fn, args, self._come):
+            self._come(partial(fn, *args))
 
-    def _come(self, fn: Callable[..., object], args: tuple[Any, ...] | None) -> None:
+    def _come(self, task: _Task | None) -> None:
         self._coming -= 1
-        if args is None:
+        if task is None:
             return
         now = self._clock()
         if not self._arrivals:
             self._calm_at = now
         self._arrivals.append(now)
-        self._tasks.put((fn, args))
+        self._tasks.put(task)
 
     def crowded(self) -> bool:
         """Whether a call that came now would wait too long."""
@@ -115,12 +123,45 @@ class Pool(Executor):
     def _work(self, place: int) -> None:
         while (task := self._tasks.get()) is not None:
             self._busy[place] = True  # before it counts no longer as waiting
-            arrival = self._arrivals.popleft()
-            self._here.late = len(self._arrivals) > FEW_WAITING and self._clock() - arrival > BURST_S
-            run, arguments = task
-            try:
-                run(*arguments)
-            except Exception:
-                log.exception("a bug in running a call")
-            del task, run, arguments  # nothing of a call outlives it here
+            left = self._answer_together([task, *self._others()])
+            for task, late in left:
+                self._here.late = late
+                try:
+                    task()
+                except Exception:
+                    log.exception("a bug in running a call")
+            del task, left  # nothing of a call outlives it here
             self._busy[place] = False
+
+    def _others(self) -> Iterator[_Task]:
+        """What else waits, and has its turn now."""
+        with suppress(Empty):
+            for _ in range(TOGETHER - 1):
+                task = self._tasks.get_nowait()
+                if task is None:  # the end of another thread
+                    self._tasks.put(None)
+                    return
+                yield task
+
+    def _answer_together(self, tasks: Sequence[_Task]) -> list[tuple[_Task, bool]]:
+        """Have handlers answer what they can of the calls that have their turn.
+
+        Returns:
+            What is left to be run, and whether it has waited too long to be worth its work.
+        """
+        now = self._clock()
+        left: list[tuple[_Task, bool]] = []
+        alike: dict[Callable[[list[Call]], list[Call]], list[Call]] = {}
+        for task in tasks:
+            arrival = self._arrivals.popleft()
+            late = len(self._arrivals) > FEW_WAITING and now - arrival > BURST_S
+            if isinstance(task, Call) and not late and hasattr(task.handler, "together"):
+                alike.setdefault(task.handler.together, []).append(task)
+            else:
+                left.append((task, late))
+        for together, calls in alike.items():
+            try:
+                left += [(call, False) for call in together(calls)]
+            except Exception:
+                log.exception("a bug in answering calls together")
+        return left

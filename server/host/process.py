@@ -126,7 +126,7 @@ def create_server(
         ],
     )
     servicer = RecommenderService(current, tokens or Tokens(), keeps=keeps)
-    door = Door(handlers(servicer.ask, SERVICE, pool.late, observe), pool, keys)
+    door = Door(handlers(servicer, SERVICE, pool.late, observe), pool, keys)
     health = health or Health()
     server.add_generic_rpc_handlers((door, health.handler()))
     if reflects:

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from deepmoviematch.data.context import HOURS, NO_MOMENT, Moment, device_name
@@ -16,6 +17,7 @@ from deepmoviematch.server.errors import FilterError, UnknownItemError, listed, 
 from deepmoviematch.server.ranking.order import Style
 from deepmoviematch.server.ranking.recommender import Listing, Recommender, Seeds, Taste
 from deepmoviematch.server.rpc.checks import MAX_ID_BYTES, UTF8_BYTES, Checks, Start, number
+from deepmoviematch.server.rpc.malformed import Malformed
 from deepmoviematch.server.rpc.tokens import digest_of
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -25,6 +27,14 @@ MAX_HISTORY = 10_000
 MAX_SEEDS = 1000
 MAX_LISTED = 10_000
 """Excluded ids of a request; candidates too."""
+
+LIGHT_BYTES = 4096
+LIGHT_PAGE_SIZE = 100
+_LIGHT_FIELDS: dict[str, set[str]] = {
+    "RecommendRequest": {"user", "page_size", "intent", "exclude_item_ids", "include_history", "as_of"},
+    "SimilarItemsRequest": {"item_id", "page_size", "exclude_item_ids"},
+}
+"""Those that say nothing that takes long to answer."""
 
 _Time: TypeAlias = tuple[int, int]
 """Seconds since 1970 and nanoseconds."""
@@ -52,6 +62,17 @@ class SimilarQuery(NamedTuple):
     seeds: Seeds
     listing: Listing
     missing: Sequence[str]
+
+
+def is_light(request: Message | Malformed, size: int) -> bool:
+    """Whether a request of `size` bytes is sure to be answered soon: no filter, no style, no later page."""
+    if isinstance(request, Malformed):
+        return False
+    names = _LIGHT_FIELDS.get(request.DESCRIPTOR.name, set())
+    return size <= LIGHT_BYTES and all(
+        field.name in names and (field.name != "page_size" or value <= LIGHT_PAGE_SIZE)
+        for field, value in request.ListFields()
+    )
 
 
 def read_recommend(

@@ -6,8 +6,8 @@ generation alone, so a reply is kept for whoever sends the same bytes again. Ref
 as our own errors; `status` turns them into codes.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -22,6 +22,7 @@ from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.rpc.replies import Replies, Reply
 from deepmoviematch.server.rpc.requests import (
     RecommendQuery,
+    is_light,
     read_embed,
     read_find,
     read_recommend,
@@ -34,9 +35,14 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
 NAME: str = SERVICE.full_name
 
+_Request = TypeVar("_Request", bound=Message)
+_T = TypeVar("_T")
+
 
 class RecommenderService:
     """Holds nothing but the current generation's answers, so any number of threads may share one."""
+
+    TOGETHER: Collection[str] = ("Recommend", "SimilarItems")
 
     def __init__(self, current: Current, tokens: Tokens, *, keeps: int = 0) -> None:
         """Answer from what `current` holds, and have up to `keeps` replies at hand."""
@@ -65,29 +71,39 @@ class RecommenderService:
             latest.keep(asked, reply)
         return reply
 
+    def ask_together(self, method: str, contents: Sequence[bytes]) -> list[Reply | MovieMatchError | None]:
+        """What `ask` returns or raises for requests of one method; None for what is to be asked alone.
+
+        That is whatever may take so long that others should not wait for it.
+        """
+        latest = self._replies()
+        outcomes: list[Reply | MovieMatchError | None] = [latest.kept((method, each)) for each in contents]
+        read, _ = self._methods[method]
+        light = {
+            place: request
+            for place, kept in enumerate(outcomes)
+            if kept is None and is_light(request := read(contents[place]), len(contents[place]))
+        }
+        answer_all = self._recommend_all if method == "Recommend" else self._similar_all
+        for place, outcome in zip(light, answer_all([*light.values()], latest), strict=True):
+            outcomes[place] = outcome
+            if isinstance(outcome, Reply):
+                latest.keep((method, contents[place]), outcome)
+        return outcomes
+
     def Recommend(self, request: pb.RecommendRequest, latest: Replies) -> Reply:  # noqa: N802 - the contract's names
         """See recommender.proto."""
-        replies, start = self._opened(request, latest)
-        query = read_recommend(request, replies.recommender, start)
+        replies, query = self._read(request, latest)
         answer = replies.recommender.recommend(query.taste, query.listing)
         return self._recommended(request, replies, query, answer)
 
     def BatchRecommend(self, request: pb.BatchRecommendRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
         check_batch(request)
-        read = [self._read_or_refusal(each, latest) for each in request.requests]
-        # Whoever goes on with pages of an older generation is answered alone.
-        together = [each[1] for each in read if isinstance(each, tuple) and each[0] is latest]
-        answers = iter(latest.recommender.recommend_batch([(each.taste, each.listing) for each in together]))
-        parts = []
-        for each, found in zip(request.requests, read, strict=True):
-            if isinstance(found, MovieMatchError):
-                parts.append(latest.refusal(to_status(found)))
-                continue
-            replies, query = found
-            here = replies is latest
-            answer = next(answers) if here else replies.recommender.recommend(query.taste, query.listing)
-            parts.append(self._recommended(each, replies, query, answer))
+        replies = self._recommend_all(request.requests, latest)
+        parts = [
+            latest.refusal(to_status(each)) if isinstance(each, MovieMatchError) else each for each in replies
+        ]
         reply = latest.batch(parts)
         # Other generations, which pages may be of, come and go.
         return reply._replace(lasting=not any(each.page_token for each in request.requests))
@@ -129,14 +145,35 @@ class RecommenderService:
         recommender = self._current.get(start.generation_id)
         return latest if recommender is latest.recommender else Replies(recommender), start
 
-    def _read_or_refusal(
-        self, request: pb.RecommendRequest, latest: Replies
-    ) -> tuple[Replies, RecommendQuery] | MovieMatchError:
-        try:
-            replies, start = self._opened(request, latest)
-            return replies, read_recommend(request, replies.recommender, start)
-        except MovieMatchError as error:
-            return error
+    def _recommend_all(
+        self, requests: Sequence[pb.RecommendRequest], latest: Replies
+    ) -> list[Reply | MovieMatchError]:
+        """The replies to several requests, those that can be with one search, or why they are refused."""
+        read = [_tried(self._read, each, latest) for each in requests]
+        # Whoever goes on with pages of an older generation is answered alone.
+        together = [each[1] for each in read if isinstance(each, tuple) and each[0] is latest]
+        answers = iter(latest.recommender.recommend_batch([(each.taste, each.listing) for each in together]))
+        found: list[Reply | MovieMatchError] = []
+        for each, request in zip(read, requests, strict=True):
+            if isinstance(each, MovieMatchError):
+                found.append(each)
+                continue
+            replies, query = each
+            here = replies is latest
+            answer = next(answers) if here else replies.recommender.recommend(query.taste, query.listing)
+            found.append(self._recommended(request, replies, query, answer))
+        return found
+
+    def _similar_all(
+        self, requests: Sequence[pb.SimilarItemsRequest], latest: Replies
+    ) -> list[Reply | MovieMatchError]:
+        """The same of what is similar, with a search for each."""
+        return [_tried(self.SimilarItems, each, latest) for each in requests]
+
+    def _read(self, request: pb.RecommendRequest, latest: Replies) -> tuple[Replies, RecommendQuery]:
+        """What answers a request, and what it asks."""
+        replies, start = self._opened(request, latest)
+        return replies, read_recommend(request, replies.recommender, start)
 
     def _recommended(
         self, request: pb.RecommendRequest, replies: Replies, query: RecommendQuery, answer: Answer
@@ -168,3 +205,13 @@ class RecommenderService:
             name = replies.recommender.generation.id
             token = self._tokens.seal(Mark(name, answer.start + len(answer.rows), answer.ahead), request)
         return replies.reply(answer, missing, token, ratings=ratings, explanations=explanations, rest=rest)
+
+
+def _tried(
+    method: Callable[[_Request, Replies], _T], request: _Request, latest: Replies
+) -> _T | MovieMatchError:
+    """What a method returns, or why it refuses."""
+    try:
+        return method(request, latest)
+    except MovieMatchError as error:
+        return error

@@ -6,10 +6,10 @@ aborts by itself would be taken for a bug. Servicers raise our errors instead.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -93,9 +93,61 @@ def abort(context: grpc.ServicerContext, error: MovieMatchError) -> NoReturn:
     context.abort_with_status(rpc_status.to_status(to_status(error)))
 
 
+class Service(Protocol):
+    """Answers requests."""
+
+    TOGETHER: Collection[str]
+    """Names of the methods that `ask_together` knows."""
+
+    def ask(self, method: str, contents: bytes) -> Any:
+        """Answer one.
+
+        Args:
+            method: Its name.
+            contents: The serialised request.
+
+        Returns:
+            The reply; `contents` is its message, serialised.
+
+        Raises:
+            MovieMatchError: If the caller or the state of the server is to blame.
+        """
+
+    def ask_together(self, method: str, contents: Sequence[bytes]) -> Sequence[Any]:
+        """Answer several of one method.
+
+        Returns:
+            For each what `ask` returns or raises, or None if it is to be asked alone.
+
+        Raises:
+            MovieMatchError: If `ask` would raise it for each of them.
+        """
+
+
+class Waiting(Protocol):
+    """A call that may be answered in few steps."""
+
+    message: bytes
+
+    def invocation_metadata(self) -> Any:
+        """As that of a `grpc.ServicerContext`."""
+
+    def is_awaited(self, now: float) -> bool:
+        """Whether at `now`, in seconds since 1970, the caller still waits for an answer."""
+
+    def run(self, handler: Callable[[bytes, grpc.ServicerContext], Any]) -> None:
+        """End it as `handler`, which takes message and context, returns or aborts."""
+
+    def answer(self, contents: bytes, trailing_metadata: Sequence[tuple[str, str]] = ()) -> None:
+        """End the call well."""
+
+
+_Waiting = TypeVar("_Waiting", bound=Waiting)
+
+
 def handlers(
-    ask: Callable[[str, bytes], Any],
-    service: ServiceDescriptor,
+    service: Service,
+    descriptor: ServiceDescriptor,
     late: Callable[[], bool],
     observe: Observer | None = None,
 ) -> dict[str, _Handler]:
@@ -105,8 +157,8 @@ def handlers(
     of those that fail to everybody.
 
     Args:
-        ask: Takes the name of a method and a request, and returns the serialised reply as `contents`.
-        service: Names the methods and their messages.
+        service: Answers.
+        descriptor: Names its methods and their messages.
         late: Whether the call that this thread is at has waited too long.
         observe: Told of every call's method, code, seconds, reply and context, besides the log.
 
@@ -114,49 +166,93 @@ def handlers(
         Path ("/package.Service/Method") -> handler.
     """
     return {
-        f"/{service.full_name}/{method.name}": _handler(
-            f"/{service.full_name}/{method.name}", partial(ask, method.name), late, observe
+        path: grpc.unary_unary_rpc_method_handler(
+            (_Gathering if method.name in service.TOGETHER else _Answering)(
+                path, method.name, service, late, observe
+            ),
+            response_serializer=attrgetter("contents"),
         )
-        for method in service.methods
+        for method in descriptor.methods
+        for path in [f"/{descriptor.full_name}/{method.name}"]
     }
 
 
-def _handler(
-    path: str,
-    ask: Callable[[bytes], Any],
-    late: Callable[[], bool],
-    observe: Observer | None,
-) -> _Handler:
-    def take_down(code: str, started: float, reply: Any, name: str, context: grpc.ServicerContext) -> None:
-        seconds = time.perf_counter() - started
-        log_answer(path, code, seconds, reply, name)
-        if observe is not None:
-            observe(path, code, seconds, reply, context)
+class _Answering:
+    """What a call of one method meets."""
 
-    def answer(request: bytes, context: grpc.ServicerContext) -> Any:
+    def __init__(
+        self, path: str, method: str, service: Service, late: Callable[[], bool], observe: Observer | None
+    ) -> None:
+        self._path, self._method = path, method
+        self._service, self._late, self._observe = service, late, observe
+
+    def __call__(self, request: bytes, context: grpc.ServicerContext) -> Any:
+        """Answer a call, or abort it."""
         started = time.perf_counter()
-        name, wanted = request_id(context.invocation_metadata()) if logs_answers() else ("", False)
+        outcome: Any
         try:
             remaining = context.time_remaining()
             if not context.is_active() or (remaining is not None and remaining <= 0):
                 raise DeadlinePassedError
-            if late():
+            if self._late():
                 raise OverloadedError
-            reply = ask(request)
+            outcome = self._service.ask(self._method, request)
         except Exception as error:
-            status = _status_of(error)
-            take_down(code_pb2.Code.Name(status.code), started, None, name, context)
-        else:
-            take_down("OK", started, reply, name, context)
+            outcome = error
+        return self._end(started, outcome, context)
+
+    def _end(self, started: float, outcome: Any, context: grpc.ServicerContext) -> Any:
+        """Return a reply, or abort the call for the error that there is in its stead."""
+        name, wanted = request_id(context.invocation_metadata()) if logs_answers() else ("", False)
+        if not isinstance(outcome, Exception):
+            self._take_down("OK", started, outcome, name, context)
             if wanted:
                 context.set_trailing_metadata(((HEADER, name),))
-            return reply
+            return outcome
+        status = _status_of(outcome)
+        self._take_down(code_pb2.Code.Name(status.code), started, None, name, context)
         ending: Any = rpc_status.to_status(status)
         if name:
             ending = ending._replace(trailing_metadata=(*ending.trailing_metadata, (HEADER, name)))
         return context.abort_with_status(ending)
 
-    return grpc.unary_unary_rpc_method_handler(answer, response_serializer=attrgetter("contents"))
+    def _take_down(self, code: str, started: float, reply: Any, name: str, call: Any) -> None:
+        seconds = time.perf_counter() - started
+        log_answer(self._path, code, seconds, reply, name)
+        if self._observe is not None:
+            self._observe(self._path, code, seconds, reply, call)
+
+
+class _Gathering(_Answering):
+    """The same, of which several may be answered at once."""
+
+    def together(self, calls: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Answer several calls; returns those that are to be run one by one."""
+        started, now = time.perf_counter(), time.time()
+        left = [call for call in calls if not call.is_awaited(now)]
+        awaited = [call for call in calls if call not in left] if left else calls
+        if not awaited:
+            return left
+        outcomes: Sequence[Any]
+        try:
+            outcomes = self._service.ask_together(self._method, [call.message for call in awaited])
+        except Exception as error:
+            if len(awaited) > 1 and not isinstance(error, MovieMatchError):
+                return calls  # a bug is only for the one that it comes with
+            outcomes = [error] * len(awaited)
+        for call, outcome in zip(awaited, outcomes, strict=True):
+            if outcome is None:
+                left.append(call)
+            elif isinstance(outcome, Exception):
+                call.run(partial(self._refuse, started, outcome))
+            else:
+                name, wanted = request_id(call.invocation_metadata()) if logs_answers() else ("", False)
+                self._take_down("OK", started, outcome, name, call)
+                call.answer(outcome.contents, ((HEADER, name),) if wanted else ())
+        return left
+
+    def _refuse(self, started: float, error: Exception, _: bytes, context: grpc.ServicerContext) -> Any:
+        return self._end(started, error, context)
 
 
 def _status_of(error: Exception) -> status_pb2.Status:

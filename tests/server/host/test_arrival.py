@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import grpc
 import pytest
 
 from deepmoviematch.server.host import arrival
-from deepmoviematch.server.host.pool import Pool
+from deepmoviematch.server.host.pool import TOGETHER, Pool
 
 WAIT_S = 10
 
@@ -101,3 +102,68 @@ def test_a_call_that_is_cancelled_before_its_message_is_never_answered(echo: Sim
     call.put(None)
     assert echo.channel.unary_unary("/test.Echo/Unary")(b"a", timeout=WAIT_S) == b"a"
     assert echo.answered == [b"a"]
+
+
+class Pairing:
+    """Answers calls whose messages are even numbers, and leaves the others to be run, which takes time."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.awaited: list[bool] = []
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        self.begun.set()
+        self.go_on.wait(WAIT_S)
+        return b"alone " + message
+
+    def together(self, calls: list[arrival.Call]) -> list[arrival.Call]:
+        self.sizes.append(len(calls))
+        self.awaited += [call.is_awaited(time.time()) for call in calls]
+        odd = [call for call in calls if int(call.message) % 2]
+        for call in calls:
+            if call not in odd:
+                call.answer(b"together " + call.message, (("x-name", call.message.decode()),))
+        return odd
+
+
+@pytest.fixture
+def pairs() -> Iterator[SimpleNamespace]:
+    """A server whose one thread is held by a call until `handler.go_on` is set."""
+    handler, pool = Pairing(), Pool(1)
+    taken: Any = pool
+    server = grpc.server(taken)
+    server.add_registered_method_handlers("test.Pairs", {"Ask": grpc.unary_unary_rpc_method_handler(handler)})
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        ask: Any = channel.unary_unary("/test.Pairs/Ask")
+        first = ask.future(b"1", timeout=WAIT_S)
+        assert handler.begun.wait(WAIT_S)
+        yield SimpleNamespace(ask=ask, first=first, handler=handler, waiting=pool._arrivals)
+    server.stop(None).wait()
+    pool.shutdown()
+
+
+def test_calls_that_wait_are_offered_to_their_handler_together(pairs: SimpleNamespace) -> None:
+    calls = [pairs.ask.future(str(number).encode(), timeout=WAIT_S) for number in range(20)]
+    while len(pairs.waiting) < len(calls):
+        pass
+    pairs.handler.go_on.set()
+    assert pairs.first.result() == b"alone 1"
+    expected = [f"{'alone' if number % 2 else 'together'} {number}".encode() for number in range(20)]
+    assert [call.result() for call in calls] == expected
+    assert calls[4].trailing_metadata() == (("x-name", "4"),)
+    assert pairs.handler.sizes == [1, TOGETHER, 20 - TOGETHER]
+
+
+def test_whoever_gave_up_meanwhile_is_not_awaited_and_harms_nobody(pairs: SimpleNamespace) -> None:
+    given_up = pairs.ask.future(b"2", timeout=WAIT_S)
+    patient = pairs.ask.future(b"4", timeout=WAIT_S)
+    while len(pairs.waiting) < 2:
+        pass
+    given_up.cancel()
+    time.sleep(0.2)  # until the server has heard of it
+    pairs.handler.go_on.set()
+    assert patient.result() == b"together 4"
+    assert pairs.handler.awaited == [True, False, True]

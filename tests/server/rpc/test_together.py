@@ -1,0 +1,192 @@
+"""Requests that wait together are answered as each would be alone."""
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given, strategies as st
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.rpc.replies import Reply
+from deepmoviematch.server.rpc.service import RecommenderService
+from deepmoviematch.server.rpc.tokens import Tokens
+from deepmoviematch.v1 import recommender_pb2 as pb
+
+WAIT_S = 10
+
+item_ids = st.sampled_from(["6", "7", "50", "301", "unknown", ""])
+stars = st.sampled_from([None, 0.5, 3.0, 5.0, 7.0])
+recommends = st.builds(
+    pb.RecommendRequest,
+    user=st.builds(
+        pb.UserFeatures,
+        genre_preferences=st.dictionaries(st.sampled_from(["Comedy", "Noir"]), st.just(4.0), max_size=1),
+        history=st.lists(st.builds(pb.Interaction, item_id=item_ids, rating=stars), max_size=4),
+    ),
+    page_size=st.sampled_from([-1, 0, 3, 101]),
+    intent=st.sampled_from([0, 1, 2, 9]),
+    exclude_item_ids=st.lists(item_ids, max_size=2),
+    filter=st.sampled_from(["", "", "year < 1990"]),
+    explain=st.sampled_from([False, False, True]),
+)
+similars = st.builds(pb.SimilarItemsRequest, item_id=item_ids, page_size=st.sampled_from([0, 3, -1]))
+contents_of = {"Recommend": recommends, "SimilarItems": similars}
+
+LIGHT: dict[str, Message] = {
+    "nothing said": pb.RecommendRequest(),
+    "a history, exclusions and what is next": pb.RecommendRequest(
+        user=pb.UserFeatures(history=[pb.Interaction(item_id="6")]),
+        intent=pb.INTENT_NEXT,
+        exclude_item_ids=["7"],
+        page_size=100,
+    ),
+    "as of a time": pb.RecommendRequest(as_of=Timestamp(seconds=1)),
+    "similar": pb.SimilarItemsRequest(item_id="6", exclude_item_ids=["7"]),
+}
+HEAVY: dict[str, Message] = {
+    "a filter": pb.RecommendRequest(filter="year < 1990"),
+    "candidates": pb.RecommendRequest(candidate_item_ids=["6"]),
+    "reasons": pb.RecommendRequest(explain=True),
+    "variety": pb.RecommendRequest(diversity=pb.Diversity(strength=0.5)),
+    "a later page": pb.RecommendRequest(page_token="x"),  # noqa: S106 - no secret
+    "a long page": pb.RecommendRequest(page_size=101),
+    "a long history": pb.RecommendRequest(
+        user=pb.UserFeatures(history=[pb.Interaction(item_id="6", rating=3)] * 1000)
+    ),
+    "similar to several": pb.SimilarItemsRequest(positive_item_ids=["6", "7"]),
+}
+
+
+@pytest.fixture(scope="module")
+def service(recommender: Recommender) -> RecommenderService:
+    """Answers from the films, and keeps nothing."""
+    current = Current()
+    current.set(recommender)
+    return RecommenderService(current, Tokens())
+
+
+def name_of(request: Message) -> str:
+    return request.DESCRIPTOR.name.removesuffix("Request")
+
+
+def alone(service: RecommenderService, method: str, contents: bytes) -> Reply | str:
+    try:
+        return service.ask(method, contents)
+    except MovieMatchError as error:
+        return repr(error)
+
+
+@pytest.mark.parametrize("method", ["Recommend", "SimilarItems"])
+@given(data=st.data())
+def test_any_requests_get_together_what_each_gets_alone(
+    service: RecommenderService, method: str, data: st.DataObject
+) -> None:
+    serialised = contents_of[method].map(lambda request: request.SerializeToString())
+    contents = data.draw(st.lists(serialised | st.binary(max_size=6), max_size=12))
+    outcomes = service.ask_together(method, contents)
+    assert len(outcomes) == len(contents)
+    for each, outcome in zip(contents, outcomes, strict=True):
+        if outcome is not None:
+            told = outcome if isinstance(outcome, Reply) else repr(outcome)
+            assert told == alone(service, method, each)
+
+
+@pytest.mark.parametrize("request_", LIGHT.values(), ids=LIGHT)
+def test_what_is_soon_answered_is_answered_with_others(
+    service: RecommenderService, request_: Message
+) -> None:
+    outcomes = service.ask_together(name_of(request_), [request_.SerializeToString()] * 9)
+    assert [type(outcome) for outcome in outcomes] == [Reply] * 9
+
+
+@pytest.mark.parametrize("request_", HEAVY.values(), ids=HEAVY)
+def test_nobody_waits_for_what_may_take_long(service: RecommenderService, request_: Message) -> None:
+    light = LIGHT["nothing said" if name_of(request_) == "Recommend" else "similar"]
+    both = [request_.SerializeToString(), light.SerializeToString()]
+    heavy, soon = service.ask_together(name_of(request_), both)
+    assert heavy is None
+    assert isinstance(soon, Reply)
+
+
+def test_a_reply_that_was_kept_serves_whoever_waits_with_others(recommender: Recommender) -> None:
+    current = Current()
+    current.set(recommender)
+    service = RecommenderService(current, Tokens(), keeps=10)
+    contents = LIGHT["similar"].SerializeToString()
+    first = service.ask("SimilarItems", contents)
+    assert service.ask_together("SimilarItems", [contents])[0] is first
+
+
+class Held:
+    """Stands in for `Current`: holds whoever asks first until `go_on` is set."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self.recommender = recommender
+        self.asked, self.begun, self.go_on = 0, threading.Event(), threading.Event()
+
+    def get(self, generation_id: str | None = None) -> Recommender:
+        self.asked += 1
+        self.begun.set()
+        self.go_on.wait(WAIT_S)
+        return self.recommender
+
+
+def test_calls_that_wait_are_answered_each_with_its_own(
+    serve: Callable[..., Any], recommender: Recommender, running: SimpleNamespace
+) -> None:
+    mixed = [
+        *LIGHT.values(),
+        *HEAVY.values(),
+        pb.RecommendRequest(page_size=-1),
+        pb.SimilarItemsRequest(item_id="no"),
+    ]
+    held = Held(recommender)
+    with serve(held, threads=1) as other:
+        stub = other.stub
+        first = stub.Recommend.future(pb.RecommendRequest(), timeout=WAIT_S)
+        assert held.begun.wait(WAIT_S)
+        calls = [
+            (request, getattr(stub, name_of(request)).future(request, timeout=WAIT_S)) for request in mixed
+        ]
+        while len(other.wiring.pool._arrivals) < len(mixed):
+            pass
+        held.go_on.set()
+        first.result()
+        for request, call in calls:
+            expected = getattr(running.stub, name_of(request)).future(request, timeout=WAIT_S)
+            assert call.code() is expected.code()
+            if call.exception() is None:
+                results, wanted = call.result().results, expected.result().results
+                assert results == wanted
+    # Once for each method of the fourteen, and for each heavy call, beside the first; the later page
+    # is refused before it asks for a generation of its own.
+    assert held.asked == 1 + 2 + len(HEAVY)
+
+
+def test_a_bug_with_one_request_does_not_meet_those_that_wait_with_it(
+    serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, held = recommender.recommend, Held(recommender)
+
+    def broken(taste: Any, listing: Any) -> Any:
+        if listing.limit == 7:
+            raise KeyError("a bug")
+        return usual(taste, listing)
+
+    monkeypatch.setattr(recommender, "recommend", broken)
+    with serve(held, threads=1) as other:
+        ask = other.stub.Recommend.future
+        first = ask(pb.RecommendRequest(), timeout=WAIT_S)
+        assert held.begun.wait(WAIT_S)
+        calls = [ask(pb.RecommendRequest(page_size=size), timeout=WAIT_S) for size in (6, 7, 8)]
+        while len(other.wiring.pool._arrivals) < len(calls):
+            pass
+        held.go_on.set()
+        first.result()
+        assert [call.code().name for call in calls] == ["OK", "INTERNAL", "OK"]
