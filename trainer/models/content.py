@@ -1,11 +1,11 @@
 """What an item's content says of its vector: where items stand that nobody rated.
 
 Closed form, from the vectors of the items that were rated. Symbols: `N` items, `M` of
-them rated, `F` content features, `G` genres, `P` pairs of genres, `D` width.
+them rated, `F` content features, `L` landmarks, `D` width.
 """
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import linalg
 
 from deepmoviematch.data.tables import Flags, Floats, Times
 
@@ -15,11 +15,14 @@ PENALTY = 20.0
 EXPONENT = 0.25
 """Power of its number of ratings that an item weighs with."""
 
-PAIR = 0.5
-"""What an item has that is of both genres of a pair, where a genre alone is 1: pairs are penalised more."""
+LANDMARKS = 512
+"""Items that every item is compared with."""
 
-MOST_PAIRS = 500
-"""Pairs of genres that are told apart, the most common ones."""
+REACH = 0.1
+"""How fast likeness fades with the squared distance between contents."""
+
+LIKENESS = 2.5
+"""What likeness counts beside content: the more, the less it is penalised."""
 
 
 class ContentRegression:
@@ -66,15 +69,25 @@ class ContentRegression:
         return np.where(self._rated[:, None], vectors, self._features @ kernel + bias)
 
 
-def genre_pairs(genres: Flags) -> Floats:
-    """[N, P] `PAIR` where an item is of both genres of a pair that items share.
+def likeness(content: Floats) -> Floats:
+    """[N, L] features whose inner products say how like two items are, so that a fit may bend.
 
     An animated film for children is not what animation and children's films are on average.
+    The products are those of a Gaussian kernel, seen from landmarks among the items
+    (Nystroem features; Williams and Seeger, 2001), times the square of `LIKENESS`.
 
     Args:
-        genres: [N, G] genre flags.
+        content: [N, F] content features.
     """
-    flags = sparse.csr_matrix(genres, dtype=np.float32)
-    shared = sparse.triu(flags.T @ flags, k=1, format="coo")  # [G, G] items of both
-    common = np.sort(np.argsort(-shared.data, kind="stable")[:MOST_PAIRS])
-    return np.float32(PAIR) * (genres[:, shared.row[common]] & genres[:, shared.col[common]])
+    drawn = np.random.default_rng(0).choice(len(content), min(LANDMARKS, len(content)), replace=False)
+    landmarks = np.unique(content[drawn], axis=0)
+    root = np.linalg.cholesky(_kernel(landmarks, landmarks) + 1e-4 * np.eye(len(landmarks)))
+    found = linalg.solve_triangular(root, _kernel(landmarks, content), lower=True)
+    return np.ascontiguousarray(LIKENESS * found.T, dtype=np.float32)
+
+
+def _kernel(left: Floats, right: Floats) -> Floats:
+    """[L, N] from 0 to 1, where both are the same."""
+    squares = np.sum(left**2, axis=1)[:, None] + np.sum(right**2, axis=1) - 2 * left @ right.T
+    kernel: Floats = np.exp(-REACH * np.maximum(squares, 0)).astype(np.float64)
+    return kernel

@@ -23,7 +23,7 @@ from deepmoviematch.data.features import (
 )
 from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints, Ratings, Times
 from deepmoviematch.data.weights import Weights
-from deepmoviematch.trainer.models.content import ContentRegression, genre_pairs
+from deepmoviematch.trainer.models.content import ContentRegression, likeness
 from deepmoviematch.trainer.models.order import Order
 from deepmoviematch.trainer.models.towers import READ, dense_arrays, identity_item_tower, taste_user_tower
 from deepmoviematch.trainer.recipe import RetrievalRecipe
@@ -50,7 +50,7 @@ class TwoTowers:
         self._year = year_statistics(catalogue)
         self._knots = year_knots(catalogue)
         self._content = content_features(catalogue, *self._year, self._knots)  # [N, F]
-        self._features = np.concatenate([self._content, genre_pairs(catalogue.genres)], axis=1)
+        self._features = np.concatenate([self._content, likeness(self._content)], axis=1)
         self.counts = np.ones(len(catalogue), dtype=np.int64)
         self.user = taste_user_tower(
             len(catalogue),
@@ -193,7 +193,7 @@ class TwoTowers:
         """The user tower and the item tower for NumPy (`indexer/towers`)."""
         vectors = self.item_vectors()
         kernel, bias = self._regression.fit(vectors)
-        kernel = kernel[: self._content.shape[1]]  # what pairs of genres say is told item by item, in `ids`
+        kernel = kernel[: self._content.shape[1]]  # what likeness says is told item by item, in `ids`
         mean, scale = self._year
         settings = {
             "kind": "identity",

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deepmoviematch.trainer.models import content
-from deepmoviematch.trainer.models.content import PAIR, ContentRegression, genre_pairs
+from deepmoviematch.trainer.models.content import LIKENESS, REACH, ContentRegression, likeness
 
 
 def test_without_a_penalty_it_finds_the_line_that_the_vectors_lie_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,18 +27,29 @@ def test_content_that_tells_nothing_leads_to_the_mean_of_what_was_rated_weighted
     assert regression.place(vectors)[2] == pytest.approx([4, 1])  # weights 1 to 2
 
 
-def test_a_pair_of_genres_is_told_of_items_that_have_both() -> None:
-    genres = np.array([[1, 1, 0], [1, 1, 1], [0, 0, 1], [1, 0, 0]], dtype=np.bool_)
-    pairs = genre_pairs(genres)
-    assert sorted(pairs.T.tolist()) == [[0, PAIR, 0, 0], [0, PAIR, 0, 0], [PAIR, PAIR, 0, 0]]
+def test_likeness_is_a_gaussian_of_the_distance_between_contents() -> None:
+    content = np.array([[0, 0], [1, 0], [1, 2], [0, 0]], dtype=np.float32)
+    features = likeness(content)
+    assert features.shape == (4, 3)  # of four items three differ
+    squares = np.array([[0, 1, 5, 0], [1, 0, 4, 1], [5, 4, 0, 5], [0, 1, 5, 0]])
+    assert features @ features.T == pytest.approx(LIKENESS**2 * np.exp(-REACH * squares), abs=0.01)
 
 
-def test_of_very_many_pairs_the_most_common_ones_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "MOST_PAIRS", 1)
-    genres = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1], [1, 1, 0]], dtype=np.bool_)
-    assert genre_pairs(genres).tolist() == [[PAIR], [PAIR], [0], [PAIR]]
+def test_of_very_many_items_a_few_are_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "LANDMARKS", 2)
+    features = likeness(np.arange(10, dtype=np.float32)[:, None])
+    assert features.shape == (10, 2)
+    nearest = features[1:] @ features[:-1].T
+    assert np.isfinite(nearest).all()
 
 
-@pytest.mark.parametrize("genres", [0, 1])
-def test_too_few_genres_have_no_pairs(genres: int) -> None:
-    assert genre_pairs(np.ones((3, genres), dtype=np.bool_)).shape == (3, 0)
+def test_likeness_bends_what_is_fitted() -> None:
+    years = np.linspace(-2, 2, 401, dtype=np.float32)[:, None]
+    counts = np.where(np.arange(401) % 4 == 1, 0, 5)
+    bent, straight = (
+        ContentRegression(features, counts).place(10 * years**2)
+        for features in (np.concatenate([years, likeness(years)], axis=1), years)
+    )
+    unseen = counts == 0
+    errors = [np.abs(found - 10 * years**2)[unseen].mean() for found in (bent, straight)]
+    assert errors[0] < 0.3 * errors[1]
