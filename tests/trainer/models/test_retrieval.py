@@ -98,7 +98,7 @@ def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalog
     known = ratings.take(ratings.items != cold)
     towers = fit_retrieval(catalogue, known, RECIPE).towers
     assert not towers.rated[cold]
-    assert not towers.embed_items(tf.constant([cold])).numpy().any()
+    assert towers.embed_items(tf.constant([cold])).numpy() == pytest.approx(0, abs=1e-6)  # nothing learnt
     assert towers.item_vectors()[cold].any()
     funny, sad = towers.score(UserBatch.of(3, [{0: 5.0}, {1: 5.0}], [{}, {}]))
     assert funny[cold] > sad[cold]
