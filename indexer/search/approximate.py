@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Floats, Times
+from deepmoviematch.data.tables import Floats
 from deepmoviematch.indexer.errors import GenerationError
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import (
     FlatIndex,
     Hits,
@@ -25,9 +26,6 @@ EXACT_UP_TO = 2000
 
 FILTERED_UP_TO = 20_000
 """Of so few vectors those that a filter lets pass are found by comparison, the same by every backend."""
-
-SCATTERED = 2
-"""To compare a vector here and one there costs so many times as much as one after the other, or more."""
 
 
 class ApproximateIndex(ABC):
@@ -64,45 +62,27 @@ class ApproximateIndex(ABC):
     def breadth(self, breadth: int) -> None: ...
 
     @abstractmethod
-    def _follow(self, queries: Floats, fetch: int, breadth: int) -> tuple[Any, Any]:
-        """Scores and rows [B, fetch] of the best that a search of this breadth meets; -1 for no row."""
+    def _find(self, queries: Floats, fetch: int, allowed: Selection | None) -> tuple[Any, Any]:
+        """Scores and rows [B, fetch] of the best allowed rows that a search meets; -1 for no row."""
 
     @abstractmethod
-    def _breadth_for(self, k: int) -> int:
-        """The breadth that it takes to find `k` vectors as surely as a few."""
-
-    @abstractmethod
-    def _compared(self, breadth: int) -> int:
-        """How many vectors a search of this breadth compares with a query, about."""
+    def _compared(self, k: int) -> int:
+        """How many vectors a search for `k` compares with a query at least, about."""
 
     def compares_all(self, k: int, count: int | None = None) -> bool:
         """See `VectorIndex.compares_all`."""
-        compared = self._compared(self._reach(k, count)[1])
+        few = max(k, EXACT_UP_TO, self._compared(k))
         if count is None:
-            return self.size <= max(k, EXACT_UP_TO, compared)
-        return self.size <= FILTERED_UP_TO or count <= max(k, EXACT_UP_TO, compared // SCATTERED)
+            return self.size <= few
+        return self.size <= FILTERED_UP_TO or count <= few
 
-    def _reach(self, k: int, count: int | None) -> tuple[int, int]:
-        """How many vectors to fetch for the best `k` of `count` allowed ones, and how broadly."""
-        fetch, breadth = k + 1, self._breadth_for(k)
-        if count is None:
-            return fetch, breadth
-        # The fewer rows are allowed, the more have to be visited to find as many of them. The best
-        # are asked for whether allowed or not, twice as many as would do by chance: told what is
-        # allowed, FAISS would make up for a lack of near rows with distant ones that it passed on
-        # its way, and nobody could tell.
-        return 2 * fetch * self.size // max(count, 1), breadth * self.size // max(count, 1)
-
-    def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
+    def search(self, queries: Floats, k: int, *, allowed: Selection | None = None) -> Hits:
         """See `VectorIndex.search`."""
         check_search(self, queries, k, allowed)
-        count = None if allowed is None else int(np.count_nonzero(allowed))
-        if self.compares_all(k, count):
+        if self.compares_all(k, None if allowed is None else allowed.count):
             return self.exact.search(queries, k, allowed=allowed)
         stay_on_one_thread()
-        scores, rows = self._follow(np.ascontiguousarray(queries, dtype=np.float32), *self._reach(k, count))
-        if allowed is not None:
-            scores, rows = _best_allowed(scores, rows, k + 1, allowed)
+        scores, rows = self._find(np.ascontiguousarray(queries, dtype=np.float32), k + 1, allowed)
         unsure = (rows < 0).any(axis=1) | (scores[:, 1:] == scores[:, :-1]).any(axis=1)
         scores, rows = scores[:, :k], rows[:, :k]
         if unsure.any():  # too few were found, or some tie and others may tie with them
@@ -111,7 +91,7 @@ class ApproximateIndex(ABC):
         return Hits(scores, rows, exact=bool(unsure.all()))
 
     def nearest(
-        self, query: Floats, k: int, *, allowed: Flags | None = None
+        self, query: Floats, k: int, *, allowed: Selection | None = None
     ) -> tuple[list[int], list[float], bool]:
         """See `VectorIndex.nearest`."""
         hits = self.search(query[None], k, allowed=allowed)
@@ -124,10 +104,3 @@ class ApproximateIndex(ABC):
     def to_bytes(self) -> bytes:
         """See `VectorIndex.to_bytes`."""
         return serialised(self._index)
-
-
-def _best_allowed(scores: Floats, rows: Times, k: int, allowed: Flags) -> tuple[Floats, Times]:
-    """The first `k` of each ranking [B, fetch] that are allowed, -1 for a row where there are no more."""
-    rows = np.where((rows >= 0) & allowed[rows], rows, -1)
-    order = np.argsort(rows < 0, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Floats, Times
+from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, Hits, check_search
 
 CELLS = 1 << 21
@@ -42,7 +43,7 @@ class Excluded(NamedTuple):
 
 
 def search_many(
-    index: FlatIndex, queries: Floats, limits: Times, excluded: Excluded, allowed: Flags | None = None
+    index: FlatIndex, queries: Floats, limits: Times, excluded: Excluded, allowed: Selection | None = None
 ) -> Hits:
     """Find the vectors with the largest inner product for each of many queries.
 
@@ -51,7 +52,7 @@ def search_many(
         queries: [B, D] float32, finite.
         limits: [B] results wanted for each query, at least 1.
         excluded: Rows never to return.
-        allowed: [N] which other rows may be returned to any of them; None for all.
+        allowed: Which other rows may be returned to any of them; None for all.
 
     Returns:
         K = the largest limit, or N if that is less. A query has min(its limit, the number
@@ -62,7 +63,7 @@ def search_many(
         ValueError: As `FlatIndex.search`.
     """
     check_search(index, queries, int(limits.min(initial=1)), allowed)
-    refused = None if allowed is None else np.flatnonzero(~allowed)
+    refused = None if allowed is None else np.flatnonzero(~allowed.flags)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     at_once = max(1, CELLS // index.size)
     ends = np.concatenate([[0], np.cumsum(excluded.counts)])

@@ -9,9 +9,10 @@ from typing import Any
 import faiss
 import numpy as np
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.tables import Flags, Floats, Times
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.approximate import ApproximateIndex
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import Contents, FlatIndex, faiss_index, stay_on_one_thread
 
 LINKS = 32
@@ -69,12 +70,28 @@ class HnswIndex(ApproximateIndex):
     def breadth(self, breadth: int) -> None:
         self._index.hnsw.efSearch = breadth
 
+    def _find(self, queries: Floats, fetch: int, allowed: Selection | None) -> tuple[Any, Any]:
+        breadth = max(self.breadth, 2 * fetch)
+        if allowed is None:
+            return self._follow(queries, fetch, breadth)
+        # The fewer rows are allowed, the more have to be visited to find as many of them. The best
+        # are asked for whether allowed or not, twice as many as would do by chance: told what is
+        # allowed, FAISS would make up for a lack of near rows with distant ones that it passed on
+        # its way, and nobody could tell.
+        share = max(allowed.count, 1)
+        found = self._follow(queries, 2 * fetch * self.size // share, breadth * self.size // share)
+        return _best_allowed(*found, fetch, allowed.flags)
+
     def _follow(self, queries: Floats, fetch: int, breadth: int) -> tuple[Any, Any]:
         scores, rows = self._index.search(queries, fetch, params=_parameters(efSearch=breadth))
         return scores, rows
 
-    def _breadth_for(self, k: int) -> int:
-        return max(self.breadth, 2 * k)
+    def _compared(self, k: int) -> int:
+        return COMPARED * max(self.breadth, 2 * k)
 
-    def _compared(self, breadth: int) -> int:
-        return COMPARED * breadth
+
+def _best_allowed(scores: Floats, rows: Times, k: int, allowed: Flags) -> tuple[Floats, Times]:
+    """The first `k` of each ranking [B, fetch] that are allowed, -1 for a row where there are no more."""
+    rows = np.where((rows >= 0) & allowed[rows], rows, -1)
+    order = np.argsort(rows < 0, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

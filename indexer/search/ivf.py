@@ -1,19 +1,26 @@
 """Lists of neighbours around centroids, of which a search looks through the nearest.
 
 An inverted file (Sivic and Zisserman, 2003; Jegou et al., 2011, section IV): every vector is in the
-list of the centroid that it is nearest to, by k-means on the sphere. Symbols as in `vectors`.
+list of the centroid that it is nearest to, by k-means on the sphere. How many lists are looked through
+depends on what is found. First come those whose mean is nearest to the query, until enough of the
+allowed vectors were met; then every other list that may hold a better one: the scores of its vectors
+spread around that of its mean, and `SURENESS` times the spread above it hardly any are. So whatever
+a filter keeps out, near the query or anywhere, as many lists are read as that takes. Symbols as in
+`vectors`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import faiss
 import numpy as np
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.tables import Floats, Times
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.approximate import ApproximateIndex
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import Contents, FlatIndex, faiss_index, stay_on_one_thread
 
 LISTS = 2.0
@@ -23,18 +30,30 @@ ROUNDS = 10
 SAMPLE = 64
 """Of k-means, and how many vectors it looks at for each centroid."""
 
+SURENESS = 4.0
+"""Standard deviations of the scores in a list, were its vectors spread alike in all directions."""
+
 _faiss: Any = faiss  # whose stubs lack what is used here
 
 
 class IvfIndex(ApproximateIndex):
-    """Looks through the lists of the nearest centroids; `breadth` is their number."""
+    """Looks through lists; `breadth` is how many, if all their rows are allowed, come at least."""
 
     kind = "ivf"
-    first_breadth, most_breadth = 8, 4096
+    first_breadth, most_breadth = 1, 4096
 
     def __init__(self, index: Any) -> None:
         self._lists = _faiss.downcast_index(index.base_index)
         super().__init__(index, FlatIndex(faiss.downcast_index(index.refine_index)))
+        self._counted: WeakKeyDictionary[Selection, Times] = WeakKeyDictionary()
+        self._owners = np.empty(self.size, dtype=np.int32)
+        self._sizes = np.zeros(self._lists.nlist, dtype=np.int64)
+        self._means = np.zeros((self._lists.nlist, self.dim), dtype=np.float32)
+        self._spreads = np.zeros(self._lists.nlist, dtype=np.float32)
+        for each, rows, vectors in _lists_of(_faiss.downcast_InvertedLists(self._lists.invlists)):
+            self._owners[rows], self._sizes[each] = each, len(rows)
+            self._means[each] = mean = vectors.mean(axis=0)
+            self._spreads[each] = np.sqrt(np.mean((vectors - mean) ** 2))
 
     @classmethod
     def of(cls, vectors: Floats) -> "IvfIndex":
@@ -75,18 +94,49 @@ class IvfIndex(ApproximateIndex):
     def breadth(self, breadth: int) -> None:
         self._lists.nprobe = breadth
 
-    def _follow(self, queries: Floats, fetch: int, breadth: int) -> tuple[Any, Any]:
-        # The lists round in another order than exact search does, which scores what they give again.
-        lists = _faiss.SearchParametersIVF(nprobe=breadth)
-        parameters = _faiss.IndexRefineSearchParameters(k_factor=1, base_index_params=lists)
-        scores, rows = self._index.search(queries, fetch, params=parameters)
-        return scores, rows
+    def _find(self, queries: Floats, fetch: int, allowed: Selection | None) -> tuple[Any, Any]:
+        rows = np.full((len(queries), 2 * fetch), -1, dtype=np.int64)
+        members = self._sizes if allowed is None else self._members(allowed)
+        enough = max(self.breadth * self.size // len(members), 2 * fetch)
+        for query, found in zip(queries, rows, strict=True):
+            nearness = self._means.dot(query)
+            order = np.argsort(-nearness)
+            first = order[: np.searchsorted(np.cumsum(members[order]), enough) + 1]
+            worst = self._read(first, query, found[:fetch], allowed)
+            hopeful = (nearness + SURENESS * self._spreads >= worst) & (members > 0)
+            hopeful[first] = False
+            self._read(np.flatnonzero(hopeful), query, found[fetch:], allowed)
+        # The lists round in another order than exact search does.
+        scores = self.exact.scores(queries, rows)
+        places = np.lexsort((rows, -scores))[:, :fetch]
+        return np.take_along_axis(scores, places, axis=1), np.take_along_axis(rows, places, axis=1)
 
-    def _breadth_for(self, k: int) -> int:
-        return self.breadth + int(2 * k * self._lists.nlist // self.size)
+    def _read(self, lists: Times, query: Floats, found: Times, allowed: Selection | None) -> float:
+        """Put the best allowed rows of some lists into `found`, -1 where there are no more.
 
-    def _compared(self, breadth: int) -> int:
-        return int(self._lists.nlist + breadth * self.size // self._lists.nlist)
+        Returns:
+            The worst score of them; minus infinity where there are no more.
+        """
+        if len(lists) == 0:
+            return -np.inf
+        scores = np.empty(len(found), dtype=np.float32)
+        selector = None if allowed is None else allowed.selector
+        parameters = _faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))
+        nearness = np.zeros(len(lists), dtype=np.float32)  # which only lists of residuals need
+        pointers = [faiss.swig_ptr(each) for each in (lists, nearness, scores, found)]
+        self._lists.search_preassigned_c(1, faiss.swig_ptr(query), len(found), *pointers, False, parameters)
+        return float(scores[-1]) if found[-1] >= 0 else -np.inf
+
+    def _members(self, allowed: Selection) -> Times:
+        """[lists] how many allowed rows each list has."""
+        members = self._counted.get(allowed)
+        if members is None:
+            members = np.bincount(self._owners[allowed.flags], minlength=len(self._sizes))
+            self._counted[allowed] = members
+        return members
+
+    def _compared(self, k: int) -> int:
+        return int(self._lists.nlist + 2 * self.breadth * self.size // self._lists.nlist)
 
 
 def _check(exact: Any, lists: Any, dim: int, size: int) -> None:
@@ -115,14 +165,19 @@ def _check(exact: Any, lists: Any, dim: int, size: int) -> None:
         and (contents.nlist, contents.code_size) == (lists.nlist, 4 * dim)
     ):
         raise GenerationError("an IVF index must have one list of vectors for each of its centroids")
-    members = [
-        _faiss.rev_swig_ptr(contents.get_ids(each), contents.list_size(each))
-        for each in range(lists.nlist)
-        if contents.list_size(each)
-    ]
+    members = [rows for _, rows, _ in _lists_of(contents)]
     rows = np.sort(np.concatenate(members)) if members else np.empty(0, dtype=np.int64)
     if not np.array_equal(rows, np.arange(size)):
         raise GenerationError(f"the lists of an IVF index must hold each of {size} rows once")
+
+
+def _lists_of(contents: Any) -> Iterator[tuple[int, Times, Floats]]:
+    """Rows and vectors [rows, D] in each list that has any."""
+    for each in range(contents.nlist):
+        if size := contents.list_size(each):
+            codes = _faiss.rev_swig_ptr(contents.get_codes(each), size * contents.code_size)
+            vectors = codes.view(np.float32).reshape(size, -1)
+            yield each, _faiss.rev_swig_ptr(contents.get_ids(each), size), vectors
 
 
 @contextmanager

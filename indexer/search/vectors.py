@@ -17,8 +17,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.tables import Flags, Floats, Times
+from deepmoviematch.data.tables import Floats, Times
 from deepmoviematch.indexer.errors import GenerationError
+from deepmoviematch.indexer.search.selection import Selection
 
 # Never BLAS, which some versions of FAISS use for batches: a query would get other bits in a
 # batch than alone, and equal vectors other scores.
@@ -73,13 +74,13 @@ class VectorIndex(Protocol):
             count: How many rows are allowed; None where nothing is said about that.
         """
 
-    def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
+    def search(self, queries: Floats, k: int, *, allowed: Selection | None = None) -> Hits:
         """Find the `k` vectors with the largest inner product for each query.
 
         Args:
             queries: [B, D] float32, finite.
             k: Results wanted per query, at least 1.
-            allowed: [N] which rows may be returned; None for all.
+            allowed: Which rows may be returned; None for all.
 
         Returns:
             K = min(k, number of allowed rows) hits per query.
@@ -89,14 +90,14 @@ class VectorIndex(Protocol):
         """
 
     def nearest(
-        self, query: Floats, k: int, *, allowed: Flags | None = None
+        self, query: Floats, k: int, *, allowed: Selection | None = None
     ) -> tuple[list[int], list[float], bool]:
         """What `search` finds for one query, sooner.
 
         Args:
             query: [D] float32, finite.
             k: Results wanted, at least 1.
-            allowed: [N] which rows may be returned; None for all.
+            allowed: Which rows may be returned; None for all.
 
         Returns:
             min(k, number of allowed rows) rows, their scores, and whether the search was exact.
@@ -148,18 +149,20 @@ class FlatIndex:
         """See `VectorIndex.compares_all`."""
         return True
 
-    def search(self, queries: Floats, k: int, *, allowed: Flags | None = None) -> Hits:
+    def search(self, queries: Floats, k: int, *, allowed: Selection | None = None) -> Hits:
         """See `VectorIndex.search`."""
         check_search(self, queries, k, allowed)
-        count = self.size if allowed is None else int(np.count_nonzero(allowed))
+        count = self.size if allowed is None else allowed.count
         k = min(k, count)
         if k == 0 or len(queries) == 0:
             shape = (len(queries), k)
             return Hits(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int64))
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if allowed is not None and _SUBSET * count < self.size:
-            return self._best_of(np.flatnonzero(allowed), queries, k)
-        parameters = None if allowed is None else selection(allowed)
+            return self._best_of(allowed.rows, queries, k)
+        parameters = None
+        if allowed is not None:
+            parameters = faiss.SearchParameters(sel=allowed.selector)  # type: ignore[call-arg]  # missing in its stubs
         stay_on_one_thread()
         fetch = min(k + 1, count)
         while True:
@@ -182,15 +185,15 @@ class FlatIndex:
         return Hits(np.take_along_axis(scores, best, axis=1), rows[best])
 
     def nearest(
-        self, query: Floats, k: int, *, allowed: Flags | None = None
+        self, query: Floats, k: int, *, allowed: Selection | None = None
     ) -> tuple[list[int], list[float], bool]:
         """See `VectorIndex.nearest`."""
         fetch = k + 1
         if allowed is not None:
             # Comparing with all is quicker than telling FAISS what is allowed. So it is asked for
             # twice as many as are needed of rows that do not depend on the query.
-            count = int(np.count_nonzero(allowed))
-            fetch = 2 * fetch * self.size // count if _SUBSET * count >= self.size else 0
+            share = allowed.count
+            fetch = 2 * fetch * self.size // share if _SUBSET * share >= self.size else 0
         fetch = min(fetch, self.size) if k >= 1 else 0
         if (
             0 < fetch <= _TIELESS
@@ -204,7 +207,7 @@ class FlatIndex:
             pointers = faiss.swig_ptr(query), fetch, faiss.swig_ptr(scores), faiss.swig_ptr(rows)
             self._index.search_c(1, *pointers)
             if allowed is not None:
-                passing = np.flatnonzero(allowed[rows])[: k + 1]
+                passing = np.flatnonzero(allowed.flags[rows])[: k + 1]
                 scores, rows = scores[passing], rows[passing]
             found = scores.tolist()
             if len(set(found)) == len(found) and (len(found) > k or fetch == self.size):
@@ -300,21 +303,15 @@ def faiss_index(contents: Contents) -> Any:
     return index
 
 
-def selection(allowed: Flags) -> faiss.SearchParameters:
-    """Search parameters that let FAISS see none but the rows allowed."""
-    bitmap = np.packbits(allowed, bitorder="little")
-    selector = faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]  # stub of the C++ one
-    return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # missing in its stubs
-
-
-def check_search(index: VectorIndex, queries: Floats, k: int, allowed: Flags | None) -> None:
+def check_search(index: VectorIndex, queries: Floats, k: int, allowed: Selection | None) -> None:
     """Refuse what `VectorIndex.search` says it refuses."""
     if queries.ndim != 2 or queries.shape[1] != index.dim:
         raise ValueError(f"queries must have shape (B, {index.dim}), got {queries.shape}")
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    if allowed is not None and (allowed.shape != (index.size,) or allowed.dtype != np.bool_):
-        raise ValueError(f"allowed must hold {index.size} flags, got {allowed.dtype} {allowed.shape}")
+    flags = None if allowed is None else allowed.flags
+    if flags is not None and (flags.shape != (index.size,) or flags.dtype != np.bool_):
+        raise ValueError(f"allowed must hold {index.size} flags, got {flags.dtype} {flags.shape}")
     if not np.isfinite(queries).all():
         raise ValueError("queries must be finite, got NaN or infinity")
 

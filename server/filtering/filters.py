@@ -10,6 +10,7 @@ from operator import iand, ior
 
 from deepmoviematch.data.tables import Flags
 from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.server.errors import FilterError, listed, shown
 from deepmoviematch.server.filtering.fields import ANYTHING, Booleans, Field, fields_of
 from deepmoviematch.server.filtering.syntax import And, Comparison, Expression, Not, Or, Value, Word, parse
@@ -28,8 +29,8 @@ class Filters:
         self._compiler = _Compiler(generation)
         self._compiled = lru_cache(kept)(self._compiler.compile)
 
-    def allowed(self, text: str) -> Flags:
-        """[N] which items satisfy the filter `text`, which is not blank; nobody may change it.
+    def allowed(self, text: str) -> Selection:
+        """Which items satisfy the filter `text`, which is not blank.
 
         Raises:
             FilterError: If it is at fault.
@@ -59,11 +60,11 @@ class _Compiler:
         for name in self._fields.keys() & names:
             self._fields[name]()
 
-    def compile(self, text: str) -> Flags:
+    def compile(self, text: str) -> Selection:
         """See `Filters.allowed`; a field is made ready when it is first asked about."""
         allowed = self._evaluated(parse(text))
         allowed.setflags(write=False)
-        return allowed
+        return Selection(allowed)
 
     def _evaluated(self, tree: Expression) -> Flags:
         """[N] what satisfies `tree`: an array of its own."""

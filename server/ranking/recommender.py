@@ -15,9 +15,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from deepmoviematch.data.context import NO_MOMENT, Moment
-from deepmoviematch.data.tables import TOP_STARS, Flags, Floats
+from deepmoviematch.data.tables import TOP_STARS, Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.batch import Excluded, search_many
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import VectorIndex
 from deepmoviematch.indexer.towers.mlp import unit
 from deepmoviematch.server.filtering.filters import Filters
@@ -105,8 +106,8 @@ class Listing(NamedTuple):
     excluded: AbstractSet[int] = frozenset()
     """Rows never to return."""
 
-    allowed: Flags | None = None
-    """[N] which items may be returned at all; None for every one."""
+    allowed: Selection | None = None
+    """Which items may be returned at all; None for every one."""
 
     style: Style | None = None
     """What the list is to be besides relevant; None for nothing else."""
@@ -244,7 +245,7 @@ class Recommender:
     def _nearest_many(self, questions: Sequence[Question]) -> list[Answer]:
         """The answers to plain questions with one intent that all allow the same items."""
         index, allowed = self._index(questions[0][0]).exact, questions[0][1].allowed
-        size = len(self.generation.catalogue) if allowed is None else int(np.count_nonzero(allowed))
+        size = len(self.generation.catalogue) if allowed is None else allowed.count
         vectors = np.stack([self._vector(taste) for taste, _ in questions])
         limits = np.array([listing.limit for _, listing in questions])
         excluded = Excluded.of([listing.excluded for _, listing in questions])
@@ -253,7 +254,11 @@ class Recommender:
         for (_, listing), rows, scores in zip(
             questions, hits.rows.tolist(), hits.scores.tolist(), strict=True
         ):
-            out = listing.excluded if allowed is None else [row for row in listing.excluded if allowed[row]]
+            out = (
+                listing.excluded
+                if allowed is None
+                else [row for row in listing.excluded if allowed.flags[row]]
+            )
             left = size - len(out)
             page = Scored(rows, scores).part(0, min(listing.limit, left))
             answers.append(self._answered(page, left, Origin.RETRIEVAL, listing))

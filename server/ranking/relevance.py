@@ -8,12 +8,10 @@ Symbols: `N` items, `D` embedding width, `K` results.
 """
 
 from collections.abc import Iterable, Set as AbstractSet
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
-from deepmoviematch.data.tables import Flags, Floats, Times
+from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import VectorIndex
 
 
@@ -65,7 +63,7 @@ class Nearest:
     """By the inner product with a vector."""
 
     def __init__(
-        self, index: VectorIndex, vector: Floats, excluded: AbstractSet[int], allowed: Flags | None
+        self, index: VectorIndex, vector: Floats, excluded: AbstractSet[int], allowed: Selection | None
     ) -> None:
         """Ask for what is near.
 
@@ -73,46 +71,43 @@ class Nearest:
             index: N vectors.
             vector: [D] to be near to.
             excluded: Rows that are not in the running.
-            allowed: [N] which items may be in the running; None for every one.
+            allowed: Which items may be in the running; None for every one.
         """
-        self._index, self._vector, self._excluded, self._allowed = index, vector, excluded, allowed
-        running = self._running if allowed is not None else None
-        self.left = index.size - len(excluded) if running is None else int(np.count_nonzero(running))
+        self._index, self._vector, self._allowed = index, vector, allowed
+        if allowed is None:
+            self._excluded, self._count = excluded, index.size
+        else:
+            self._excluded = {row for row in excluded if allowed.flags[row]}
+            self._count = allowed.count
+        self.left = self._count - len(self._excluded)
 
     def best(self, count: int) -> Scored:
         """See `Relevance`."""
-        if self._allowed is not None:
-            return Scored(*self._index.nearest(self._vector, count, allowed=self._running))
+        return self._best(self._index, count)
+
+    def exactly(self, count: int) -> Scored:
+        """See `Relevance`."""
+        return self._best(self._index.exact, count)
+
+    def compares_all(self, count: int) -> bool:
+        """See `Relevance`."""
+        within = None if self._allowed is None else self._count
+        return self._index.compares_all(count + len(self._excluded), within)
+
+    def _best(self, index: VectorIndex, count: int) -> Scored:
         # As many more as there are exclusions: whatever is dropped, enough are left.
-        rows, scores, exact = self._index.nearest(self._vector, count + len(self._excluded))
+        rows, scores, exact = index.nearest(self._vector, count + len(self._excluded), allowed=self._allowed)
         for row in self._excluded & frozenset(rows):
             place = rows.index(row)
             del rows[place], scores[place]
         return Scored(rows[:count], scores[:count], exact)
-
-    def exactly(self, count: int) -> Scored:
-        """See `Relevance`."""
-        return Scored(*self._index.exact.nearest(self._vector, count, allowed=self._running))
-
-    def compares_all(self, count: int) -> bool:
-        """See `Relevance`."""
-        if self._allowed is not None:
-            return self._index.compares_all(count, self.left)
-        return self._index.compares_all(count + len(self._excluded))
-
-    @cached_property
-    def _running(self) -> Flags | None:
-        """[N] what is in the running; None for everything."""
-        if self._allowed is None and not self._excluded:
-            return None
-        return without(self._allowed, self._excluded, self._index.size)
 
 
 class Popular:
     """By the share of the training users who liked them."""
 
     def __init__(
-        self, popular: Times, popularity: Floats, excluded: AbstractSet[int], allowed: Flags | None
+        self, popular: Times, popularity: Floats, excluded: AbstractSet[int], allowed: Selection | None
     ) -> None:
         """Ask for what is popular.
 
@@ -120,13 +115,13 @@ class Popular:
             popular: [N] rows by descending popularity.
             popularity: [N] by row.
             excluded: Rows that are not in the running.
-            allowed: [N] which items may be in the running; None for every one.
+            allowed: Which items may be in the running; None for every one.
         """
         self._popularity, self._excluded = popularity, excluded
         self._order = popular
         if allowed is not None:
-            self._order = popular[without(allowed, excluded, len(popular))[popular]]
-            self._excluded = frozenset()
+            self._order = popular[allowed.flags[popular]]
+            self._excluded = {row for row in excluded if allowed.flags[row]}
         self.left = len(self._order) - len(self._excluded)
 
     def best(self, count: int) -> Scored:
@@ -164,10 +159,3 @@ def beyond(head: Scored, relevance: Relevance, count: int) -> Scored:
     known = frozenset(head.rows)
     everything = relevance.exactly(count)
     return everything.at(place for place, row in enumerate(everything.rows) if row not in known)
-
-
-def without(allowed: Flags | None, excluded: AbstractSet[int], size: int) -> Flags:
-    """[N] what is allowed and not excluded, of `size` items."""
-    running = np.ones(size, dtype=np.bool_) if allowed is None else allowed.copy()
-    running[list(excluded)] = False
-    return running

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from deepmoviematch.data.context import HOURS, NO_MOMENT, Moment, device_name
-from deepmoviematch.data.tables import Flags
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.server.errors import FilterError, UnknownItemError, listed, shown
 from deepmoviematch.server.ranking.order import Style
 from deepmoviematch.server.ranking.recommender import Listing, Recommender, Seeds, Taste
@@ -311,13 +311,14 @@ def _allowed(
     recommender: Recommender,
     checks: Checks,
     missing: list[str],
-) -> Flags | None:
-    """[N] what the request lets be returned; None where it does not say. Unknown ids go to `missing`."""
+) -> Selection | None:
+    """What the request lets be returned; None where it does not say. Unknown ids go to `missing`."""
     allowed = None
     if request.candidate_item_ids:
         rows = _rows("candidate_item_ids", request.candidate_item_ids, recommender, checks, missing)
-        allowed = np.zeros(len(recommender.generation.catalogue), dtype=np.bool_)
-        allowed[list(rows)] = True
+        flags = np.zeros(len(recommender.generation.catalogue), dtype=np.bool_)
+        flags[list(rows)] = True
+        allowed = Selection(flags)
     if request.filter.strip():
         try:
             satisfying = recommender.filters.allowed(request.filter)

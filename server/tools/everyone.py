@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Dataset, Flags, Floats, Ints, Times
+from deepmoviematch.data.tables import Dataset, Floats, Ints, Times
 from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import FilterError, RecommendAllError
 from deepmoviematch.server.ranking.recommender import Answer, Listing, Origin, Question, Recommender, Taste
@@ -152,8 +153,8 @@ class Audience:
         return found
 
 
-def _allowed(recommender: Recommender, condition: str) -> Flags | None:
-    """[N] what satisfies a filter; None for a blank one."""
+def _allowed(recommender: Recommender, condition: str) -> Selection | None:
+    """What satisfies a filter; None for a blank one."""
     try:
         return recommender.filters.allowed(condition) if condition.strip() else None
     except FilterError as error:

@@ -164,7 +164,7 @@ def recall(generation: Generation, questions: list[Any], answers: list[Any]) -> 
         scores = vectors @ query
         scores[out] = -np.inf
         if question.filter:
-            scores[~filters.allowed(question.filter)] = -np.inf
+            scores[~filters.allowed(question.filter).flags] = -np.inf
         wanted = min(K, int(np.isfinite(scores).sum()))
         best = np.partition(scores, -wanted)[-wanted] if wanted else np.inf
         found = [row_of[each.item_id] for each in answer.results]

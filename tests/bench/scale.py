@@ -19,6 +19,7 @@ from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.build import recall
 from deepmoviematch.indexer.search.approximate import ApproximateIndex
 from deepmoviematch.indexer.search.kinds import EXACT_UP_TO, index_of
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, VectorIndex
 from tests.bench import machine, synthetic
 
@@ -97,7 +98,7 @@ def _timed(index: VectorIndex, queries: Floats, allowed: Flags | None) -> dict[s
     def ask(query: Floats) -> bool:
         if allowed is None:
             return index.nearest(query, K)[2]
-        return index.search(query[None], K, allowed=allowed).exact
+        return index.search(query[None], K, allowed=Selection.of(allowed)).exact
 
     exact = [ask(query) for query in queries[:5]]  # warms up
     seconds: list[float] = []
@@ -119,10 +120,10 @@ def _timed(index: VectorIndex, queries: Floats, allowed: Flags | None) -> dict[s
 
 
 def _recall(index: VectorIndex, truth: FlatIndex, queries: Floats, allowed: Flags | None) -> float:
-    best = truth.search(queries, K, allowed=allowed).scores[:, -1:]
+    best = truth.search(queries, K, allowed=Selection.of(allowed)).scores[:, -1:]
     if best.size == 0:  # nothing passes
         return 1.0
-    return float((index.search(queries, K, allowed=allowed).scores >= best - 1e-6).mean())
+    return float((index.search(queries, K, allowed=Selection.of(allowed)).scores >= best - 1e-6).mean())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from deepmoviematch.indexer.search.approximate import EXACT_UP_TO, ApproximateIn
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.search.ivf import IvfIndex
 from deepmoviematch.indexer.search.kinds import CHOICES, index_of, restore
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, VectorIndex
 
 Kind: TypeAlias = type[HnswIndex] | type[IvfIndex]
@@ -42,8 +43,8 @@ def index(kind: Kind) -> ApproximateIndex:
 
 
 def share_found(index: VectorIndex, allowed: Flags | None = None) -> float:
-    found = index.search(QUERIES, 10, allowed=allowed)
-    best = FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=allowed)
+    found = index.search(QUERIES, 10, allowed=Selection.of(allowed))
+    best = FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=Selection.of(allowed))
     return float((found.scores >= best.scores[:, -1:] - 1e-6).mean())
 
 
@@ -62,7 +63,7 @@ def test_a_filter_that_lets_many_pass_is_followed(
 ) -> None:
     monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", SIZE - 1)
     allowed = np.random.default_rng(2).random(SIZE) < share
-    hits = index.search(QUERIES, 10, allowed=allowed)
+    hits = index.search(QUERIES, 10, allowed=Selection.of(allowed))
     assert not hits.exact
     assert allowed[hits.rows].all()
     assert share_found(index, allowed) > 0.97
@@ -73,7 +74,8 @@ def test_in_a_small_catalogue_every_backend_finds_the_same_by_a_filter(
     index: ApproximateIndex, share: float
 ) -> None:
     allowed = np.random.default_rng(4).random(SIZE) < share
-    hits, exact = (each.search(QUERIES, 10, allowed=allowed) for each in (index, FlatIndex.of(VECTORS)))
+    both = index, FlatIndex.of(VECTORS)
+    hits, exact = (each.search(QUERIES, 10, allowed=Selection(allowed)) for each in both)
     assert hits.exact
     assert (hits.rows == exact.rows).all()
     assert (hits.scores == exact.scores).all()
@@ -85,19 +87,20 @@ def test_a_filter_that_lets_few_pass_is_answered_exactly(
 ) -> None:
     monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", SIZE - 1)
     allowed = np.random.default_rng(3).permutation(SIZE) < passing
-    hits = index.search(QUERIES, 10, allowed=allowed)
+    hits = index.search(QUERIES, 10, allowed=Selection.of(allowed))
     assert hits.exact
-    assert (hits.rows == FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=allowed).rows).all()
+    assert (hits.rows == FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=Selection.of(allowed)).rows).all()
 
 
+@pytest.mark.parametrize("share", [0.99, 0.9, 0.6])
 def test_a_filter_that_lets_pass_what_is_far_from_the_query_loses_nothing(
-    index: ApproximateIndex, monkeypatch: pytest.MonkeyPatch
+    index: ApproximateIndex, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", SIZE - 1)
     flat = FlatIndex.of(VECTORS)
     for query in QUERIES[:10]:
         scores = VECTORS @ query
-        allowed = scores < np.quantile(scores, 0.6)  # the graph leads to the others first
+        allowed = Selection(scores < np.quantile(scores, share))  # graph and lists lead to the others first
         hits = index.search(query[None], 10, allowed=allowed)
         assert (hits.rows == flat.search(query[None], 10, allowed=allowed).rows).all()
 

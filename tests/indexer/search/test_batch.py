@@ -11,6 +11,7 @@ from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.search import batch
 from deepmoviematch.indexer.search.batch import Excluded, search_many
 from deepmoviematch.indexer.search.hnsw import HnswIndex
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex
 
 ANY = st.floats(-2, 2, width=32)
@@ -25,11 +26,11 @@ def assert_as_alone(
     allowed: Flags | None = None,
 ) -> None:
     index = FlatIndex.of(vectors)
-    together = search_many(index, queries, np.array(limits), Excluded.of(out), allowed)
+    together = search_many(index, queries, np.array(limits), Excluded.of(out), Selection.of(allowed))
     for place, (query, limit, rows) in enumerate(zip(queries, limits, out, strict=True)):
         running = np.ones(len(vectors), dtype=np.bool_) if allowed is None else allowed.copy()
         running[list(rows)] = False
-        alone = index.search(query[None], limit, allowed=running)
+        alone = index.search(query[None], limit, allowed=Selection.of(running))
         count = alone.rows.shape[1]
         assert together.rows[place, :count].tolist() == alone.rows[0].tolist()
         assert together.scores[place, :count].tobytes() == alone.scores[0].tobytes()

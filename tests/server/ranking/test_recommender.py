@@ -10,9 +10,10 @@ from hypothesis.extra import numpy as arrays
 
 from deepmoviematch.data.context import FEATURES, UNTOLD
 from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.tables import Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.hnsw import HnswIndex
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.server.ranking.order import Style
 from deepmoviematch.server.ranking.recommender import (
     NEGATIVE_SHARE,
@@ -27,7 +28,7 @@ ITEMS, GENRES = 25, 5
 
 rows = st.integers(0, ITEMS - 1)
 stars = st.floats(0.5, 5, width=32)
-allowances = st.none() | arrays.arrays(np.bool_, ITEMS)
+allowances = st.none() | arrays.arrays(np.bool_, ITEMS).map(Selection)
 tastes = st.builds(
     Taste,
     preferences=st.dictionaries(st.integers(0, GENRES - 1), stars, max_size=GENRES),
@@ -52,8 +53,8 @@ styles = st.none() | st.builds(
 )
 
 
-def running(excluded: Set[int], allowed: Flags | None) -> list[int]:
-    return [row for row in range(ITEMS) if row not in excluded and (allowed is None or allowed[row])]
+def running(excluded: Set[int], allowed: Selection | None) -> list[int]:
+    return [row for row in range(ITEMS) if row not in excluded and (allowed is None or allowed.flags[row])]
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +227,7 @@ def test_answers_say_whether_every_item_was_compared(
 def test_a_graph_answers_like_comparison_whatever_is_allowed(
     recommender: Recommender, approximate: Recommender, share: float
 ) -> None:
-    allowed = np.random.default_rng(5).random(ITEMS) < share
+    allowed = Selection(np.random.default_rng(5).random(ITEMS) < share)
     taste, listing = Taste(history={2: 5.0, 7: 1.0}), Listing(4, excluded=frozenset({2, 7}), allowed=allowed)
     assert approximate.recommend(taste, listing).rows == recommender.recommend(taste, listing).rows
     seeds, listing = Seeds([3]), Listing(4, allowed=allowed)

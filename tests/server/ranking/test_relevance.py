@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.search.hnsw import HnswIndex
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, VectorIndex
 from deepmoviematch.server.ranking.relevance import Nearest, Popular, Relevance, Scored, page_of
 
@@ -51,7 +52,7 @@ def joined(pages: Iterable[Scored]) -> tuple[list[int], list[float]]:
 def test_all_pages_of_a_search_are_the_one_exact_order(
     query: Floats, excluded: frozenset[int], allowed: Flags | None, sizes: list[int]
 ) -> None:
-    relevance = Nearest(FlatIndex.of(VECTORS), query, excluded, allowed)
+    relevance = Nearest(FlatIndex.of(VECTORS), query, excluded, Selection.of(allowed))
     rows, scores = joined(walk(relevance, sizes))
     everything = FlatIndex.of(VECTORS).search(query[None], ITEMS)
     score_of = dict(zip(everything.rows[0].tolist(), everything.scores[0].tolist(), strict=True))
@@ -66,7 +67,7 @@ def test_all_pages_of_a_search_are_the_one_exact_order(
 def test_all_pages_of_the_popular_items_are_their_one_order(
     excluded: frozenset[int], allowed: Flags | None, sizes: list[int]
 ) -> None:
-    relevance = Popular(POPULAR, POPULARITY, excluded, allowed)
+    relevance = Popular(POPULAR, POPULARITY, excluded, Selection.of(allowed))
     rows, scores = joined(walk(relevance, sizes))
     expected = sorted(in_the_running(excluded, allowed), key=lambda row: (-POPULARITY[row], row))
     assert rows == expected
@@ -115,7 +116,7 @@ def test_a_graph_is_followed_for_the_first_page_alone(
         patch.setattr("deepmoviematch.indexer.search.approximate.EXACT_UP_TO", 1)
         patch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", 1)
         patch.setattr("deepmoviematch.indexer.search.hnsw.COMPARED", 0)
-        relevance = Nearest(HnswIndex.of(VECTORS), query, excluded, allowed)
+        relevance = Nearest(HnswIndex.of(VECTORS), query, excluded, Selection.of(allowed))
         pages = list(walk(relevance, sizes))
     rows, _ = joined(pages)
     assert sorted(rows) == in_the_running(excluded, allowed)
@@ -127,9 +128,9 @@ def test_a_graph_is_followed_for_the_first_page_alone(
 def test_exact_hits_for_fewer_are_the_first_of_those_for_more(
     index: VectorIndex, query: Floats, allowed: Flags | None
 ) -> None:
-    everything = index.exact.search(query[None], ITEMS, allowed=allowed)
+    everything = index.exact.search(query[None], ITEMS, allowed=Selection.of(allowed))
     for count in (1, 2, 10, 59):
-        hits = index.exact.search(query[None], count, allowed=allowed)
+        hits = index.exact.search(query[None], count, allowed=Selection.of(allowed))
         assert hits.exact
         assert np.array_equal(hits.rows, everything.rows[:, :count])
         assert np.array_equal(hits.scores, everything.scores[:, :count])
