@@ -20,7 +20,12 @@ POWERS = 4
 
 
 def leading(
-    squared: Callable[[Floats], Floats], size: int, width: int, rng: np.random.Generator
+    squared: Callable[[Floats], Floats],
+    size: int,
+    width: int,
+    rng: np.random.Generator,
+    *,
+    powers: int = POWERS,
 ) -> tuple[Floats, Floats]:
     """Leading eigenvectors of a symmetric positive matrix [N, N] by subspace iteration (Halko et al., 2011).
 
@@ -29,12 +34,13 @@ def leading(
         size: N.
         width: Vectors wanted, at most N.
         rng: Of the start.
+        powers: Rounds; the last directions want more of them than the first.
 
     Returns:
         [N, `width`] orthonormal columns with sums of 0 or more, and [`width`] eigenvalues, falling.
     """
     basis = rng.standard_normal((size, min(width + SPARE, size))).astype(np.float32)
-    for _ in range(POWERS):
+    for _ in range(powers):
         basis = linalg.qr(squared(basis), mode="economic", overwrite_a=True, check_finite=False)[0]
     values, turn = np.linalg.eigh(basis.T @ squared(basis))
     vectors = basis @ turn[:, ::-1][:, :width]

@@ -19,6 +19,12 @@ from deepmoviematch.trainer.peers.ease import LARGEST
 MOST_PREFIXES = 100_000
 """Prefixes that it is fitted on; more are sampled."""
 
+FADED = 0.01
+"""Weight in a history below which an old rating is left out: about the twentieth, of a decay of .8."""
+
+POWERS = 1
+"""Rounds of the subspace iteration: what lies at the edge of so many directions hardly matters."""
+
 BLOCK = 8192
 """Prefixes that are laid out at once."""
 
@@ -63,13 +69,13 @@ class Markov:
         together = (histories.T @ follows).tocsr()  # [M, M]
 
         def squared(vectors: Floats) -> Floats:
-            """(XB)'(XB) @ vectors."""
-            found = histories @ inverse(together @ vectors)
-            return np.asarray(together.T @ inverse(histories.T @ found))
+            """(XB)'(XB) @ vectors: with G = X'X + penalty, G^-1 X'X G^-1 is G^-1 - penalty G^-2."""
+            found = inverse(together @ vectors)
+            return np.asarray(together.T @ (found - np.float32(penalty) * inverse(found)))
 
         width = min(width, len(known))
         tables = np.zeros((2, items, width), dtype=np.float32)
-        tables[1, known] = leading(squared, len(known), width, rng)[0]
+        tables[1, known] = leading(squared, len(known), width, rng, powers=POWERS)[0]
         tables[0, known] = inverse(together @ tables[1, known])
         return cls(users=tables[0], items=tables[1])
 
@@ -116,6 +122,6 @@ def _fading(ratings: Ratings, asked: Times, items: int) -> sparse.csr_matrix:
     """[P, N] the histories before `asked`, each rating fading with those that came after."""
     rows, weights = recent_items(prefixes(ratings, asked))
     values = weights[:, :, TRANSITION]
-    place, age = np.nonzero(values)
+    place, age = np.nonzero(values > FADED)
     shape = (len(asked), items)
     return sparse.csr_matrix((values[place, age], (place, rows[place, age])), shape=shape)

@@ -14,6 +14,9 @@ from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.peers.ease import LARGEST, Ease, balanced_weights
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
+MOST_SCORES = 2**25
+"""Users times items for which EASE's scores of everyone are laid out, 128 MiB, to start the towers."""
+
 
 class Teacher(Protocol):
     """Item-to-item weights B [N, N] with a zero diagonal, in whatever form."""
@@ -52,8 +55,14 @@ def start(
         return tables[0], tables[1]
     rank = min(width, likes.shape[0], int((likes.getnnz(axis=0) > 0).sum()))
 
+    scores = None
+    if isinstance(teacher, ExactTeacher) and likes.shape[0] * items <= MOST_SCORES:
+        scores = teacher.ease.score(likes)
+
     def squared(vectors: Floats) -> Floats:
         """(XB)'(XB) @ vectors."""
+        if scores is not None:
+            return np.asarray(scores.T @ (scores @ vectors))
         return teacher.transposed_times(likes.T @ (likes @ teacher.times(vectors)))
 
     tables[0, :, :rank] = leading(squared, items, rank, rng)[0]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Inputs: TypeAlias = tuple[npt.NDArray[np.generic], ...]
 """What `TwoTowers.user_inputs` makes."""
 
-BLOCK = 65_536
+BLOCK = 16_384
 """Ratings whose running sums are laid out at once."""
 
 

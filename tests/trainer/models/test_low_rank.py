@@ -58,9 +58,14 @@ def test_with_all_directions_the_low_rank_teacher_is_ease(monkeypatch: pytest.Mo
     assert scores[0][1, 1:] == pytest.approx(scores[1][1, 1:], abs=1e-3)  # what is known may score any
 
 
-@pytest.mark.parametrize("largest", [9, 8], ids=["exact", "low rank"])
-def test_at_full_width_the_start_rebuilds_the_teacher(monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
+@pytest.mark.parametrize(
+    ("largest", "scores"), [(9, 360), (9, 359), (8, 360)], ids=["exact", "scores not laid out", "low rank"]
+)
+def test_at_full_width_the_start_rebuilds_the_teacher(
+    monkeypatch: pytest.MonkeyPatch, largest: int, scores: int
+) -> None:
     monkeypatch.setattr(teachers, "LARGEST", largest)
+    monkeypatch.setattr(teachers, "MOST_SCORES", scores)
     teacher = teacher_of(some_likes(), RECIPE)
     factors, table = start(teacher, some_likes(), 9, np.random.default_rng(1))
     assert table @ factors.T == pytest.approx(weights(teacher), abs=1e-4)
