@@ -98,11 +98,11 @@ class RetrievalRecipe(CommonRecipe):
     family: ClassVar[str] = "retrieval"
 
     embedding_dim: int = 64
-    epochs: int = 40
+    epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 2e-3
 
-    weight_decay: float = 0.01
+    weight_decay: float = 0.0
     """Decoupled weight decay of AdamW (Loshchilov and Hutter, 2019)."""
 
     dropout: float = 0.3
@@ -138,7 +138,7 @@ class RetrievalRecipe(CommonRecipe):
     triplet_margin: float = 0.1
     """How much more the triplet loss wants an item to score that is asked for, -1 to 1 being all scores."""
 
-    sequence_epochs: int = 10
+    sequence_epochs: int = 7
     """Passes of the second phase, which learns from the order of histories; 0 leaves it out."""
 
     transition_dim: int = 256

@@ -11,6 +11,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -28,6 +29,20 @@ Row: TypeAlias = dict[str, float]
 """Figures of an epoch by name."""
 
 
+class Optimizer(Protocol):
+    """What moves weights: Keras's optimizers, or `adam.AdamW`."""
+
+    @property
+    def variables(self) -> Sequence[Any]:
+        """Its state, for checkpoints."""
+
+    def build(self, variables: Sequence[keras.Variable], /) -> None:
+        """Make the state for what is to be moved."""
+
+    def apply(self, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable], /) -> None:
+        """Make a step."""
+
+
 class Task(Protocol):
     """What is trained: models, data in batches, and a loss."""
 
@@ -40,7 +55,7 @@ class Task(Protocol):
         """What the optimizer moves."""
 
     @property
-    def optimizer(self) -> keras.optimizers.Optimizer:
+    def optimizer(self) -> Optimizer:
         """What moves it."""
 
     def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[Any], ...]]:
@@ -144,7 +159,7 @@ def train(
             started = time.perf_counter()
             _seed_dropout(task.models, seed, epoch)
             losses = []
-            for number, batch in enumerate(task.batches(epoch), start=1):
+            for number, batch in enumerate(_ahead(task.batches(epoch)), start=1):
                 step = step or _step(task, batch)
                 losses.append(float(step(*map(tf.convert_to_tensor, batch))))
                 if not np.isfinite(losses[-1]):
@@ -168,10 +183,20 @@ def train(
     return rows
 
 
+def _ahead(batches: Iterator[tuple[npt.NDArray[Any], ...]]) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    """The same batches, each made while the one before is learnt from."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = maker.submit(next, batches, None)
+            yield batch
+
+
 def _step(task: Task, example: Sequence[npt.NDArray[Any]]) -> Callable[..., tf.Tensor]:
     """One update as a graph, for batches like `example` of whatever length."""
+    signature = [tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in example]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in example])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def step(*batch: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = task.loss(*batch)
@@ -207,7 +232,7 @@ def _weights(task: Task) -> list[npt.NDArray[Any]]:
     return [np.array(variable) for variable in task.trainable]
 
 
-def _state(task: Task) -> list[keras.Variable]:
+def _state(task: Task) -> list[Any]:
     return [*task.trainable, *task.optimizer.variables]
 
 

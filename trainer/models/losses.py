@@ -9,69 +9,63 @@ NEGATIVES = 64
 """Likes of a batch that a triplet's negative is looked for among."""
 
 
-def masked_log_softmax(logits: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
-    """Log-probabilities over the items that are not known yet.
+def running(correction: tf.Tensor, known: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
+    """What to add to logits, so that a softmax is over all that is not known yet, seen through a draw.
 
     Args:
-        logits: [B, N] float32.
+        correction: [N] float32, -log of the chance that each item of a step was drawn with.
         known: [K, 2] int64, pairs of user and item that are out of the running.
+        users: B.
 
     Returns:
-        [B, N] float32; about `NEVER` where an item is known.
+        [B, N] float32, the correction or `NEVER`.
     """
-    out = tf.fill(tf.shape(known)[:1], NEVER)
-    return tf.nn.log_softmax(tf.tensor_scatter_nd_min(logits, known, out), axis=1)
+    everyone = tf.tile(correction[None], [users, 1])
+    return tf.tensor_scatter_nd_update(everyone, known, tf.fill(tf.shape(known)[:1], NEVER))
 
 
-def log_chances(logits: tf.Tensor, correction: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
-    """Log-probabilities among all items that are not known yet, seen through those that were drawn.
+def surprise(logits: tf.Tensor, wanted: tf.Tensor, correction: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy against a distribution, in one kernel with its gradient.
 
     Args:
-        logits: [B, N] float32 of the items of a step.
-        correction: [N] float32, -log of the chance that each was drawn with.
-        known: [K, 2] int64, pairs of user and item that are out of the running.
-
-    Returns:
-        [B, N] float32, what `masked_log_softmax` gives where every chance is 1. They sum to 1
-        over the catalogue on average, not over the items of the step.
-    """
-    return masked_log_softmax(logits + correction, known) - correction
-
-
-def softmax_loss(log_probabilities: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of each user's targets, scaled by n^-1/2 for n targets.
-
-    A user with many targets counts for more than one with few, but not in proportion,
-    so that heavy raters do not drown the rest.
-
-    Args:
-        log_probabilities: [B, N] float32.
-        targets: [T, 2] int64, pairs of user and item; a user without any contributes 0.
+        logits: [B, N] float32, with `running` added.
+        wanted: [B, N] float32 rows that sum to 1, 0 where an item is known; they have no gradient.
+        correction: [N] float32 as in `running`. What is wanted of it is added, so that the
+            logarithms are of chances in the whole catalogue, not in the draw.
 
     Returns:
         [B] float32.
     """
-    users = tf.shape(log_probabilities)[0]
-    hits = tf.gather_nd(log_probabilities, targets)
-    sums = tf.math.unsorted_segment_sum(hits, targets[:, 0], users)
-    return -sums * tf.math.rsqrt(tf.maximum(target_counts(targets, users), 1.0))
+    found = tf.raw_ops.SoftmaxCrossEntropyWithLogits(features=logits, labels=wanted).loss
+    return found + tf.linalg.matvec(wanted, correction)
 
 
-def distillation_loss(log_probabilities: tf.Tensor, teacher: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy against the teacher's distribution, on the scale of `softmax_loss`.
-
-    It differs from the Kullback-Leibler divergence (Hinton et al., 2015) by the
-    teacher's entropy, which no weight of the model can change.
+def surprise_at(logits: tf.Tensor, asked: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of one item a user, in one kernel with its gradient.
 
     Args:
-        log_probabilities: [B, N] float32.
-        teacher: [B, N] float32, rows that sum to 1, corrected for the draw.
-        counts: [B] float32, number of targets of each user; one without contributes 0.
+        logits: [B, N] float32, with `running` added.
+        asked: [B] int64 column of the item, whose correction is 0.
 
     Returns:
         [B] float32.
     """
-    return -tf.reduce_sum(teacher * log_probabilities, axis=1) * tf.sqrt(counts)
+    return tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=asked).loss
+
+
+def shares_of(targets: tf.Tensor, counts: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    """What a user asks for as a distribution, alike for each target.
+
+    Args:
+        targets: [T, 2] int64, pairs of user and item.
+        counts: [B] float32, `target_counts`.
+        items: N.
+
+    Returns:
+        [B, N] float32, rows that sum to 1, or to 0 where there are no targets.
+    """
+    shares = tf.gather(1 / tf.maximum(counts, 1.0), targets[:, 0])
+    return tf.scatter_nd(targets, shares, tf.cast(tf.stack([tf.shape(counts)[0], items]), tf.int64))
 
 
 def triplet_loss(scores: tf.Tensor, targets: tf.Tensor, known: tf.Tensor, margin: float) -> tf.Tensor:

@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from deepmoviematch.data.context import FEATURES, HOURS, UNTOLD, moments_of, table_rows
 from deepmoviematch.data.tables import Floats, Ints, Ratings, Times
-from deepmoviematch.trainer.models.losses import masked_log_softmax
+from deepmoviematch.trainer.models.adam import AdamW
+from deepmoviematch.trainer.models.losses import running, surprise_at
 from deepmoviematch.trainer.models.markov import later_likes, prefixes
 from deepmoviematch.trainer.models.towers import dense_arrays, moment_tower
 from deepmoviematch.trainer.models.two_towers import TwoTowers
@@ -141,8 +142,7 @@ class MomentTask:
         steps = -(-len(self._asked) // self._batch_size)
         self.epochs = max(recipe.moment_epochs, -(-FEWEST_STEPS // steps))
         """How often the likes are gone through."""
-        schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, self.epochs * steps)
-        self.optimizer = keras.optimizers.Adam(schedule)
+        self.optimizer = AdamW(recipe.learning_rate, self.epochs * steps)
 
     @property
     def _batch_size(self) -> int:
@@ -165,9 +165,9 @@ class MomentTask:
         """Mean surprise at the like, of all that is not known yet."""
         tastes, numbers, seen, wanted = batch
         users = tf.math.l2_normalize(tastes + self._shared.value + self.tower(numbers, training=True), axis=1)
-        logits = tf.exp(self._log_scale.value) * tf.matmul(users, self._items, transpose_b=True)
-        chances = masked_log_softmax(logits, seen)
-        return -tf.reduce_mean(tf.gather(chances, wanted, axis=1, batch_dims=1))
+        logits = tf.matmul(tf.exp(self._log_scale.value) * users, self._items, transpose_b=True)
+        logits += running(tf.zeros(len(self._items)), seen, tf.shape(users)[0])
+        return tf.reduce_mean(surprise_at(logits, wanted))
 
     def moments(self) -> Moments:
         """The fitted part."""

@@ -16,16 +16,17 @@ import numpy.typing as npt
 import tensorflow as tf
 from scipy import sparse
 
-from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.tables import TOP_STARS, Catalogue, Ratings
+from deepmoviematch.data.features import LIKE_STARS, preference_signal
+from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix
+from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
+from deepmoviematch.trainer.models.head_start import fit_last_layer
 from deepmoviematch.trainer.models.losses import (
-    distillation_loss,
-    log_chances,
-    masked_log_softmax,
-    softmax_loss,
+    running,
+    shares_of,
+    surprise,
     target_counts,
     triplet_loss,
 )
@@ -46,6 +47,9 @@ LEAST_CHANCE = 1e-6
 
 MOST_USERS = 16_384
 """Users that an epoch asks for at most; of more, each epoch draws others."""
+
+STATED = 4
+"""Times that each user states preferences before training starts."""
 
 
 class RetrievalTask:
@@ -86,9 +90,13 @@ class RetrievalTask:
         ]
         self._asked = min(len(self._users), MOST_USERS)
         steps = recipe.epochs * -(-self._asked // recipe.batch_size)
-        schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
-        self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
-        self.optimizer.exclude_from_weight_decay(var_list=[self._log_scale])
+        self.optimizer = AdamW(
+            recipe.learning_rate,
+            steps,
+            decay=recipe.weight_decay,
+            kept=[self._log_scale],
+            quick=[variable for variable in towers.head.trainable_variables if "deep_" in variable.path],
+        )
 
     def _start(self) -> float:
         """Let the linear part of the towers rebuild EASE and return the scale of the logits that fits.
@@ -103,8 +111,24 @@ class RetrievalTask:
         self._towers.item.get_layer("ids").set_weights([3 * factors])
         self._towers.user.get_layer("likes").set_weights([likes])
         bags = self._likes[self._users] @ likes
-        lengths = np.linalg.norm(bags, axis=1) / np.sqrt(self._likes[self._users].getnnz(axis=1))
+        counts = self._likes[self._users].getnnz(axis=1)
+        tastes = bags / np.sqrt(counts)[:, None]
+        if self._towers.genres:
+            self._start_genres(tastes, np.sqrt(counts), rng)
+        lengths = np.linalg.norm(tastes, axis=1)
         return float(np.median(lengths)) if lengths.any() else 1.0
+
+    def _start_genres(self, tastes: Floats, weights: Floats, rng: np.random.Generator) -> None:
+        """Let what reads preferences guess from them the `tastes` [U, D] that the likes give."""
+        shares = self._shares[self._users]
+        stated = [sample_preferences(shares, self._base, rng) for _ in range(STATED)]
+        fit_last_layer(
+            self._towers.head,
+            "taste",
+            preference_signal(np.concatenate(stated)),
+            np.tile(tastes, (STATED, 1)),
+            np.tile(weights, STATED),
+        )
 
     @property
     def log_scale(self) -> float:
@@ -173,20 +197,22 @@ class RetrievalTask:
         *inputs, candidates, correction, known, targets, teacher, followed, weights = batch
         users = tf.math.l2_normalize(self._towers.embed_features(inputs, training=True), axis=1)  # [3 B, D]
         items = self._towers.embed_items(candidates)  # [C, D]
-        products = tf.matmul(users, items, transpose_b=True)  # [3 B, C]
-        logits = tf.exp(self._log_scale.value) * products
-        chances = log_chances(logits, correction, known)  # [3 B, C]
-        learnt = softmax_loss(chances, targets)
-        teacher = tf.reshape(teacher, (-1, tf.shape(candidates)[0]))  # [2 B, C]
+        asking, drawn = tf.shape(users)[0], tf.shape(candidates)[0]
+        open_items = running(correction, known, asking)  # [3 B, C]
+        logits = tf.matmul(tf.exp(self._log_scale.value) * users, items, transpose_b=True) + open_items
+        counts = target_counts(targets, asking)
+        teacher = tf.reshape(teacher, (-1, drawn))  # [2 B, C]
         size = tf.shape(teacher)[0]
-        with_history = known[:, 0] < tf.cast(size, tf.int64)
-        taught = tf.exp(masked_log_softmax(teacher + correction, known[with_history]))
-        copied = distillation_loss(chances[:size], taught, target_counts(targets, tf.shape(users)[0])[:size])
-        loss = tf.reduce_sum(weights * (1 - followed) * learnt) + tf.reduce_sum(
-            (weights * followed)[:size] * copied
-        )
+        taught = tf.nn.softmax(teacher + open_items[:size])
+        wanted = shares_of(targets, counts, drawn)  # [3 B, C]
+        mixed = wanted[:size] + followed[:size, None] * (taught - wanted[:size])
+        wanted = tf.concat([mixed, wanted[size:]], axis=0)
+        # A user with many targets counts for more than one with few, but not in proportion,
+        # so that heavy raters do not drown the rest.
+        loss = tf.reduce_sum(weights * tf.sqrt(counts) * surprise(logits, wanted, correction))
         if self._recipe.triplet_weight:
-            scores = products / tf.stop_gradient(tf.reduce_max(tf.norm(items, axis=1)))  # as they are served
+            longest = tf.stop_gradient(tf.reduce_max(tf.norm(items, axis=1)))
+            scores = tf.matmul(users, items, transpose_b=True) / longest  # as they are served
             apart = triplet_loss(scores, targets, known, self._recipe.triplet_margin)
             loss += self._recipe.triplet_weight * tf.reduce_sum(weights * apart)
         return loss

@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from deepmoviematch.data.features import LIKE_STARS, recent_items
 from deepmoviematch.data.tables import Ratings, Times
+from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
-from deepmoviematch.trainer.models.losses import log_chances
+from deepmoviematch.trainer.models.losses import running, surprise_at
 from deepmoviematch.trainer.models.markov import Markov, later_likes, prefixes
 from deepmoviematch.trainer.models.order import Order
 from deepmoviematch.trainer.models.towers import sequence_tower
@@ -28,6 +29,9 @@ PREFIXES = 20
 
 MOST_ASKED = 65_536
 """Histories that an epoch takes at most."""
+
+MOST_DRAWN = 500
+"""Items that a step draws at most beside those that it asks for, each by one history."""
 
 MOST_NUMBERS = 2**22
 """In a table of transitions, whose width shrinks with the catalogue: 256 for up to 16,384 items."""
@@ -42,6 +46,8 @@ class SequenceTask:
     def __init__(self, towers: TwoTowers, ratings: Ratings, recipe: RetrievalRecipe) -> None:
         """Make a fresh sequence tower for `towers` and set the optimizer up.
 
+        It reads the latest items by their directions among tastes, which stay as they are: a
+        table of its own learns no more than the layers after it, and takes most of a step.
         The tastes that it adds to are embedded once: of every history that the epochs can
         reach, and so never of more than `MOST_ASKED` for each epoch.
         """
@@ -50,12 +56,15 @@ class SequenceTask:
         self._candidates = Candidates(
             np.bincount(ratings.items[ratings.stars >= LIKE_STARS], minlength=len(self._items)),
             towers.rated,
-            recipe.drawn_items(len(self._items)),
+            min(recipe.drawn_items(len(self._items)), MOST_DRAWN),
         )
         self._likes = later_likes(ratings)
         self.tower = sequence_tower(
             len(self._items), hidden=recipe.hidden, dim=recipe.embedding_dim, dropout=recipe.dropout
         )
+        recent = self.tower.get_layer("recent")
+        recent.set_weights([towers.directions()])
+        recent.trainable = False
         self._log_scale = keras.Variable(towers.log_scale, dtype="float32", name="log_scale")
         self.models = (self.tower,)
         self.trainable = [*self.tower.trainable_variables, self._log_scale]
@@ -67,9 +76,7 @@ class SequenceTask:
         self.tastes = towers.embed_prefixes(ratings, self._likes)
         """[P, D] what the sequence tower adds to, embedded once as the towers stay as they are."""
         steps = recipe.sequence_epochs * -(-self._asked // self._batch_size)
-        schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
-        self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
-        self.optimizer.exclude_from_weight_decay(var_list=[self._log_scale])
+        self.optimizer = AdamW(recipe.learning_rate, steps, decay=recipe.weight_decay, kept=[self._log_scale])
 
     @property
     def _batch_size(self) -> int:
@@ -102,9 +109,9 @@ class SequenceTask:
         tastes, rows, weights, candidates, correction, seen, following = batch
         users = tf.math.l2_normalize(tastes + self.tower([rows, weights], training=True), axis=1)
         items = tf.gather(self._items, candidates)  # [C, D]
-        logits = tf.exp(self._log_scale.value) * tf.matmul(users, items, transpose_b=True)
-        chances = log_chances(logits, correction, seen)
-        return -tf.reduce_mean(tf.gather(chances, following, axis=1, batch_dims=1))
+        logits = tf.matmul(tf.exp(self._log_scale.value) * users, items, transpose_b=True)
+        logits += running(correction, seen, tf.shape(users)[0])
+        return tf.reduce_mean(surprise_at(logits, following))
 
     def order(self) -> Order:
         """The fitted part, its transitions weighted as the recipe says."""

@@ -97,6 +97,16 @@ def test_a_loss_that_is_no_number_stops_training_and_says_where() -> None:
         run(Line(break_in_epoch=1), 6)
 
 
+def test_what_goes_wrong_in_making_a_batch_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Iterator[tuple[Floats, Floats]]:
+        yield np.zeros((1, 4), np.float32), np.zeros((1, 1), np.float32)
+        raise OSError("no more")
+
+    monkeypatch.setattr(Line, "batches", broken)
+    with pytest.raises(OSError, match="no more"):
+        run(Line(), 2)
+
+
 def test_without_resume_a_checkpoint_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "fit.npz").write_bytes(b"nonsense")
     assert len(run(Line(), 2, tmp_path)) == 2

@@ -1,0 +1,44 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepmoviematch.data.tables import Floats
+from deepmoviematch.trainer.models.adam import AdamW
+from deepmoviematch.trainer.models.loop import Optimizer
+
+STEPS = 12
+
+
+def stepped(optimizer: Optimizer, variables: list[keras.Variable]) -> list[Floats]:
+    """What `variables` are after steps along gradients drawn by chance, two more than were planned."""
+    rng = np.random.default_rng(2)
+    optimizer.build(variables)
+    apply = tf.function(lambda *gradients: optimizer.apply(gradients, variables))
+    for _ in range(STEPS + 2):
+        apply(*(tf.constant(rng.normal(size=each.shape), tf.float32) for each in variables))
+    return [each.numpy() for each in variables]
+
+
+def start() -> list[keras.Variable]:
+    rng = np.random.default_rng(1)
+    return [keras.Variable(rng.normal(size=shape), dtype="float32") for shape in ((5, 3), (4,), ())]
+
+
+def test_it_steps_as_keras_does() -> None:
+    ours, theirs = start(), start()
+    keras_own = keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(0.1, STEPS), weight_decay=0.2)
+    keras_own.exclude_from_weight_decay(var_list=[theirs[2]])
+    expected = stepped(keras_own, theirs)
+    found = stepped(AdamW(0.1, STEPS, decay=0.2, kept=[ours[2]]), ours)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=2e-5)
+
+
+def test_the_quick_step_four_times_as_far() -> None:
+    plain, quick = start(), start()
+    stepped(AdamW(0.1, STEPS), plain)
+    stepped(AdamW(0.1, STEPS, quick=[quick[1]]), quick)
+    for place, before in enumerate(start()):
+        moved = [each[place].numpy() - before.numpy() for each in (quick, plain)]
+        assert moved[0] == pytest.approx((4 if place == 1 else 1) * moved[1], rel=1e-4)

@@ -1,0 +1,75 @@
+"""AdamW by TensorFlow's fused kernel: Keras's own takes a dozen operations a variable, a quarter of a step.
+
+The step size falls along half a cosine, from the first step to the last.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-7
+
+QUICK = 4.0
+"""How much faster those learn that start from nothing, beside others that start well."""
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+
+    Step for step what `keras.optimizers.AdamW` does with a `CosineDecay`, but for rounding.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        steps: int,
+        *,
+        decay: float = 0.0,
+        kept: Sequence[keras.Variable] = (),
+        quick: Sequence[keras.Variable] = (),
+    ) -> None:
+        """Settle the schedule.
+
+        Args:
+            learning_rate: Step size of the first step.
+            steps: After so many it is 0.
+            decay: Share of a weight, times the step size, that each step takes from it.
+            kept: Variables that do not decay.
+            quick: Variables that step `QUICK` times as far.
+        """
+        self._learning_rate, self._steps, self._decay = learning_rate, steps, decay
+        self._kept, self._quick = ({id(variable) for variable in chosen} for chosen in (kept, quick))
+        self.variables: list[tf.Variable] = []
+        """What a checkpoint keeps: the number of steps made, and two moments of each gradient."""
+
+    def build(self, trainable: Sequence[keras.Variable]) -> None:
+        """Start the moments of `trainable` with 0."""
+        zeros = (np.zeros(variable.shape, np.float32) for variable in trainable for _ in BETAS)
+        self.variables = [tf.Variable(0.0), *map(tf.Variable, zeros)]
+
+    def apply(self, gradients: Sequence[tf.Tensor], trainable: Sequence[keras.Variable]) -> None:
+        """Make a step."""
+        made, *moments = self.variables
+        done = tf.minimum(made / self._steps, 1.0)
+        falling = self._learning_rate * 0.5 * (1 + tf.cos(np.float32(np.pi) * done))
+        powers = [tf.pow(beta, made + 1) for beta in BETAS]
+        for place, (variable, gradient) in enumerate(zip(trainable, gradients, strict=True)):
+            rate = QUICK * falling if id(variable) in self._quick else falling
+            if self._decay and id(variable) not in self._kept:
+                variable.value.assign_sub(rate * self._decay * variable.value)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.value.handle,
+                m=moments[2 * place].handle,
+                v=moments[2 * place + 1].handle,
+                beta1_power=powers[0],
+                beta2_power=powers[1],
+                lr=rate,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                epsilon=EPSILON,
+                grad=gradient,
+            )
+        made.assign_add(1.0)
