@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -42,8 +43,10 @@ def drive(
     *,
     reply_bytes: int,
     streams: int = STREAMS,
+    connections: int = CONNECTIONS,
+    cores: Sequence[int] = (LOAD_CPU,),
 ) -> Load:
-    """Send `request` so many times, from a core of its own, and see that every reply has its size.
+    """Send `request` so many times, from cores of its own, and see that every reply has its size.
 
     Args:
         server: Takes the load.
@@ -52,6 +55,8 @@ def drive(
         requests: How many times.
         reply_bytes: Size of the expected reply; a reply of another size ends the program.
         streams: Calls at once over each of the connections.
+        connections: How many.
+        cores: That h2load may have, a thread on each.
     """
     contents = request.SerializeToString()
     with tempfile.NamedTemporaryFile() as body:
@@ -60,8 +65,9 @@ def drive(
         before = server.cpu_seconds
         done = subprocess.run(
             [
-                *("/usr/bin/taskset", "-c", str(LOAD_CPU)),
-                *("h2load", "-n", str(requests), "-c", str(CONNECTIONS), "-m", str(streams)),
+                *("/usr/bin/taskset", "-c", ",".join(map(str, cores))),
+                *("h2load", "-n", str(requests), "-t", str(len(cores))),
+                *("-c", str(connections), "-m", str(streams)),
                 *("-d", body.name, "-H", "content-type: application/grpc", "-H", "te: trailers"),
                 f"http://{server.address}{method}",
             ],

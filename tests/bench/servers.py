@@ -52,13 +52,13 @@ class Running:
 
 @contextmanager
 def started(
-    words: Sequence[str], *, cpu: int | None = SERVER_CPU, stderr: int | None = subprocess.DEVNULL
+    words: Sequence[str], *, cpu: int | str | None = SERVER_CPU, stderr: int | None = subprocess.DEVNULL
 ) -> Iterator[Running]:
     """Run `python WORDS`, which must say its port as the product's server does, until the context ends.
 
     Args:
         words: What to run.
-        cpu: The core that it is held to; None leaves it all of them.
+        cpu: The core that it is held to, or several as taskset takes them; None leaves it all.
         stderr: Where its log goes, as `subprocess.Popen` takes it.
     """
     held = [] if cpu is None else ["/usr/bin/taskset", "-c", str(cpu)]
@@ -72,15 +72,23 @@ def started(
             process.send_signal(signal.SIGTERM)
 
 
-def serving(store: Path, *words: str, kept_replies: int = 0) -> AbstractContextManager[Running]:
+def serving(
+    store: Path, *words: str, kept_replies: int = 0, cpu: int | str = SERVER_CPU
+) -> AbstractContextManager[Running]:
     """The server over `store`, as a context; it keeps no replies, for loads repeat themselves."""
-    return started([*_serve(store), "--kept-replies", str(kept_replies), *words])
+    return started([*_serve(store), "--kept-replies", str(kept_replies), *words], cpu=cpu)
 
 
 def unpinned(store: Path, workers: int, *more: str) -> AbstractContextManager[Running]:
     """The same as it is shipped, with so many workers, on whatever core is free; its warnings are seen."""
     words = ["--workers", str(workers), "--log-level", "warning", *more]
     return started([*_serve(store), *words], cpu=None, stderr=None)
+
+
+def children(server: Running) -> list[Running]:
+    """The workers of a server that has several."""
+    pids = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    return [Running(int(pid), server.port) for pid in pids]
 
 
 def _serve(store: Path) -> list[str]:

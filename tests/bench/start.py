@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deepmoviematch.v1 import recommender_pb2 as pb
 from tests.bench import machine
-from tests.bench.servers import Running, serving, stub
+from tests.bench.servers import Running, children, serving, stub
 
 TARGETS = {"seconds": 1.0, "rss_mib": 150}
 CALLS = 100
@@ -53,7 +53,7 @@ def _start(store: Path, workers: int) -> dict[str, float]:
         with stub(server) as stubs:
             for _ in range(CALLS):
                 stubs.Recommend(pb.RecommendRequest())
-        answering = _children(server) if workers > 1 else [server]
+        answering = children(server) if workers > 1 else [server]
         memory = [each.resident_mib for each in answering]
     return {"seconds": seconds} | {
         f"{name}_mib": max(each[name] for each in memory) for name in ("rss", "private")
@@ -66,11 +66,6 @@ def _await_serving(server: Running) -> None:
         for change in health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=30):
             if change.status == health_pb2.HealthCheckResponse.SERVING:
                 return
-
-
-def _children(server: Running) -> list[Running]:
-    pids = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    return [Running(int(pid), server.port) for pid in pids]
 
 
 if __name__ == "__main__":
