@@ -15,10 +15,10 @@ from typing import Any, ClassVar, TypeAlias, get_args, get_origin
 
 from deepmoviematch.trainer.errors import RecipeError
 
-FULL_SOFTMAX = 10_000
+FULL_SOFTMAX = 4_000
 """Items of the largest catalogue whose softmax runs over all of it."""
 
-DRAWN = 4_000
+DRAWN = 2_000
 """Items that a step draws of a larger one."""
 
 

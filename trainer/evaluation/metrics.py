@@ -34,10 +34,11 @@ def top_rows(scores: Floats, k: int) -> Rows:
     """
     k = min(k, scores.shape[1])
     cut = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]  # [B, 1] the k-th best score
-    above = scores > cut
+    chosen = scores >= cut
+    tied = chosen.sum(axis=1) > k
+    above, level = scores[tied] > cut[tied], scores[tied] == cut[tied]
     room = k - above.sum(axis=1, keepdims=True)
-    level = scores == cut
-    chosen = above | (level & (np.cumsum(level, axis=1) <= room))
+    chosen[tied] = above | (level & (np.cumsum(level, axis=1) <= room))
     columns = np.nonzero(chosen)[1].reshape(len(scores), k)
     order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
     return np.take_along_axis(columns, order, axis=1)

@@ -201,8 +201,6 @@ def _step(task: Task, example: Sequence[npt.NDArray[Any]]) -> Callable[..., tf.T
         with tf.GradientTape() as tape:
             loss = task.loss(*batch)
         gradients = tape.gradient(loss, [variable.value for variable in task.trainable])
-        # Rows of a sparse gradient may repeat, and Adam would square each by itself.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         task.optimizer.apply(gradients, task.trainable)
         return loss
 

@@ -22,7 +22,7 @@ MOST_PREFIXES = 100_000
 FADED = 0.01
 """Weight in a history below which an old rating is left out: about the twentieth, of a decay of .8."""
 
-POWERS = 1
+POWERS = 2
 """Rounds of the subspace iteration: what lies at the edge of so many directions hardly matters."""
 
 BLOCK = 8192

@@ -169,10 +169,10 @@ class RetrievalTask:
         known = cells(likes + others)
         there, known_columns = columns_of(known[:, 1], candidates)
         long, short = likes[: rated.size], likes[rated.size : 2 * rated.size]
-        chances = self._similar.chances(short, users)
+        chances = self._similar.chances(short, users, candidates)
         taught = (
             self.teacher.score(long, candidates) / recipe.teacher_temperature,
-            np.log(np.maximum(chances[:, candidates], LEAST_CHANCE)),
+            np.log(np.maximum(chances, LEAST_CHANCE)),
         )
         # There is nothing to follow where no history is known, or nobody has a similar one.
         follows = np.concatenate([long.getnnz(axis=1) > 0, chances.any(axis=1), np.zeros(rated.size)])

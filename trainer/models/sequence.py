@@ -30,7 +30,7 @@ PREFIXES = 20
 MOST_ASKED = 65_536
 """Histories that an epoch takes at most."""
 
-MOST_DRAWN = 500
+MOST_DRAWN = 1000
 """Items that a step draws at most beside those that it asks for, each by one history."""
 
 MOST_NUMBERS = 2**22
@@ -46,8 +46,7 @@ class SequenceTask:
     def __init__(self, towers: TwoTowers, ratings: Ratings, recipe: RetrievalRecipe) -> None:
         """Make a fresh sequence tower for `towers` and set the optimizer up.
 
-        It reads the latest items by their directions among tastes, which stay as they are: a
-        table of its own learns no more than the layers after it, and takes most of a step.
+        It starts to read the latest items by their directions among tastes.
         The tastes that it adds to are embedded once: of every history that the epochs can
         reach, and so never of more than `MOST_ASKED` for each epoch.
         """
@@ -62,9 +61,7 @@ class SequenceTask:
         self.tower = sequence_tower(
             len(self._items), hidden=recipe.hidden, dim=recipe.embedding_dim, dropout=recipe.dropout
         )
-        recent = self.tower.get_layer("recent")
-        recent.set_weights([towers.directions()])
-        recent.trainable = False
+        self.tower.get_layer("recent").set_weights([towers.directions()])
         self._log_scale = keras.Variable(towers.log_scale, dtype="float32", name="log_scale")
         self.models = (self.tower,)
         self.trainable = [*self.tower.trainable_variables, self._log_scale]

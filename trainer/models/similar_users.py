@@ -2,7 +2,8 @@
 
 Where few likes are known, neighbours among the users (Herlocker et al., 1999) rank better than EASE does
 with any penalty, and far better than with the one that suits long histories.
-Symbols: `B` histories, `U` users, `V` of them compared with, `N` items.
+Symbols: `B` histories, `U` users, `V` of them compared with, `N` items, `C` items
+that are asked about.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.data.tables import Floats, Ints, Times
 
 MOST_USERS = 5_000
 """Users that a history is compared with; of more, a sample."""
@@ -47,18 +48,20 @@ class SimilarUsers:
         profiles = sparse.diags_array(1 / lengths) @ likes[rows] @ sparse.diags_array(rarity)
         return cls(rows, likes[rows], profiles.T.tocsr())
 
-    def chances(self, histories: sparse.csr_matrix, users: npt.NDArray[np.int64]) -> Floats:
-        """Share of each item in what users like who are similar to a history.
+    def chances(self, histories: sparse.csr_matrix, users: npt.NDArray[np.int64], asked: Ints) -> Floats:
+        """Share of each item that is asked about in what users like who are similar to a history.
 
         Args:
             histories: [B, N] 0 or 1.
             users: [B] the row of whom each history is from; nobody is their own neighbour.
+            asked: [C] rows of the catalogue.
 
         Returns:
-            [B, N] float32, rows that sum to 1, or to 0 where nobody is similar.
+            [B, C] float32, 0 where nobody is similar; over the whole catalogue rows would sum to 1.
         """
         similarity = np.square((histories @ self.profiles).toarray())  # [B, V]
         similarity[users[:, None] == self.rows] = 0
-        weights = similarity @ self.likes  # [B, N]
-        weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        return np.asarray(weights, dtype=np.float32)
+        all_likes = similarity @ self.likes.getnnz(axis=1).astype(np.float32)  # [B]
+        similarity /= np.maximum(all_likes, np.finfo(np.float32).tiny)[:, None]
+        likes = self.likes if len(asked) == self.likes.shape[1] else self.likes[:, asked]
+        return np.asarray(similarity @ likes, dtype=np.float32)

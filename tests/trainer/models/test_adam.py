@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from deepmoviematch.data.tables import Floats
+from deepmoviematch.trainer.models import adam
 from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.loop import Optimizer
 
@@ -42,3 +43,29 @@ def test_the_quick_step_four_times_as_far() -> None:
     for place, before in enumerate(start()):
         moved = [each[place].numpy() - before.numpy() for each in (quick, plain)]
         assert moved[0] == pytest.approx((4 if place == 1 else 1) * moved[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("large", [4, 5], ids=["rows alone", "the whole table"])
+def test_rows_that_repeat_in_a_gradient_are_added_up(monkeypatch: pytest.MonkeyPatch, large: int) -> None:
+    """Where every row is met in every step, stepping with rows alone is stepping with the whole table."""
+    monkeypatch.setattr(adam, "LARGE", large)
+    tables = [keras.Variable(np.ones((5, 2)), dtype="float32") for _ in range(2)]
+    rows, values = [0, 1, 2, 3, 4, 3, 0], np.random.default_rng(3).normal(size=(7, 2)).astype(np.float32)
+    for table, dense in zip(tables, (False, True), strict=True):
+        gradient = tf.IndexedSlices(tf.constant(values), tf.constant(rows), tf.constant([5, 2]))
+        optimizer = AdamW(0.1, STEPS, decay=0.2)
+        optimizer.build([table])
+        for _ in range(5):
+            optimizer.apply([tf.convert_to_tensor(gradient) if dense else gradient], [table])
+    assert tables[0].numpy() == pytest.approx(tables[1].numpy(), abs=1e-5)
+
+
+def test_of_a_large_table_rows_without_a_gradient_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adam, "LARGE", 2)
+    table = keras.Variable(np.ones((3, 1)), dtype="float32")
+    optimizer = AdamW(0.1, STEPS, decay=0.2)
+    optimizer.build([table])
+    for row in (0, 0, 2):
+        optimizer.apply([tf.IndexedSlices(tf.ones((1, 1)), tf.constant([row]), tf.constant([3, 1]))], [table])
+    assert table.numpy()[1] == 1
+    assert table.numpy()[0] < table.numpy()[2] < 1

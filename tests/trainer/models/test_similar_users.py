@@ -12,6 +12,9 @@ LIKES = np.array(
 """Of four users, the last likes nothing; nobody likes the last item."""
 
 
+ALL = np.arange(4, dtype=np.int32)
+
+
 def _history(*items: int) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(items), np.float32), ([0] * len(items), items)), shape=(1, 4))
 
@@ -21,8 +24,14 @@ def test_users_predict_what_they_like_by_the_square_of_the_cosine() -> None:
     # Squared similarities are r / 2 and r / 3 for some r, so they weigh 3 to 2, and together like
     # items 0 and 1 both, and item 2 by the third alone.
     fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
-    chances = fitted.chances(_history(0), np.array([3]))
+    chances = fitted.chances(_history(0), np.array([3]), ALL)
     assert chances[0] == pytest.approx(np.array([5, 5, 2, 0]) / 12)
+
+
+def test_shares_are_of_the_whole_catalogue_whatever_is_asked_about() -> None:
+    fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
+    whole = fitted.chances(_history(0), np.array([3]), ALL)
+    assert fitted.chances(_history(0), np.array([3]), ALL[1:3])[0] == pytest.approx(whole[0, 1:3])
 
 
 def test_a_rarer_item_says_more() -> None:
@@ -34,13 +43,13 @@ def test_a_rarer_item_says_more() -> None:
 
 def test_nobody_is_their_own_neighbour() -> None:
     fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
-    chances = fitted.chances(_history(0), np.array([2]))  # the first user is left
+    chances = fitted.chances(_history(0), np.array([2]), ALL)  # the first user is left
     assert chances[0] == pytest.approx(np.array([1, 1, 0, 0]) / 2)
 
 
 def test_a_history_like_nobody_elses_predicts_nothing() -> None:
     fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
-    assert not fitted.chances(_history(3), np.array([3])).any()
+    assert not fitted.chances(_history(3), np.array([3]), ALL).any()
 
 
 def test_of_very_many_users_a_sample_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
