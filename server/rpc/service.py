@@ -7,7 +7,7 @@ as our own errors; `status` turns them into codes.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -15,13 +15,14 @@ from google.protobuf.message_factory import GetMessageClass
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.explanation import Explanation, explain
-from deepmoviematch.server.ranking.recommender import Answer
+from deepmoviematch.server.ranking.recommender import Answer, Recommender
 from deepmoviematch.server.rpc.batch import check_batch
 from deepmoviematch.server.rpc.checks import Start
 from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.rpc.replies import Replies, Reply
 from deepmoviematch.server.rpc.requests import (
     RecommendQuery,
+    SimilarQuery,
     is_light,
     read_embed,
     read_find,
@@ -35,8 +36,14 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
 NAME: str = SERVICE.full_name
 
-_Request = TypeVar("_Request", bound=Message)
-_T = TypeVar("_T")
+
+class _Way(NamedTuple):
+    """How requests for a ranking are answered, one of them or many."""
+
+    read: Callable[[Any, Recommender, Start], Any]
+    answer: Callable[[Recommender, Sequence[Any]], list[Answer]]
+    pack: Callable[[Any, Replies, Any, Answer], Reply]
+    """Takes request, replies, what was read and the answer."""
 
 
 class RecommenderService:
@@ -48,6 +55,10 @@ class RecommenderService:
         """Answer from what `current` holds, and have up to `keeps` replies at hand."""
         self._current, self._tokens, self._keeps = current, tokens, keeps
         self._latest: Replies | None = None
+        self._ways = {
+            "Recommend": _Way(read_recommend, _recommend, self._recommended),
+            "SimilarItems": _Way(read_similar, _similar, self._alike),
+        }
         self._methods: dict[str, tuple[Callable[[bytes], Any], Callable[[Any, Replies], Reply]]] = {
             method.name: (lenient(GetMessageClass(method.input_type)), getattr(self, method.name))
             for method in SERVICE.methods
@@ -84,8 +95,7 @@ class RecommenderService:
             for place, kept in enumerate(outcomes)
             if kept is None and is_light(request := read(contents[place]), len(contents[place]))
         }
-        answer_all = self._recommend_all if method == "Recommend" else self._similar_all
-        for place, outcome in zip(light, answer_all([*light.values()], latest), strict=True):
+        for place, outcome in zip(light, self._ranked(method, [*light.values()], latest), strict=True):
             outcomes[place] = outcome
             if isinstance(outcome, Reply):
                 latest.keep((method, contents[place]), outcome)
@@ -93,26 +103,24 @@ class RecommenderService:
 
     def Recommend(self, request: pb.RecommendRequest, latest: Replies) -> Reply:  # noqa: N802 - the contract's names
         """See recommender.proto."""
-        replies, query = self._read(request, latest)
-        answer = replies.recommender.recommend(query.taste, query.listing)
-        return self._recommended(request, replies, query, answer)
+        return self._ranked_alone("Recommend", request, latest)
 
     def BatchRecommend(self, request: pb.BatchRecommendRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
         check_batch(request)
-        replies = self._recommend_all(request.requests, latest)
-        parts = [
-            latest.refusal(to_status(each)) if isinstance(each, MovieMatchError) else each for each in replies
-        ]
-        reply = latest.batch(parts)
+        outcomes = self._ranked("Recommend", request.requests, latest)
+        reply = latest.batch(
+            [
+                latest.refusal(to_status(each)) if isinstance(each, MovieMatchError) else each
+                for each in outcomes
+            ]
+        )
         # Other generations, which pages may be of, come and go.
         return reply._replace(lasting=not any(each.page_token for each in request.requests))
 
     def SimilarItems(self, request: pb.SimilarItemsRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
-        replies, start = self._opened(request, latest)
-        seeds, listing, missing = read_similar(request, replies.recommender, start)
-        return self._reply(request, replies, replies.recommender.similar(seeds, listing), missing)
+        return self._ranked_alone("SimilarItems", request, latest)
 
     def FindItems(self, request: pb.FindItemsRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
@@ -145,35 +153,33 @@ class RecommenderService:
         recommender = self._current.get(start.generation_id)
         return latest if recommender is latest.recommender else Replies(recommender), start
 
-    def _recommend_all(
-        self, requests: Sequence[pb.RecommendRequest], latest: Replies
-    ) -> list[Reply | MovieMatchError]:
-        """The replies to several requests, those that can be with one search, or why they are refused."""
-        read = [_tried(self._read, each, latest) for each in requests]
-        # Whoever goes on with pages of an older generation is answered alone.
-        together = [each[1] for each in read if isinstance(each, tuple) and each[0] is latest]
-        answers = iter(latest.recommender.recommend_batch([(each.taste, each.listing) for each in together]))
-        found: list[Reply | MovieMatchError] = []
-        for each, request in zip(read, requests, strict=True):
-            if isinstance(each, MovieMatchError):
-                found.append(each)
-                continue
-            replies, query = each
-            here = replies is latest
-            answer = next(answers) if here else replies.recommender.recommend(query.taste, query.listing)
-            found.append(self._recommended(request, replies, query, answer))
-        return found
+    def _ranked_alone(self, method: str, request: Any, latest: Replies) -> Reply:
+        """The reply to a request.
 
-    def _similar_all(
-        self, requests: Sequence[pb.SimilarItemsRequest], latest: Replies
-    ) -> list[Reply | MovieMatchError]:
-        """The same of what is similar, with a search for each."""
-        return [_tried(self.SimilarItems, each, latest) for each in requests]
+        Raises:
+            MovieMatchError: If it is refused.
+        """
+        [outcome] = self._ranked(method, [request], latest)
+        if isinstance(outcome, MovieMatchError):
+            raise outcome
+        return outcome
 
-    def _read(self, request: pb.RecommendRequest, latest: Replies) -> tuple[Replies, RecommendQuery]:
-        """What answers a request, and what it asks."""
-        replies, start = self._opened(request, latest)
-        return replies, read_recommend(request, replies.recommender, start)
+    def _ranked(self, method: str, requests: Sequence[Any], latest: Replies) -> list[Reply | MovieMatchError]:
+        """The replies to requests of one method, or why they are refused; those of a generation together."""
+        way = self._ways[method]
+        outcomes: dict[int, Reply | MovieMatchError] = {}
+        asked: dict[Replies, list[tuple[int, Any]]] = {}
+        for place, request in enumerate(requests):
+            try:
+                replies, start = self._opened(request, latest)
+                asked.setdefault(replies, []).append((place, way.read(request, replies.recommender, start)))
+            except MovieMatchError as error:
+                outcomes[place] = error
+        for replies, queries in asked.items():
+            answers = way.answer(replies.recommender, [query for _, query in queries])
+            for (place, query), answer in zip(queries, answers, strict=True):
+                outcomes[place] = way.pack(requests[place], replies, query, answer)
+        return [outcomes[place] for place in range(len(requests))]
 
     def _recommended(
         self, request: pb.RecommendRequest, replies: Replies, query: RecommendQuery, answer: Answer
@@ -187,6 +193,11 @@ class RecommenderService:
         ratings = head.predict(query.taste.history, answer.rows) if head is not None and answer.rows else ()
         reasons = explain(generation, query.taste, answer) if request.explain else ()
         return self._reply(request, replies, answer, query.missing, ratings=ratings, explanations=reasons)
+
+    def _alike(
+        self, request: pb.SimilarItemsRequest, replies: Replies, query: SimilarQuery, answer: Answer
+    ) -> Reply:
+        return self._reply(request, replies, answer, query.missing)
 
     def _reply(
         self,
@@ -207,11 +218,9 @@ class RecommenderService:
         return replies.reply(answer, missing, token, ratings=ratings, explanations=explanations, rest=rest)
 
 
-def _tried(
-    method: Callable[[_Request, Replies], _T], request: _Request, latest: Replies
-) -> _T | MovieMatchError:
-    """What a method returns, or why it refuses."""
-    try:
-        return method(request, latest)
-    except MovieMatchError as error:
-        return error
+def _recommend(recommender: Recommender, queries: Sequence[RecommendQuery]) -> list[Answer]:
+    return recommender.recommend_batch([(query.taste, query.listing) for query in queries])
+
+
+def _similar(recommender: Recommender, queries: Sequence[SimilarQuery]) -> list[Answer]:
+    return recommender.similar_batch([(query.seeds, query.listing) for query in queries])

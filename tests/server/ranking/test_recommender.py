@@ -185,6 +185,15 @@ def test_similar_ranks_by_the_cosine_to_the_seeds_and_leaves_them_out(
     assert answer.exhausted == (len(answer.rows) == len(left))
 
 
+@given(questions=st.lists(st.tuples(seeds(), listings), max_size=20), plain=st.booleans())
+def test_what_is_similar_to_many_is_what_is_similar_to_each_to_the_bit(
+    recommender: Recommender, questions: list[tuple[Seeds, Listing]], plain: bool
+) -> None:
+    if plain:
+        questions = [(each, listing._replace(allowed=None, start=0)) for each, listing in questions]
+    assert recommender.similar_batch(questions) == [recommender.similar(*question) for question in questions]
+
+
 def test_genre_columns_are_found_without_regard_to_case(recommender: Recommender) -> None:
     assert recommender.genre_columns("sci-FI") == (4,)
     assert recommender.genre_columns("western") == ()
