@@ -243,13 +243,20 @@ class _Gathering(_Answering):
         for call, outcome in zip(awaited, outcomes, strict=True):
             if outcome is None:
                 left.append(call)
-            elif isinstance(outcome, Exception):
-                call.run(partial(self._refuse, started, outcome))
-            else:
-                name, wanted = request_id(call.invocation_metadata()) if logs_answers() else ("", False)
-                self._take_down("OK", started, outcome, name, call)
-                call.answer(outcome.contents, ((HEADER, name),) if wanted else ())
+                continue
+            try:
+                self._finish(call, started, outcome)
+            except Exception:  # which is no matter of the other calls
+                log.exception("a bug in ending a call")
         return left
+
+    def _finish(self, call: Waiting, started: float, outcome: Any) -> None:
+        if isinstance(outcome, Exception):
+            call.run(partial(self._refuse, started, outcome))
+            return
+        name, wanted = request_id(call.invocation_metadata()) if logs_answers() else ("", False)
+        self._take_down("OK", started, outcome, name, call)
+        call.answer(outcome.contents, ((HEADER, name),) if wanted else ())
 
     def _refuse(self, started: float, error: Exception, _: bytes, context: grpc.ServicerContext) -> Any:
         return self._end(started, error, context)
