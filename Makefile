@@ -78,6 +78,7 @@ bench: $(STORE)/CURRENT  ## Measure speed, start, memory and growth (minutes; ne
 	@$(PY) -m tests.bench.everyone --store $(STORE) --data $(DATA) --json runs/bench/everyone.json
 	@$(PY) -m tests.bench.start --store $(STORE) --json runs/bench/start.json
 	@$(PY) -m tests.bench.scale --sizes 1700 10000 100000 --json runs/bench/scale.json
+	@$(PY) -m tests.bench.served --sizes 10000 100000 --json runs/bench/served.json
 	@$(PY) -m tests.bench.pages --json runs/bench/pages.json
 	@$(PY) -m tests.bench.alternatives --store $(STORE) --json runs/bench/alternatives.json
 
