@@ -4,12 +4,13 @@
 
 The floor is a server that answers the same calls with constant bytes of the same
 size: once as grpcio gives it to whoever asks for nothing in particular ("stock"), once
-on the product's own threads ("own"). The product answers twice: every request anew ("fresh", its
-kept replies switched off) and from kept replies ("again", what it does with a request that comes
-again, as all but the first of each round do here). Each server has the same core to
-itself in turn, and the load comes from another (h2load). What counts is requests per
-second of the server's CPU time, which others on the machine disturb little; rounds
-alternate between the servers, and each has another request.
+on the product's own threads ("own"), once on an event loop ("asyncio"). The product
+answers twice: every request anew ("fresh", its kept replies switched off) and from kept
+replies ("again", what it does with a request that comes again, as all but the first of
+each round do here). Each server has the same core to itself in turn, and the load comes
+from another (h2load). What counts is requests per second of the server's CPU time, which
+others on the machine disturb little; rounds alternate between the servers, and each has
+another request.
 """
 
 import random
@@ -36,7 +37,7 @@ SYNTHETIC_ITEMS = 10_000
 TARGETS = {"Recommend": 0.85, "SimilarItems": 0.90}
 TOLERANCE = 1e-6
 
-FLOORS = {"stock": ("--stock",), "own": ()}
+FLOORS = {"stock": ("--stock",), "own": (), "asyncio": ("--asyncio",)}
 OURS = {"fresh": 0, "again": 1000}
 """Replies that are kept."""
 PROBES = 100

@@ -99,8 +99,13 @@ def listen(server: grpc.Server) -> None:
     """Start `server`, say its port as the product's server does, and answer until SIGTERM."""
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    print(json.dumps({"event": "listening", "port": port}), flush=True)
+    say(port)
     signal.sigwait([signal.SIGTERM])
+
+
+def say(port: int) -> None:
+    """Say where a server listens, as the product's does."""
+    print(json.dumps({"event": "listening", "port": port}), flush=True)
 
 
 def questions(server: Running, data: Path, seed: int) -> list[Asked]:
