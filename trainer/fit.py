@@ -40,7 +40,7 @@ CHECKPOINT = "checkpoint"
 VALIDATION = "validation_ndcg@100"
 """The figure that decides when to stop: good for those who tell a history, and those who tell genres."""
 
-MOST_VALIDATED = 2_000
+MOST_VALIDATED = 1_000
 """Users held out at most, or close to it: more would take longer to ask than to learn from."""
 
 EASE_ITEMS = 4_000

@@ -110,17 +110,18 @@ class RetrievalTask:
         likes = 20 * table
         self._towers.item.get_layer("ids").set_weights([3 * factors])
         self._towers.user.get_layer("likes").set_weights([likes])
-        bags = self._likes[self._users] @ likes
-        counts = self._likes[self._users].getnnz(axis=1)
-        tastes = bags / np.sqrt(counts)[:, None]
+        users = self._users if len(self._users) <= MOST_USERS else rng.choice(self._users, MOST_USERS, False)
+        roots = np.sqrt(self._likes[users].getnnz(axis=1)).astype(np.float32)
+        tastes = (self._likes[users] @ likes) / roots[:, None]
         if self._towers.genres:
-            self._start_genres(tastes, np.sqrt(counts), rng)
+            self._start_genres(users, tastes, roots)
         lengths = np.linalg.norm(tastes, axis=1)
         return float(np.median(lengths)) if lengths.any() else 1.0
 
-    def _start_genres(self, tastes: Floats, weights: Floats, rng: np.random.Generator) -> None:
-        """Let what reads preferences guess from them the `tastes` [U, D] that the likes give."""
-        shares = self._shares[self._users]
+    def _start_genres(self, users: npt.NDArray[np.int64], tastes: Floats, weights: Floats) -> None:
+        """Let what reads preferences guess the `tastes` [U, D] that the likes of `users` [U] give."""
+        rng = np.random.default_rng([self._recipe.seed, 4])
+        shares = self._shares[users]
         stated = [sample_preferences(shares, self._base, rng) for _ in range(STATED)]
         fit_last_layer(
             self._towers.head,

@@ -135,21 +135,30 @@ class TwoTowers:
 
         What `embed_users` makes of `prefixes` but for rounding: running sums over each
         user's ratings take the place of a bag for every prefix. They are laid out for
-        whole users, about `BLOCK` ratings at once.
+        whole users, about `BLOCK` ratings at once, up to the last that is asked for.
         """
-        liked = ratings.stars >= LIKE_STARS
+        owners = ratings.users[asked]
+        ends = np.zeros(len(ratings.user_ids), dtype=np.int64)
+        ends[owners] = asked
+        needed = np.flatnonzero(np.arange(len(ratings)) < ends[ratings.users])
+        offsets = np.concatenate([[0], np.cumsum(np.maximum(ends - ratings.offsets[:-1], 0))])
         tables = [self.user.get_layer(name).get_weights()[0] for name in ("likes", "others")]
         vectors = [np.empty((0, tables[0].shape[1]), dtype=np.float32)]
-        for first, last in _whole_users(ratings.offsets):
-            places = asked[(asked >= first) & (asked < last)]
-            begins = ratings.offsets[ratings.users[places]]
-            items, bags, counts = ratings.items[first:last], [], []
-            for table, chosen in zip(tables, (liked[first:last], ~liked[first:last]), strict=True):
+        starts = offsets[owners]
+        sizes = asked - ratings.offsets[owners]
+        for first, last in _whole_users(offsets):
+            mine = slice(*np.searchsorted(starts, (first, last)))
+            begins = starts[mine] - first
+            places = begins + sizes[mine]
+            items = ratings.items[needed[first:last]]
+            liked = ratings.stars[needed[first:last]] >= LIKE_STARS
+            bags, counts = [], []
+            for table, chosen in zip(tables, (liked, ~liked), strict=True):
                 sums = np.zeros((last - first + 1, table.shape[1]))
                 np.cumsum(table[items] * chosen[:, None], axis=0, out=sums[1:])
                 numbers = np.concatenate([[0], np.cumsum(chosen)])
-                counts.append(numbers[places - first] - numbers[begins - first])
-                bag = sums[places - first] - sums[begins - first]
+                counts.append(numbers[places] - numbers[begins])
+                bag = sums[places] - sums[begins]
                 bags.append((bag / np.sqrt(np.maximum(counts[-1], 1))[:, None]).astype(np.float32))
             unstated = np.full((len(places), self.genres), np.nan, dtype=np.float32)
             inputs = (*bags, *self._beside_bags(np.stack(counts, axis=1), unstated))
