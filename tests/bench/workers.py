@@ -2,9 +2,9 @@
 
     python -m tests.bench.workers --store STORE [--workers 1 2 4] [--json PATH]
 
-Each worker has a core, and the load (h2load) has others: twice as many, so that it is never what is
-short. A machine with too few cores for a number of workers leaves it out. Every request is answered
-anew. Rounds alternate between the numbers of workers.
+There is a core for each worker, and the load (h2load) has others, twice as many. Where no core is left
+for it, it takes its share of the workers', and what it takes, a tenth or so, they lack. More workers than
+cores are left out. Every request is answered anew. Rounds alternate between the numbers of workers.
 """
 
 import os
@@ -39,9 +39,11 @@ def main() -> None:
     chosen = parser.parse_args()
     h2load.require()
     cores = sorted(os.sched_getaffinity(0))
-    counts = [count for count in chosen.workers if 3 * count <= len(cores)]
+    counts = [count for count in chosen.workers if count <= len(cores)]
     if 1 not in counts or len(counts) < 2:
-        parser.error(f"one worker and more need six cores or more, three for each, got {len(cores)}")
+        parser.error(
+            f"one worker and more need as many cores, got {chosen.workers} workers, {len(cores)} cores"
+        )
     question = rated_five(Store(chosen.store).load(), random.Random(chosen.seed))
     with ExitStack() as stack:
         servers = {
@@ -52,7 +54,7 @@ def main() -> None:
         }
         rounds = [
             {
-                count: _served(server, question, count, chosen.requests, cores[count : 3 * count])
+                count: _served(server, question, count, chosen.requests, cores[count : 3 * count] or cores)
                 for count, server in servers.items()
             }
             for _ in range(-1, chosen.rounds)  # the first warms up
