@@ -82,7 +82,7 @@ def fuzz(server: Running, inputs: int, chance: random.Random) -> dict[str, Any]:
     with Client(server.address, timeout_s=30) as client:
         traffic = Traffic(client, None, seed=0)
         good = [traffic.draw().request for _ in range(200)]
-        paged = [each for each in good if not isinstance(each, pb.BatchRecommendRequest)]
+        paged = [each for each in good if "page_token" in each.DESCRIPTOR.fields_by_name]
         # So that flipped, cut and spliced tokens come too, and good ones of other requests.
         good += [_second(client, each) for each in paged[:50]]
     seeds = [each.SerializeToString() for each in good]
