@@ -32,7 +32,7 @@ from deepmoviematch.trainer.fit import fit_moments, fit_retrieval, fit_seed, see
 from deepmoviematch.trainer.models.moments import features_of
 from deepmoviematch.trainer.models.seed import SeedRows
 from deepmoviematch.trainer.peers.rankers import EaseRanker, GenreCosine, Popularity, Ranker
-from deepmoviematch.trainer.recipe import Recipe, SeedRecipe
+from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 
 MOST_OVERLAP = 0.95
 """Where the lists of users who differ are more alike than this, the model has collapsed."""
@@ -90,6 +90,9 @@ class FittedRecipe:
     def answer(self, trials: Mapping[str, Trial], catalogue: Catalogue, fold: int) -> dict[str, Measured]:
         """See `Contender.answer`."""
         recipe = replace(self.recipe, seed=self.recipe.seed + fold)
+        asks_next = any(trial.users.asks_next.any() for trial in trials.values())
+        if isinstance(recipe, RetrievalRecipe) and not asks_next:
+            recipe = replace(recipe, sequence_epochs=0)  # taste is answered as if order had never been learnt
         return _answers(partial(_fit_recipe, recipe), trials, catalogue)
 
 

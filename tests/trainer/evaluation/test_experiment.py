@@ -108,6 +108,21 @@ def test_the_towers_of_each_split_have_a_seed_of_their_own(
     assert table.about["asked_users"] == 18
 
 
+@pytest.mark.parametrize(("protocol", "learnt"), [("new-users", False), ("next-item", True)])
+def test_order_is_learnt_where_someone_asks_what_comes_next(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, protocol: str, learnt: bool
+) -> None:
+    fitted: list[Recipe] = []
+
+    def fit(recipe: Recipe, catalogue: Catalogue, ratings: Ratings) -> Ranker:
+        fitted.append(recipe)
+        return Popularity(catalogue, ratings)
+
+    monkeypatch.setattr(experiment, "_fit_recipe", fit)
+    table_of(dataset, replace(RETRIEVAL, sequence_epochs=3), protocol)
+    assert fitted == [replace(RETRIEVAL, sequence_epochs=3 if learnt else 0)]
+
+
 def test_next_item_asks_the_peers_once_and_persons_are_resampled_whole(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
