@@ -111,7 +111,7 @@ class RetrievalRecipe(CommonRecipe):
     history_share: tuple[float, float] = (0.3, 0.8)
     """A step keeps between these shares of a user's ratings as history and asks for the other likes."""
 
-    short_weight: float = 0.4
+    short_weight: float = 0.5
     """Weight of the loss over short histories (one to six likes)."""
 
     stated_weight: float = 0.3
@@ -121,7 +121,13 @@ class RetrievalRecipe(CommonRecipe):
     """How fast a growing history outweighs stated preferences: their share is (1 + n) ** -gate."""
 
     distillation: float = 0.7
-    """Share of the loss that follows the teachers, EASE and similar users, instead of the held-out likes."""
+    """Share of the loss over long histories that follows the teacher, EASE, instead of the held-out likes."""
+
+    short_distillation: float = 0.85
+    """The same over short ones, whose teacher is what similar users like."""
+
+    stated_distillation: float = 0.5
+    """The same over favourite genres, whose teacher is what users like who might tick the same."""
 
     teacher_temperature: float = 0.1
     """Divides EASE's scores before their softmax."""
@@ -192,7 +198,8 @@ class RetrievalRecipe(CommonRecipe):
             "transition_penalty",
         ):
             self._check(setting, getattr(self, setting) > 0, "positive")
-        self._check("distillation", 0 <= self.distillation <= 1, "in 0..1")
+        for setting in ("distillation", "short_distillation", "stated_distillation"):
+            self._check(setting, 0 <= getattr(self, setting) <= 1, "in 0..1")
         low, high = self.history_share
         self._check("history_share", 0 < low <= high < 1, "a pair 0 < low <= high < 1")
 

@@ -2,10 +2,11 @@
 
 In a step, every user of the batch is asked for three times (`views.py`): with a
 long history, with a short one, and with stated preferences alone. Each time is a
-softmax over the catalogue, or a draw from it, without what is known; where there is a
-history it also follows a teacher: the closed-form EASE, from whose factors the towers
-start, where it is long, and similar users where it is short. Symbols: `B` users of a
-batch, `U` users, `N` items, `C` items of a step, `G` genres, `D` width.
+softmax over the catalogue, or a draw from it, without what is known; it also follows a
+teacher: the closed-form EASE, from whose factors the towers start, where the history is
+long, and similar users where it is short or favourite genres are all that is stated.
+Symbols: `B` users of a batch, `U` users, `N` items, `C` items of a step, `G` genres,
+`D` width.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import tensorflow as tf
 from scipy import sparse
 
 from deepmoviematch.data.features import LIKE_STARS, preference_signal
-from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, Ratings
+from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, Ints, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix
 from deepmoviematch.trainer.models.adam import AdamW
@@ -30,13 +31,16 @@ from deepmoviematch.trainer.models.losses import (
     target_counts,
     triplet_loss,
 )
+from deepmoviematch.trainer.models.similar_tastes import SimilarTastes
 from deepmoviematch.trainer.models.similar_users import SimilarUsers
 from deepmoviematch.trainer.models.teacher import start, teacher_of
 from deepmoviematch.trainer.models.two_towers import Inputs, TwoTowers, cells, marked
 from deepmoviematch.trainer.models.views import (
+    DECIDED,
     RatedBy,
+    Statements,
     history_view,
-    sample_preferences,
+    sample_statements,
     short_view,
     stated_view,
 )
@@ -79,6 +83,7 @@ class RetrievalTask:
         )
         self.teacher = teacher_of(self._likes, recipe)
         self._similar = SimilarUsers.fit(self._likes, recipe.seed)
+        self._tastes = SimilarTastes.fit(self._likes, self._shares, DECIDED, recipe.seed)
         scale = self._start()
 
         self._log_scale = keras.Variable(np.log(scale), dtype="float32", name="log_scale")
@@ -122,7 +127,7 @@ class RetrievalTask:
         """Let what reads preferences guess the `tastes` [U, D] that the likes of `users` [U] give."""
         rng = np.random.default_rng([self._recipe.seed, 4])
         shares = self._shares[users]
-        stated = [sample_preferences(shares, self._base, rng) for _ in range(STATED)]
+        stated = [sample_statements(shares, self._base, rng).preferences for _ in range(STATED)]
         fit_last_layer(
             self._towers.head,
             "taste",
@@ -145,7 +150,8 @@ class RetrievalTask:
 
     def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> Inputs:
         recipe, rated = self._recipe, self._rated_by(users)
-        stated = sample_preferences(self._shares[users], self._base, rng)
+        statements = sample_statements(self._shares[users], self._base, rng)
+        stated = statements.preferences
         views = [
             (history_view(rated, stated, recipe.history_share, rng), 1.0),
             (short_view(rated, stated, rng), recipe.short_weight),
@@ -170,13 +176,18 @@ class RetrievalTask:
         known = cells(likes + others)
         there, known_columns = columns_of(known[:, 1], candidates)
         long, short = likes[: rated.size], likes[rated.size : 2 * rated.size]
-        chances = self._similar.chances(short, users, candidates)
+        chances = np.concatenate(
+            [self._similar.chances(short, users, candidates), self._told(statements, users, candidates)]
+        )
         taught = (
             self.teacher.score(long, candidates) / recipe.teacher_temperature,
             np.log(np.maximum(chances, LEAST_CHANCE)),
         )
-        # There is nothing to follow where no history is known, or nobody has a similar one.
-        follows = np.concatenate([long.getnnz(axis=1) > 0, chances.any(axis=1), np.zeros(rated.size)])
+        # There is nothing to follow where no history is known, or nobody is similar.
+        follows = np.concatenate([long.getnnz(axis=1) > 0, chances.any(axis=1)])
+        followed = np.repeat(
+            (recipe.distillation, recipe.short_distillation, recipe.stated_distillation), rated.size
+        )
         return (
             *self._towers.user_inputs(likes, others, preferences),
             candidates,
@@ -184,9 +195,18 @@ class RetrievalTask:
             np.column_stack([known[there, 0], known_columns]),
             np.column_stack([asked[:, 0], columns_of(asked[:, 1], candidates)[1]]),
             np.concatenate(taught, dtype=np.float32).ravel(),
-            (recipe.distillation * follows).astype(np.float32),
+            (followed * follows).astype(np.float32),
             np.repeat(shares, rated.size).astype(np.float32),
         )
+
+    def _told(self, statements: Statements, users: npt.NDArray[np.int64], candidates: Ints) -> Floats:
+        """[B, C] what users like who might tick the same favourites; 0 for those who tick none."""
+        ticks = statements.ticked.any(axis=1)
+        chances = np.zeros((len(users), len(candidates)), dtype=np.float32)
+        chances[ticks] = self._tastes.chances(
+            statements.ticked[ticks], statements.decided[ticks], users[ticks], candidates
+        )
+        return chances
 
     def _rated_by(self, users: npt.NDArray[np.int64]) -> RatedBy:
         rated = self._stars[users]
@@ -202,12 +222,9 @@ class RetrievalTask:
         open_items = running(correction, known, asking)  # [3 B, C]
         logits = tf.matmul(tf.exp(self._log_scale.value) * users, items, transpose_b=True) + open_items
         counts = target_counts(targets, asking)
-        teacher = tf.reshape(teacher, (-1, drawn))  # [2 B, C]
-        size = tf.shape(teacher)[0]
-        taught = tf.nn.softmax(teacher + open_items[:size])
-        wanted = shares_of(targets, counts, drawn)  # [3 B, C]
-        mixed = wanted[:size] + followed[:size, None] * (taught - wanted[:size])
-        wanted = tf.concat([mixed, wanted[size:]], axis=0)
+        taught = tf.nn.softmax(tf.reshape(teacher, (-1, drawn)) + open_items)  # [3 B, C]
+        wanted = shares_of(targets, counts, drawn)
+        wanted += followed[:, None] * (taught - wanted)
         # A user with many targets counts for more than one with few, but not in proportion,
         # so that heavy raters do not drown the rest.
         loss = tf.reduce_sum(weights * tf.sqrt(counts) * surprise(logits, wanted, correction))

@@ -39,9 +39,7 @@ class SimilarUsers:
             likes: [U, N] 0 or 1, one at least.
             seed: Of the sample of users.
         """
-        rows = np.flatnonzero(likes.getnnz(axis=1))
-        if len(rows) > MOST_USERS:
-            rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_USERS, replace=False))
+        rows = compared(likes, seed)
         counts = likes.getnnz(axis=0)
         rarity = np.log(likes.shape[0] / np.maximum(counts, 1)).astype(np.float32)
         lengths = np.sqrt(likes[rows].getnnz(axis=1)).astype(np.float32)
@@ -65,3 +63,11 @@ class SimilarUsers:
         similarity /= np.maximum(all_likes, np.finfo(np.float32).tiny)[:, None]
         likes = self.likes if len(asked) == self.likes.shape[1] else self.likes[:, asked]
         return np.asarray(similarity @ likes, dtype=np.float32)
+
+
+def compared(likes: sparse.csr_matrix, seed: int) -> Times:
+    """[V] rows of the users with likes [U, N], ascending: all of them, or a sample of `MOST_USERS`."""
+    rows = np.flatnonzero(likes.getnnz(axis=1))
+    if len(rows) > MOST_USERS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_USERS, replace=False))
+    return rows

@@ -13,8 +13,14 @@ from deepmoviematch.data.features import preferences_from_lift
 from deepmoviematch.data.tables import TOP_STARS, Flags, Floats, Ints, Times
 from deepmoviematch.trainer.likes import genre_lift
 
+TICKING = 0.6
+"""Share of the users who tick favourite genres, where they state preferences; the others say how much."""
+
 MOST_TICKED = 5
 """People tick a few favourite genres: one to this many."""
+
+DECIDED = (1.0, 2.0, 4.0)
+"""How decided people are: powers of a genre's share that they tick it in proportion to."""
 
 LONGEST_SHORT = 6
 """Likes in a short history: one to this many."""
@@ -101,26 +107,40 @@ def stated_view(rated: RatedBy, preferences: Floats) -> View:
     return View(likes=nothing, others=nothing, targets=rated.liked, preferences=preferences)
 
 
-def sample_preferences(shares: Floats, base: Floats, rng: np.random.Generator) -> Floats:
-    """What users may state: half of them their exact lift per genre, half a few favourites.
+@dataclass(frozen=True, eq=False)
+class Statements:
+    """What users state of the genres, and how they came to state it."""
 
-    Favourites are drawn by their share, without replacement (Gumbel top-k; Kool et al., 2019).
+    preferences: Floats
+    """[B, G] stars, NaN where nothing is stated."""
+
+    ticked: Flags
+    """[B, G] the favourites of those who tick some; none of those who say how much they like each."""
+
+    decided: Times
+    """[B] which of `DECIDED` they tick with."""
+
+
+def sample_statements(shares: Floats, base: Floats, rng: np.random.Generator) -> Statements:
+    """What users may state: some their exact lift per genre, most a few favourites.
+
+    Favourites are drawn by a power of their share, without replacement (Gumbel top-k; Kool et al., 2019).
 
     Args:
         shares: [B, G] share of each genre in a user's likes.
         base: [G] the same over all users.
         rng: Source of chance.
-
-    Returns:
-        [B, G] stars, NaN where nothing is stated.
     """
     exact = preferences_from_lift(genre_lift(shares, base))
+    decided = rng.integers(len(DECIDED), size=len(shares))
     with np.errstate(divide="ignore"):
-        keys = np.log(shares) + rng.gumbel(size=shares.shape)
+        keys = np.take(DECIDED, decided)[:, None] * np.log(shares) + rng.gumbel(size=shares.shape)
     ranks = np.argsort(np.argsort(-keys, axis=1), axis=1)
     ticked = (ranks < rng.integers(1, MOST_TICKED + 1, size=(len(shares), 1))) & (shares > 0)
+    ticked &= rng.random((len(shares), 1)) < TICKING
     favourites = np.where(ticked, TOP_STARS, np.nan)
-    return np.where(rng.random((len(shares), 1)) < 0.5, exact, favourites).astype(np.float32)
+    stated = np.where(ticked.any(axis=1, keepdims=True), favourites, exact).astype(np.float32)
+    return Statements(stated, ticked, decided)
 
 
 def _stated_by(share: float, preferences: Floats, rng: np.random.Generator) -> Floats:

@@ -135,9 +135,14 @@ def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings
     assert {user for user, _ in asked} <= set(range(3 * size))
     counts = np.bincount(likes[:, 0], minlength=3 * size)
     assert like_values == pytest.approx(counts[likes[:, 0]] ** -0.5)
-    assert teacher.shape == (2 * size * 30,)
+    assert teacher.shape == (3 * size * 30,)
     assert followed.shape == scale.shape == (3 * size,)
-    assert ((followed > 0) == (counts > 0)).all()  # no likes, no teacher
+    long, short, stated = np.split(followed, 3)
+    for part, taught, told in zip(
+        (long, short), (RECIPE.distillation, RECIPE.short_distillation), np.split(counts, 3), strict=False
+    ):
+        assert part == pytest.approx(np.where(told > 0, taught, 0))  # no likes, no teacher
+    assert set(stated) == {0, np.float32(RECIPE.stated_distillation)}  # some tick favourites
     assert (scale > 0).all()
 
 
@@ -152,7 +157,7 @@ def test_of_a_draw_a_batch_holds_what_is_asked_for_and_some_others(
         assert len(items) < 30
         assert not correction[targets[:, 1]].any()  # surely there
         assert correction.min() >= 0
-        assert teacher.shape == (2 * len(items),)
+        assert teacher.shape == (3 * len(items),)
         told = {(user, item) for user, item in likes if item in items}
         assert told <= {(user, items[column]) for user, column in known}
 

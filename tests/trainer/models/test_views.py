@@ -2,13 +2,16 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from deepmoviematch.data.tables import TOP_STARS
 from deepmoviematch.trainer.models.views import (
+    DECIDED,
     LONGEST_SHORT,
     MOST_TICKED,
+    TICKING,
     RatedBy,
     View,
     history_view,
-    sample_preferences,
+    sample_statements,
     short_view,
     stated_view,
 )
@@ -89,14 +92,25 @@ def test_some_users_with_a_history_state_preferences_and_some_do_not() -> None:
     )
 
 
-def test_sampled_preferences_are_exact_or_a_few_favourites_that_the_user_likes() -> None:
+def test_sampled_statements_are_exact_or_a_few_favourites_that_the_user_likes() -> None:
     shares = np.tile(np.array([0.5, 0.25, 0.0, 0.1, 0.1, 0.1, 0.1], dtype=np.float32), (2000, 1))
-    stated = sample_preferences(shares, np.full(7, 0.25, dtype=np.float32), np.random.default_rng(0))
-    favourites = np.isnan(stated[:, 2])
-    assert favourites.mean() == pytest.approx(0.5, abs=0.05)
-    ticked = stated[favourites] == 5
+    said = sample_statements(shares, np.full(7, 0.25, dtype=np.float32), np.random.default_rng(0))
+    favourites = np.isnan(said.preferences[:, 2])
+    assert favourites.mean() == pytest.approx(TICKING, abs=0.05)
+    assert (said.ticked[favourites] == (said.preferences[favourites] == TOP_STARS)).all()
+    assert not said.ticked[~favourites].any()
+    ticked = said.ticked[favourites]
     assert set(ticked.sum(axis=1)) == set(range(1, MOST_TICKED + 1))
     assert not ticked[:, 2].any()
-    assert ticked[:, 0].mean() > ticked[:, 3].mean()
     # A lift of 2, 1 and 0 (held at 1/8): a third of the way up from neutral, neutral, the lowest.
-    assert stated[~favourites][0, :3] == pytest.approx([3.5, 2.75, 0.5])
+    assert said.preferences[~favourites][0, :3] == pytest.approx([3.5, 2.75, 0.5])
+
+
+def test_who_is_more_decided_ticks_by_a_higher_power_of_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepmoviematch.trainer.models.views.MOST_TICKED", 1)
+    shares = np.tile(np.array([0.6, 0.3], dtype=np.float32), (9000, 1))
+    said = sample_statements(shares, np.full(2, 0.5, dtype=np.float32), np.random.default_rng(0))
+    for number, power in enumerate(DECIDED):
+        asked = (said.decided == number) & said.ticked.any(axis=1)
+        first = said.ticked[asked, 0].mean()
+        assert first == pytest.approx(2**power / (1 + 2**power), abs=0.03)
