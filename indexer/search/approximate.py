@@ -62,6 +62,10 @@ class ApproximateIndex(ABC):
     def breadth(self, breadth: int) -> None: ...
 
     @abstractmethod
+    def broaden(self) -> None:
+        """Look at more from now on: the next step of `breadth`."""
+
+    @abstractmethod
     def _find(self, queries: Floats, fetch: int, allowed: Selection | None) -> tuple[Any, Any]:
         """Scores and rows [B, fetch] of the best allowed rows that a search meets; -1 for no row."""
 

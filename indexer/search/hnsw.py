@@ -70,6 +70,10 @@ class HnswIndex(ApproximateIndex):
     def breadth(self, breadth: int) -> None:
         self._index.hnsw.efSearch = breadth
 
+    def broaden(self) -> None:
+        """See `ApproximateIndex.broaden`."""
+        self.breadth *= 2
+
     def _find(self, queries: Floats, fetch: int, allowed: Selection | None) -> tuple[Any, Any]:
         breadth = max(self.breadth, 2 * fetch)
         if allowed is None:

@@ -3,10 +3,10 @@
 An inverted file (Sivic and Zisserman, 2003; Jegou et al., 2011, section IV): every vector is in the
 list of the centroid that it is nearest to, by k-means on the sphere. How many lists are looked through
 depends on what is found. First come those whose mean is nearest to the query, until enough of the
-allowed vectors were met; then every other list that may hold a better one: the scores of its vectors
-spread around that of its mean, and `SURENESS` times the spread above it hardly any are. So whatever
-a filter keeps out, near the query or anywhere, as many lists are read as that takes. Symbols as in
-`vectors`.
+allowed vectors were met; then every other list that may hold a better one. The scores of its vectors
+spread around that of its mean, in the direction of the query as in all lists together, and so many
+standard deviations above it hardly any are. So whatever a filter keeps out, near the query or
+anywhere, as many lists are read as that takes. Symbols as in `vectors`.
 """
 
 from collections.abc import Iterator
@@ -30,17 +30,14 @@ ROUNDS = 10
 SAMPLE = 64
 """Of k-means, and how many vectors it looks at for each centroid."""
 
-SURENESS = 4.0
-"""Standard deviations of the scores in a list, were its vectors spread alike in all directions."""
-
 _faiss: Any = faiss  # whose stubs lack what is used here
 
 
 class IvfIndex(ApproximateIndex):
-    """Looks through lists; `breadth` is how many, if all their rows are allowed, come at least."""
+    """Looks through lists; `breadth` is the standard deviations within which one may hold a better vector."""
 
     kind = "ivf"
-    first_breadth, most_breadth = 1, 4096
+    first_breadth, most_breadth = 3, 4096
 
     def __init__(self, index: Any) -> None:
         self._lists = _faiss.downcast_index(index.base_index)
@@ -49,11 +46,17 @@ class IvfIndex(ApproximateIndex):
         self._owners = np.empty(self.size, dtype=np.int32)
         self._sizes = np.zeros(self._lists.nlist, dtype=np.int64)
         self._means = np.zeros((self._lists.nlist, self.dim), dtype=np.float32)
-        self._spreads = np.zeros(self._lists.nlist, dtype=np.float32)
+        spreads = np.zeros(self._lists.nlist, dtype=np.float32)
+        scatter = np.zeros((self.dim, self.dim), dtype=np.float32)
         for each, rows, vectors in _lists_of(_faiss.downcast_InvertedLists(self._lists.invlists)):
             self._owners[rows], self._sizes[each] = each, len(rows)
             self._means[each] = mean = vectors.mean(axis=0)
-            self._spreads[each] = np.sqrt(np.mean((vectors - mean) ** 2))
+            around = vectors - mean
+            spreads[each] = np.sqrt(np.mean(around**2))
+            scatter += around.T @ around
+        self._covariance = scatter / self.size  # [D, D] within lists
+        # [lists] how much more the vectors of one spread than those of all.
+        self._spreads = spreads / max(float(np.sqrt(np.trace(self._covariance) / self.dim)), 1e-12)
 
     @classmethod
     def of(cls, vectors: Floats) -> "IvfIndex":
@@ -94,16 +97,21 @@ class IvfIndex(ApproximateIndex):
     def breadth(self, breadth: int) -> None:
         self._lists.nprobe = breadth
 
+    def broaden(self) -> None:
+        """See `ApproximateIndex.broaden`."""
+        self.breadth += 1
+
     def _find(self, queries: Floats, fetch: int, allowed: Selection | None) -> tuple[Any, Any]:
         rows = np.full((len(queries), 2 * fetch), -1, dtype=np.int64)
         members = self._sizes if allowed is None else self._members(allowed)
-        enough = max(self.breadth * self.size // len(members), 2 * fetch)
+        enough = max(self.size // len(members), 2 * fetch)
         for query, found in zip(queries, rows, strict=True):
             nearness = self._means.dot(query)
             order = np.argsort(-nearness)
             first = order[: np.searchsorted(np.cumsum(members[order]), enough) + 1]
             worst = self._read(first, query, found[:fetch], allowed)
-            hopeful = (nearness + SURENESS * self._spreads >= worst) & (members > 0)
+            deviation = np.sqrt(max(float(self._covariance.dot(query).dot(query)), 0))
+            hopeful = (nearness + self.breadth * deviation * self._spreads >= worst) & (members > 0)
             hopeful[first] = False
             self._read(np.flatnonzero(hopeful), query, found[fetch:], allowed)
         # The lists round in another order than exact search does.
@@ -136,7 +144,7 @@ class IvfIndex(ApproximateIndex):
         return members
 
     def _compared(self, k: int) -> int:
-        return int(self._lists.nlist + 2 * self.breadth * self.size // self._lists.nlist)
+        return int(self._lists.nlist + 4 * self.size // self._lists.nlist)
 
 
 def _check(exact: Any, lists: Any, dim: int, size: int) -> None:

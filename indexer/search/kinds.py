@@ -57,6 +57,6 @@ def index_of(vectors: Floats, choice: str, recall: Callable[[VectorIndex], float
         return FlatIndex.of(vectors)
     index: ApproximateIndex = HnswIndex.of(vectors) if choice == HnswIndex.kind else IvfIndex.of(vectors)
     while recall(index) < ENOUGH_RECALL and 4 * index.breadth <= index.most_breadth:
-        index.breadth *= 2
-    index.breadth *= 2  # recall is measured on a few dozen users, and others may be harder
+        index.broaden()
+    index.broaden()  # recall is measured on a few dozen users, and others may be harder
     return index
