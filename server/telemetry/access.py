@@ -9,9 +9,11 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
+from select import PIPE_BUF
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -51,16 +53,25 @@ class AccessHandler(logging.StreamHandler[TextIO]):
     def flush(self) -> None:
         """Write what waits; the logging system calls this when the process ends, too.
 
-        Where nobody reads the stream any more, the lines are lost and the requests are not.
+        Where nobody reads the stream any more, the lines are lost and the requests are not. No more are
+        written at once than a pipe takes whole, so that the lines of several processes never mix and one
+        that is killed leaves no half of a line.
         """
         with self.lock or threading.Lock():
-            lines = []
+            lines, size = list[str](), 0
             while self._waiting:
-                lines.append(self._line(*self._waiting.popleft()))
-            with suppress(OSError, ValueError):  # a broken pipe, a closed file
-                if lines:
-                    self.stream.write("".join(lines))
-                super().flush()
+                line = self._line(*self._waiting.popleft())
+                if size + len(line) > PIPE_BUF:
+                    self._write(lines)
+                    lines, size = [], 0
+                lines.append(line)
+                size += len(line)
+            self._write(lines)
+
+    def _write(self, lines: Sequence[str]) -> None:
+        with suppress(OSError, ValueError):  # a broken pipe, a closed file
+            self.stream.write("".join(lines))
+            super().flush()
 
     def _line(self, at: float, method: str, seconds: float, reply: "Reply", request_id: str) -> str:
         requests = "" if reply.requests is None else f', "requests": {reply.requests}'

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+from select import PIPE_BUF
 
 import pytest
 
@@ -70,6 +71,29 @@ def test_lines_are_in_order_and_whole_whoever_writes_them(monkeypatch: pytest.Mo
         assert number - len(lines(stream)) < 3  # so few wait at most
     handler.flush()
     assert [line["ms"] for line in lines(stream)] == list(range(10))
+
+
+class Pipe(io.StringIO):
+    """Remembers what was written at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.written.append(text)
+        return super().write(text)
+
+
+def test_a_pipe_takes_whole_lines_so_that_those_of_others_come_between_them() -> None:
+    stream = Pipe()
+    handler = AccessHandler(stream)
+    for number in range(100):
+        handler.answered(METHOD, number / 1000, REPLIES[0], "order-7")
+    handler.flush()
+    assert [line["ms"] for line in lines(stream)] == list(range(100))
+    assert all(text.endswith("\n") and len(text) <= PIPE_BUF for text in stream.written)
+    assert len(stream.written) < 10  # and not one by one
 
 
 def test_what_waits_is_written_when_the_process_ends() -> None:
