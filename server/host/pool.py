@@ -8,21 +8,22 @@ there has been somebody waiting for that long without a break, for `PATIENCE_S` 
 (After the adaptive LIFO and controlled delay of Maurer, "Fail at Scale", ACM Queue
 2015, with a queue that stays first in, first out.)
 
-Calls that wait are taken several at a time, and those of one method answered together, where
-its handler can do so: what one needs, code and tables, is at hand for the next, and many
-questions are one matrix product. Nobody is waited for, so a call that comes alone is not delayed.
+Calls that wait one after the other and whose handlers can answer several are taken at once: what
+one needs, code and tables, is at hand for the next, and many questions are one matrix product.
+Nobody is waited for, so a call that comes alone is not delayed. What a handler leaves, for it takes
+long, waits again, where it was, for whatever thread is free, and is run alone.
 """
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from deepmoviematch.server.host.arrival import Call, await_message
 
@@ -43,6 +44,16 @@ TOGETHER = 16
 
 _Task: TypeAlias = Callable[[], object]
 
+
+class _Waiting(NamedTuple):
+    """What is to be run, and since when."""
+
+    arrival: float
+    task: _Task
+    together: Callable[[list[Any]], Sequence[Any]] | None
+    """How it can be answered with others, if it can."""
+
+
 log = logging.getLogger(__name__)
 
 
@@ -60,8 +71,11 @@ class Pool(Executor):
             clock: Tells seconds of processor time.
         """
         self._clock = clock
-        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
-        self._arrivals: deque[float] = deque()  # of the tasks that wait, the oldest first
+        self._waiting: deque[_Waiting] = deque()  # the oldest first
+        self._turns: SimpleQueue[bool] = (
+            SimpleQueue()
+        )  # one for each that waits, or more; False ends a thread
+        self._taking = threading.Lock()
         self._coming = 0  # calls whose message is not there yet; gRPC's thread alone counts them
         self._calm_at = clock()  # when a call last found nobody waiting
         self._busy = [False] * threads
@@ -84,14 +98,20 @@ class Pool(Executor):
         if task is None:
             return
         now = self._clock()
-        if not self._arrivals:
+        if not self._waiting:
             self._calm_at = now
-        self._arrivals.append(now)
-        self._tasks.put(task)
+        together = getattr(task.handler, "together", None) if isinstance(task, Call) else None
+        self._waiting.append(_Waiting(now, task, together))
+        self._turns.put(True)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a thread."""
+        return len(self._waiting)
 
     def crowded(self) -> bool:
         """Whether a call that came now would wait too long."""
-        waiting = len(self._arrivals)
+        waiting = self.waiting
         if waiting + self._coming >= MOST_WAITING:
             return True
         return waiting > FEW_WAITING and self._exceeds(self._first())
@@ -102,17 +122,17 @@ class Pool(Executor):
 
     def idle(self) -> bool:
         """Whether nothing is waiting or running."""
-        return not self._arrivals and not any(self._busy)
+        return not self._waiting and not any(self._busy)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end, each after what it is at."""
         for _ in self._busy:
-            self._tasks.put(None)
+            self._turns.put(False)
 
     def _first(self) -> float:
         """When the first in the queue arrived."""
         try:
-            return self._arrivals[0]
+            return self._waiting[0].arrival
         except IndexError:  # a thread has taken it just now
             return self._clock()
 
@@ -121,47 +141,50 @@ class Pool(Executor):
         return now - arrival > (BURST_S if now - self._calm_at < BURST_S else PATIENCE_S)
 
     def _work(self, place: int) -> None:
-        while (task := self._tasks.get()) is not None:
+        while self._turns.get():
             self._busy[place] = True  # before it counts no longer as waiting
-            left = self._answer_together([task, *self._others()])
-            for task, late in left:
-                self._here.late = late
-                try:
-                    task()
-                except Exception:
-                    log.exception("a bug in running a call")
-            del task, left  # nothing of a call outlives it here
+            self._serve(self._take())
             self._busy[place] = False
 
-    def _others(self) -> Iterator[_Task]:
-        """What else waits, and has its turn now."""
-        with suppress(Empty):
-            for _ in range(TOGETHER - 1):
-                task = self._tasks.get_nowait()
-                if task is None:  # the end of another thread
-                    self._tasks.put(None)
-                    return
-                yield task
+    def _take(self) -> list[_Waiting]:
+        """Whose turn it is: who waits first, and who is next, if they can be answered with others."""
+        taken: list[_Waiting] = []
+        with self._taking:
+            while self._waiting and len(taken) < TOGETHER:
+                if taken and None in (taken[0].together, self._waiting[0].together):
+                    break
+                taken.append(self._waiting.popleft())
+            with suppress(Empty):  # where another thread took the turn of one of them: it will find nobody
+                for _ in taken[1:]:
+                    if not self._turns.get_nowait():
+                        self._turns.put(False)
+        return taken
 
-    def _answer_together(self, tasks: Sequence[_Task]) -> list[tuple[_Task, bool]]:
-        """Have handlers answer what they can of the calls that have their turn.
-
-        Returns:
-            What is left to be run, and whether it has waited too long to be worth its work.
-        """
-        now = self._clock()
-        left: list[tuple[_Task, bool]] = []
-        alike: dict[Callable[[list[Call]], list[Call]], list[Call]] = {}
-        for task in tasks:
-            arrival = self._arrivals.popleft()
-            late = len(self._arrivals) > FEW_WAITING and now - arrival > BURST_S
-            if isinstance(task, Call) and not late and hasattr(task.handler, "together"):
-                alike.setdefault(task.handler.together, []).append(task)
+    def _serve(self, taken: list[_Waiting]) -> None:
+        now, behind = self._clock(), self.waiting + len(taken)
+        alike: dict[Any, list[_Waiting]] = {}
+        for each in taken:
+            behind -= 1
+            late = behind > FEW_WAITING and now - each.arrival > BURST_S
+            if each.together is None or late:
+                self._run(each.task, late=late)
             else:
-                left.append((task, late))
-        for together, calls in alike.items():
+                alike.setdefault(each.together, []).append(each)
+        for together, some in alike.items():
             try:
-                left += [(call, False) for call in together(calls)]
+                left = together([each.task for each in some])
             except Exception:
                 log.exception("a bug in answering calls together")
-        return left
+                continue
+            if left:
+                again = [each._replace(together=None) for each in some if each.task in left]
+                self._waiting.extendleft(reversed(again))
+                for _ in again:
+                    self._turns.put(True)
+
+    def _run(self, task: _Task, *, late: bool) -> None:
+        self._here.late = late
+        try:
+            task()
+        except Exception:
+            log.exception("a bug in running a call")

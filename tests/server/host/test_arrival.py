@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,24 +131,29 @@ class Pairing:
 @pytest.fixture
 def pairs() -> Iterator[SimpleNamespace]:
     """A server whose one thread is held by a call until `handler.go_on` is set."""
-    handler, pool = Pairing(), Pool(1)
+    with pairing(threads=1) as served:
+        served.first = served.ask.future(b"1", timeout=WAIT_S)
+        assert served.handler.begun.wait(WAIT_S)
+        yield served
+
+
+@contextmanager
+def pairing(*, threads: int) -> Iterator[SimpleNamespace]:
+    handler, pool = Pairing(), Pool(threads)
     taken: Any = pool
     server = grpc.server(taken)
     server.add_registered_method_handlers("test.Pairs", {"Ask": grpc.unary_unary_rpc_method_handler(handler)})
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        ask: Any = channel.unary_unary("/test.Pairs/Ask")
-        first = ask.future(b"1", timeout=WAIT_S)
-        assert handler.begun.wait(WAIT_S)
-        yield SimpleNamespace(ask=ask, first=first, handler=handler, waiting=pool._arrivals)
+        yield SimpleNamespace(ask=channel.unary_unary("/test.Pairs/Ask"), handler=handler, pool=pool)
     server.stop(None).wait()
     pool.shutdown()
 
 
 def test_calls_that_wait_are_offered_to_their_handler_together(pairs: SimpleNamespace) -> None:
     calls = [pairs.ask.future(str(number).encode(), timeout=WAIT_S) for number in range(20)]
-    while len(pairs.waiting) < len(calls):
+    while pairs.pool.waiting < len(calls):
         pass
     pairs.handler.go_on.set()
     assert pairs.first.result() == b"alone 1"
@@ -160,10 +166,23 @@ def test_calls_that_wait_are_offered_to_their_handler_together(pairs: SimpleName
 def test_whoever_gave_up_meanwhile_is_not_awaited_and_harms_nobody(pairs: SimpleNamespace) -> None:
     given_up = pairs.ask.future(b"2", timeout=WAIT_S)
     patient = pairs.ask.future(b"4", timeout=WAIT_S)
-    while len(pairs.waiting) < 2:
+    while pairs.pool.waiting < 2:
         pass
     given_up.cancel()
     time.sleep(0.2)  # until the server has heard of it
     pairs.handler.go_on.set()
     assert patient.result() == b"together 4"
     assert pairs.handler.awaited == [True, False, True]
+
+
+def test_nobody_is_forgotten_by_threads_that_take_several_at_once() -> None:
+    with pairing(threads=4) as served:
+        served.handler.go_on.set()
+        for _ in range(5):
+            calls = [served.ask.future(str(number).encode(), timeout=WAIT_S) for number in range(400)]
+            assert [call.result().split()[1] for call in calls] == [
+                str(number).encode() for number in range(400)
+            ]
+        while not served.pool.idle():  # the last call's thread is about to say so
+            pass
+        assert served.pool.waiting == 0

@@ -154,7 +154,7 @@ def test_calls_that_wait_are_answered_each_with_its_own(
         calls = [
             (request, getattr(stub, name_of(request)).future(request, timeout=WAIT_S)) for request in mixed
         ]
-        while len(other.wiring.pool._arrivals) < len(mixed):
+        while other.wiring.pool.waiting < len(mixed):
             pass
         held.go_on.set()
         first.result()
@@ -185,7 +185,7 @@ def test_a_bug_with_one_request_does_not_meet_those_that_wait_with_it(
         first = ask(pb.RecommendRequest(), timeout=WAIT_S)
         assert held.begun.wait(WAIT_S)
         calls = [ask(pb.RecommendRequest(page_size=size), timeout=WAIT_S) for size in (6, 7, 8)]
-        while len(other.wiring.pool._arrivals) < len(calls):
+        while other.wiring.pool.waiting < len(calls):
             pass
         held.go_on.set()
         first.result()
