@@ -99,7 +99,7 @@ class RetrievalRecipe(CommonRecipe):
 
     embedding_dim: int = 64
     epochs: int = 30
-    batch_size: int = 64
+    batch_size: int = 48
     learning_rate: float = 2e-3
 
     weight_decay: float = 0.0
