@@ -70,7 +70,8 @@ class SimilarTastes:
         logs[users[:, None] == self.rows] = -np.inf
         best = logs.max(axis=1, keepdims=True)
         weights = np.exp(logs - np.where(np.isfinite(best), best, 0))
-        all_likes = weights @ self.likes.sum(axis=1)  # [B]
+        # Not by BLAS, which for so few users may report numbers that it read beyond them.
+        all_likes = np.sum(weights * np.ravel(self.likes.sum(axis=1)), axis=1)  # [B]
         weights /= np.maximum(all_likes, np.finfo(np.float32).tiny)[:, None]
         likes = self.likes if len(asked) == self.likes.shape[1] else self.likes[:, asked]
         return np.asarray(weights @ likes, dtype=np.float32)
