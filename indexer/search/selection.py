@@ -1,5 +1,6 @@
 """Which rows a search may return, and what searches need to know of them, worked out once."""
 
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,10 @@ class Selection:
     def __and__(self, other: "Selection") -> "Selection":
         """The rows that both have."""
         return Selection(self.flags & other.flags)
+
+    def among(self, rows: AbstractSet[int]) -> set[int]:
+        """Those of `rows` that are selected."""
+        return {row for row in rows if self.flags[row]}
 
     @cached_property
     def count(self) -> int:

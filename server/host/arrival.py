@@ -85,17 +85,23 @@ class Call:
         with self._state.condition:
             if self._state.client is _server._CANCELLED:
                 return
-            token = _server._SEND_STATUS_FROM_SERVER_TOKEN
-            self._event.call.start_server_batch(
-                (
-                    cygrpc.SendInitialMetadataOperation((), 0),
-                    cygrpc.SendMessageOperation(contents, 0),
-                    cygrpc.SendStatusFromServerOperation(trailing_metadata, cygrpc.StatusCode.ok, b"", 0),
-                ),
-                _server._send_status_from_server(self._state, token),
+            end(
+                self._event,
+                self._state,
+                cygrpc.SendMessageOperation(contents, 0),
+                cygrpc.SendStatusFromServerOperation(trailing_metadata, cygrpc.StatusCode.ok, b"", 0),
             )
-            self._state.statused = True
-            self._state.due.add(token)
+
+
+def end(rpc_event: Any, state: Any, *operations: Any) -> None:
+    """Send the last of a call, of which nothing was sent; whoever asks holds the call's lock."""
+    token = _server._SEND_STATUS_FROM_SERVER_TOKEN
+    rpc_event.call.start_server_batch(
+        (cygrpc.SendInitialMetadataOperation((), 0), *operations),
+        _server._send_status_from_server(state, token),
+    )
+    state.statused = True
+    state.due.add(token)
 
 
 def await_message(

@@ -17,19 +17,17 @@ from grpc import _common, _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc_status import rpc_status
 
+from deepmoviematch.server.host import arrival
+
 
 def _is_supported() -> bool:
     try:
-        codes, sent = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE, _server._SEND_STATUS_FROM_SERVER_TOKEN
-        operations = cygrpc.SendInitialMetadataOperation, cygrpc.SendStatusFromServerOperation
-        parameters = [
-            list(inspect.signature(function).parameters)
-            for function in (_server._stream_response_in_pool, _server._send_status_from_server)
-        ]
+        codes = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE
+        parameters = list(inspect.signature(_server._stream_response_in_pool).parameters)
     except (AttributeError, ValueError):
         return False
     run = ["rpc_event", "state", "behavior", "argument_thunk", "request_deserializer", "response_serializer"]
-    return bool(codes and sent and all(operations)) and parameters == [run, ["state", "token"]]
+    return bool(codes) and arrival.SUPPORTED and parameters == run
 
 
 SUPPORTED = _is_supported()
@@ -78,15 +76,7 @@ def _end(arguments: tuple[Any, ...]) -> bool:
         return False
     _, rpc_event, state, behavior, *_ = arguments
     ending: _Ending = behavior.ending
-    token = _server._SEND_STATUS_FROM_SERVER_TOKEN
     # gRPC holds the call's lock while it submits, so that nothing happens to the call meanwhile.
-    rpc_event.call.start_server_batch(
-        (
-            cygrpc.SendInitialMetadataOperation((), 0),
-            cygrpc.SendStatusFromServerOperation(ending.trailing_metadata, ending.code, ending.details, 0),
-        ),
-        _server._send_status_from_server(state, token),
-    )
-    state.statused = True
-    state.due.add(token)
+    status = cygrpc.SendStatusFromServerOperation(ending.trailing_metadata, ending.code, ending.details, 0)
+    arrival.end(rpc_event, state, status)
     return True

@@ -242,8 +242,8 @@ class Recommender:
         hits = search_many(index.exact, vectors, limits, excluded, allowed)
         answers = []
         for listing, rows, scores in zip(listings, hits.rows.tolist(), hits.scores.tolist(), strict=True):
-            out = sum(allowed is None or bool(allowed.flags[row]) for row in listing.excluded)
-            left = size - out
+            out = listing.excluded if allowed is None else allowed.among(listing.excluded)
+            left = size - len(out)
             page = Scored(rows, scores).part(0, min(listing.limit, left))
             answers.append(self._answered(page, left, Origin.RETRIEVAL, listing))
         return answers

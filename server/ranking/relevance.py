@@ -77,7 +77,7 @@ class Nearest:
         if allowed is None:
             self._excluded, self._count = excluded, index.size
         else:
-            self._excluded = {row for row in excluded if allowed.flags[row]}
+            self._excluded = allowed.among(excluded)
             self._count = allowed.count
         self.left = self._count - len(self._excluded)
 
@@ -121,7 +121,7 @@ class Popular:
         self._order = popular
         if allowed is not None:
             self._order = popular[allowed.flags[popular]]
-            self._excluded = {row for row in excluded if allowed.flags[row]}
+            self._excluded = allowed.among(excluded)
         self.left = len(self._order) - len(self._excluded)
 
     def best(self, count: int) -> Scored:

@@ -49,8 +49,6 @@ class _Way(NamedTuple):
 class RecommenderService:
     """Holds nothing but the current generation's answers, so any number of threads may share one."""
 
-    TOGETHER: Collection[str] = ("Recommend", "SimilarItems")
-
     def __init__(self, current: Current, tokens: Tokens, *, keeps: int = 0) -> None:
         """Answer from what `current` holds, and have up to `keeps` replies at hand."""
         self._current, self._tokens, self._keeps = current, tokens, keeps
@@ -63,6 +61,11 @@ class RecommenderService:
             method.name: (lenient(GetMessageClass(method.input_type)), getattr(self, method.name))
             for method in SERVICE.methods
         }
+
+    @property
+    def together(self) -> Collection[str]:
+        """Names of the methods that `ask_together` knows."""
+        return self._ways.keys()
 
     def ask(self, method: str, contents: bytes) -> Reply:
         """The reply to a request, given the method's name and the bytes of its message.

@@ -96,8 +96,9 @@ def abort(context: grpc.ServicerContext, error: MovieMatchError) -> NoReturn:
 class Service(Protocol):
     """Answers requests."""
 
-    TOGETHER: Collection[str]
-    """Names of the methods that `ask_together` knows."""
+    @property
+    def together(self) -> Collection[str]:
+        """Names of the methods that `ask_together` knows."""
 
     def ask(self, method: str, contents: bytes) -> Any:
         """Answer one.
@@ -167,7 +168,7 @@ def handlers(
     """
     return {
         path: grpc.unary_unary_rpc_method_handler(
-            (_Gathering if method.name in service.TOGETHER else _Answering)(
+            (_Gathering if method.name in service.together else _Answering)(
                 path, method.name, service, late, observe
             ),
             response_serializer=attrgetter("contents"),
@@ -203,7 +204,7 @@ class _Answering:
 
     def _end(self, started: float, outcome: Any, context: grpc.ServicerContext) -> Any:
         """Return a reply, or abort the call for the error that there is in its stead."""
-        name, wanted = request_id(context.invocation_metadata()) if logs_answers() else ("", False)
+        name, wanted = _name_of(context)
         if not isinstance(outcome, Exception):
             self._take_down("OK", started, outcome, name, context)
             if wanted:
@@ -254,12 +255,17 @@ class _Gathering(_Answering):
         if isinstance(outcome, Exception):
             call.run(partial(self._refuse, started, outcome))
             return
-        name, wanted = request_id(call.invocation_metadata()) if logs_answers() else ("", False)
+        name, wanted = _name_of(call)
         self._take_down("OK", started, outcome, name, call)
         call.answer(outcome.contents, ((HEADER, name),) if wanted else ())
 
     def _refuse(self, started: float, error: Exception, _: bytes, context: grpc.ServicerContext) -> Any:
         return self._end(started, error, context)
+
+
+def _name_of(call: Any) -> tuple[str, bool]:
+    """The name of a call where calls are logged, and whether its caller wants to hear it."""
+    return request_id(call.invocation_metadata()) if logs_answers() else ("", False)
 
 
 def _status_of(error: Exception) -> status_pb2.Status:

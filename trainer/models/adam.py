@@ -61,13 +61,14 @@ class AdamW:
         powers = [tf.pow(beta, made + 1) for beta in BETAS]
         for place, (variable, gradient) in enumerate(zip(trainable, gradients, strict=True)):
             rate = QUICK * falling if id(variable) in self._quick else falling
-            decay = 0.0 if id(variable) in self._kept else rate * self._decay
+            decays = self._decay and id(variable) not in self._kept
+            decay = rate * self._decay if decays else 0.0
             mean, square = moments[2 * place : 2 * place + 2]
             if isinstance(gradient, tf.IndexedSlices) and variable.shape[0] > LARGE:
                 unbiased = rate * tf.sqrt(1 - powers[1]) / (1 - powers[0])
                 _step_rows(variable.value, (mean, square), gradient, rate=unbiased, decay=decay)
                 continue
-            if self._decay and id(variable) not in self._kept:
+            if decays:
                 variable.value.assign_sub(decay * variable.value)
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.value.handle,

@@ -69,7 +69,7 @@ def shares_of(targets: tf.Tensor, counts: tf.Tensor, items: tf.Tensor) -> tf.Ten
 
 
 def triplet_loss(scores: tf.Tensor, targets: tf.Tensor, known: tf.Tensor, margin: float) -> tf.Tensor:
-    """Hinge of user, target and semi-hard negative, on the scale of `softmax_loss`.
+    """Hinge of user, target and semi-hard negative, scaled by n^-1/2 for n targets.
 
     Every target is to score `margin` more than what is not one. Negatives are the likes of
     the batch's other users, `NEGATIVES` of them spread over the targets; of these a target
