@@ -5,13 +5,14 @@ that are asked about, `G` genres, `P` powers.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from deepmoviematch.data.tables import Flags, Floats, Ints, Times
-from deepmoviematch.trainer.models.similar_users import compared
+from deepmoviematch.trainer.models.similar_users import compared, shares_of_likes, total_likes
 
 LEAST_SHARE = 0.01
 """Share of a genre in a user's likes, at the least, where it is asked whether they would tick it."""
@@ -70,8 +71,9 @@ class SimilarTastes:
         logs[users[:, None] == self.rows] = -np.inf
         best = logs.max(axis=1, keepdims=True)
         weights = np.exp(logs - np.where(np.isfinite(best), best, 0))
-        # Not by BLAS, which for so few users may report numbers that it read beyond them.
-        all_likes = np.sum(weights * np.ravel(self.likes.sum(axis=1)), axis=1)  # [B]
-        weights /= np.maximum(all_likes, np.finfo(np.float32).tiny)[:, None]
-        likes = self.likes if len(asked) == self.likes.shape[1] else self.likes[:, asked]
-        return np.asarray(weights @ likes, dtype=np.float32)
+        return shares_of_likes(weights, self.likes, self.totals, asked)
+
+    @cached_property
+    def totals(self) -> Floats:
+        """[V] sum of each user's weighted likes."""
+        return total_likes(self.likes)

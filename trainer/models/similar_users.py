@@ -7,6 +7,7 @@ that are asked about.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -59,10 +60,37 @@ class SimilarUsers:
         """
         similarity = np.square((histories @ self.profiles).toarray())  # [B, V]
         similarity[users[:, None] == self.rows] = 0
-        all_likes = similarity @ self.likes.getnnz(axis=1).astype(np.float32)  # [B]
-        similarity /= np.maximum(all_likes, np.finfo(np.float32).tiny)[:, None]
-        likes = self.likes if len(asked) == self.likes.shape[1] else self.likes[:, asked]
-        return np.asarray(similarity @ likes, dtype=np.float32)
+        return shares_of_likes(similarity, self.likes, self.totals, asked)
+
+    @cached_property
+    def totals(self) -> Floats:
+        """[V] how many likes each has."""
+        return total_likes(self.likes)
+
+
+def total_likes(likes: sparse.csr_matrix) -> Floats:
+    """[V] sum of each row of `likes` [V, N]."""
+    return np.ravel(likes.sum(axis=1)).astype(np.float32)
+
+
+def shares_of_likes(weights: Floats, likes: sparse.csr_matrix, totals: Floats, asked: Ints) -> Floats:
+    """Share of each item that is asked about in what weighted users like.
+
+    Args:
+        weights: [B, V] how much each of V users counts.
+        likes: [V, N] what they like.
+        totals: [V] the sums of its rows.
+        asked: [C] rows of the catalogue.
+
+    Returns:
+        [B, C] float32, 0 where nobody counts; over the whole catalogue rows would sum to 1.
+    """
+    # Not by BLAS, which for very few users may report numbers that it read beyond them.
+    all_likes = np.sum(weights * totals, axis=1, keepdims=True)
+    weights = weights / np.maximum(all_likes, np.finfo(np.float32).tiny)
+    return np.asarray(
+        weights @ (likes if len(asked) == likes.shape[1] else likes[:, asked]), dtype=np.float32
+    )
 
 
 def compared(likes: sparse.csr_matrix, seed: int) -> Times:
