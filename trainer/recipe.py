@@ -153,7 +153,7 @@ class RetrievalRecipe(CommonRecipe):
     transition_penalty: float = 100.0
     """L2 penalty of the transitions."""
 
-    transition_weight: float = 0.1
+    transition_weight: float = 0.15
     """Weight of the transitions' scores beside the towers', both at one standard deviation."""
 
     moment_epochs: int = 5
