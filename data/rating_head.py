@@ -9,12 +9,14 @@ everybody, and d the directions of the items (what they are like, whatever their
 b is the user's bias (Koren, 2009, eq. 1). q is ridge regression of what biases leave on the
 directions, the user's half of alternating least squares, with a Gram matrix of n average
 ratings instead of the history's own: its axes are known beforehand, so that no request has to
-solve a system. Who tells no ratings gets what everybody does. Symbols: `N` items, `D` width.
+solve a system, and the inverse is the same for all who tell n. Who tells no ratings gets what
+everybody does. Symbols: `N` items, `D` width.
 
 Only NumPy is imported: the serving process predicts with this, and the trainer measures it.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,6 +24,9 @@ from deepmoviematch.data.tables import Floats, RatingScale
 from deepmoviematch.data.weights import Weights
 
 KIND = "bias and taste"
+
+KEPT_INVERSES = 256
+"""Sizes of histories whose matrix is kept at hand: 16 KiB each where vectors have 64 columns."""
 
 
 class RatingHead:
@@ -40,20 +45,23 @@ class RatingHead:
             ValueError: If the weights are of another kind, catalogue or width.
         """
         arrays, settings = weights.arrays, weights.settings
-        self._usual, axes, self._spread = arrays["usual"], arrays["axes"], arrays["spread"]
+        usual, axes, self._spread = arrays["usual"], arrays["axes"], arrays["spread"]
         self._damping, self._penalty = float(settings["damping"]), float(settings["penalty"])
         width = len(axes)
         safe = self._damping > 0 and self._penalty > 0 and (self._spread >= 0).all()  # NaN is not either
         if settings["kind"] != KIND or not safe:
             raise ValueError(f"a head of the kind {settings['kind']!r}, or one that divides by 0")
-        if self._usual.shape != (len(directions),) or self._spread.shape != (width,):
-            raise ValueError(f"usual {self._usual.shape} for {len(directions)} items")
+        if usual.shape != (len(directions),) or self._spread.shape != (width,):
+            raise ValueError(f"usual {usual.shape} for {len(directions)} items")
         if axes.shape != (width, width) or width > directions.shape[1]:
             raise ValueError(f"axes {axes.shape} for directions of {directions.shape[1]}")
-        self._directions, self._scale = directions, scale
-        self._low, self._top = np.float32(scale.low), np.float32(scale.top)
+        self._usual = memoryview(np.ascontiguousarray(usual, dtype=np.float32))  # a few are had sooner so
+        self._directions = directions
+        self._low, self._top = scale.low, scale.top
+        self._none, self._star = scale.units
         self._axes = np.zeros((directions.shape[1], width), dtype=np.float32)
         self._axes[:width] = axes
+        self._inverse = lru_cache(KEPT_INVERSES)(self._inverted)
 
     def predict(self, history: Mapping[int, float], rows: Sequence[int]) -> list[float]:
         """Ratings of the items in `rows`, in the units of the data and within their scale.
@@ -65,19 +73,21 @@ class RatingHead:
         Returns:
             [K].
         """
-        stars = self._usual.take(rows)
-        if history:
-            known, size = [*history], len(history)
-            left = np.array([*history.values()], dtype=np.float32)
-            left -= self._usual.take(known)
-            bias = np.add.reduce(left) / (size + self._damping)
-            left -= bias
-            taste = left.dot(self._directions.take(known, 0)).dot(self._axes)
-            taste /= size * self._spread + self._penalty
-            stars += self._directions.take(rows, 0).dot(self._axes.dot(taste))
-            stars += bias
-        ratings = self._scale.ratings(stars)
-        np.maximum(ratings, self._low, out=ratings)
-        np.minimum(ratings, self._top, out=ratings)
-        predicted: list[float] = ratings.tolist()
-        return predicted
+        usual, size = self._usual, len(history)
+        stars = [usual[row] for row in rows]
+        if size:
+            vectors = self._directions.take([*history, *rows], 0)
+            left = [given - usual[row] for row, given in history.items()]
+            bias = sum(left) / (size + self._damping)
+            left = [error - bias for error in left]
+            taste = self._inverse(size).dot(np.array(left, dtype=np.float32).dot(vectors[:size]))
+            tastes = vectors[size:].dot(taste).tolist()
+            stars = [each + bias + more for each, more in zip(stars, tastes, strict=True)]
+        low, top, none, star = self._low, self._top, self._none, self._star
+        ratings = [none + star * each for each in stars]
+        return [low if each < low else top if each > top else each for each in ratings]
+
+    def _inverted(self, size: int) -> Floats:
+        """[D, D] what multiplies with the sum over a history of `size` items."""
+        inverse: Floats = self._axes / (size * self._spread + self._penalty) @ self._axes.T
+        return inverse

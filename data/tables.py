@@ -173,21 +173,18 @@ class RatingScale:
         share = (ratings - self.low) / (self.top - self.low)
         return (0.5 + share * (TOP_STARS - 0.5)).astype(np.float32)
 
-    def ratings(self, stars: Floats) -> Floats:
-        """Express stars in the data's units: what `stars` maps to them.
+    @property
+    def units(self) -> tuple[float, float]:
+        """What no stars are in the data's units, and what each star adds: the way back from `stars`.
 
-        Args:
-            stars: [...] float32.
-
-        Returns:
-            [...] float32; the one rating there is where all are equal.
+        Where all ratings are equal, stars add nothing to the one there is.
         """
         if self.low == self.top:
-            return np.full_like(stars, self.top)
+            return self.top, 0.0
         if self.low >= 0:
-            return (stars * np.float32(self.top / TOP_STARS)).astype(np.float32)
-        share = (stars - 0.5) / (TOP_STARS - 0.5)
-        return (self.low + share * (self.top - self.low)).astype(np.float32)
+            return 0.0, self.top / TOP_STARS
+        star = (self.top - self.low) / (TOP_STARS - 0.5)
+        return self.low - 0.5 * star, star
 
 
 def pair_codes(users: Ints, items: Ints) -> Times:

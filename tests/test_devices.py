@@ -84,7 +84,7 @@ def client(store: Store) -> Iterator[Client]:
     current = Current()
     current.set(Recommender(store.load()))
     wiring = create_server(current)
-    wiring.server.start()
+    wiring.start()
     wiring.health.serve()
     with Client(f"127.0.0.1:{wiring.port}") as client:
         yield client

@@ -80,7 +80,7 @@ def client(
     current = Current()
     current.set(Recommender(Store(folder / "store").load()))
     wiring = create_server(current)
-    wiring.server.start()
+    wiring.start()
     wiring.health.serve()
     with Client(f"127.0.0.1:{wiring.port}") as client:
         yield client

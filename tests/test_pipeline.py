@@ -100,7 +100,7 @@ def address(folder: Path) -> Iterator[str]:
     current = Current()
     current.set(Recommender(Store(folder / "store").load()))
     wiring = create_server(current)
-    wiring.server.start()
+    wiring.start()
     wiring.health.serve()
     try:
         yield f"127.0.0.1:{wiring.port}"

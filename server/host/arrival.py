@@ -1,8 +1,9 @@
-"""Gives a call a thread only once its message is there, and lets it be answered in few steps.
+"""Gives a call a thread only once its message is there, or none, and lets it be answered in few steps.
 
 gRPC takes a thread when a call begins and has it wait for the message. That costs two
 more switches between threads, a third of all that a call costs the server; and it lets
-a caller who begins calls and sends nothing hold every thread there is.
+a caller who begins calls and sends nothing hold every thread there is. The thread that hears
+of calls does nothing else; here it may be given work that takes less time than to hand it on.
 
 What follows rests on names of grpcio that are not public. Where they are not what they
 were (`SUPPORTED` is false then, and a test says so), calls go gRPC's own way: slower,
@@ -10,12 +11,18 @@ otherwise the same.
 """
 
 import inspect
+import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+MOST_HEARD = 100
+"""So many events may be heard of before there is work again, at most: some 30 calls."""
 
 
 def _is_supported() -> bool:
@@ -27,12 +34,16 @@ def _is_supported() -> bool:
                 _server._unary_request,
                 _server._receive_message,
                 _server._send_status_from_server,
+                _server._serve,
+                _server._process_event_and_continue,
+                _server._begin_shutdown_once,
             )
         ]
         names = (
             *(_server._RECEIVE_MESSAGE_TOKEN, _server._SEND_STATUS_FROM_SERVER_TOKEN, _server._CANCELLED),
             *(cygrpc.ReceiveMessageOperation, cygrpc.SendMessageOperation, cygrpc.StatusCode.ok.name),
             *(cygrpc.SendInitialMetadataOperation, cygrpc.SendStatusFromServerOperation),
+            *(_server._DEALLOCATED_SERVER_CHECK_PERIOD_S, cygrpc.CompletionType.queue_timeout),
         )
     except (AttributeError, ValueError):
         return False
@@ -42,10 +53,14 @@ def _is_supported() -> bool:
         [*call, "request_deserializer"],
         ["state", "call", "request_deserializer"],
         ["state", "token"],
+        ["state"],
+        ["state", "event"],
+        ["state"],
     ]
 
 
 SUPPORTED = _is_supported()
+_starting = threading.Lock()
 
 
 class Call:
@@ -147,3 +162,46 @@ def _is_unary(arguments: tuple[Any, ...]) -> bool:
         and arguments[0] is _server._unary_response_in_pool
         and arguments[4].__qualname__.startswith("_unary_request.")  # else it streams its requests
     )
+
+
+def start(server: grpc.Server, waits: Callable[[], object], work: Callable[[], object]) -> bool:
+    """Start a server, and have the thread that hears of calls do some work in between.
+
+    Args:
+        server: As `grpc.server` made it.
+        waits: Whether there is work.
+        work: Does some of it; called as long as there is, whenever there is nothing new to hear,
+            or has been `MOST_HEARD` times. What is heard meanwhile waits, so it must not take long.
+
+    Returns:
+        False if the server was started gRPC's own way: `work` is never called then.
+    """
+    if not SUPPORTED:
+        server.start()
+        return False
+    with _starting:  # gRPC gives the thread whatever has this name now
+        usual, _server._serve = _server._serve, partial(_hear, waits=waits, work=work)
+        try:
+            server.start()
+        finally:
+            _server._serve = usual
+    return True
+
+
+def _hear(state: Any, waits: Callable[[], object], work: Callable[[], object]) -> None:
+    """What gRPC's thread does until the server ends, with work in between."""
+    heard = 0
+    while True:
+        busy = waits()
+        until = 0 if busy else time.time() + _server._DEALLOCATED_SERVER_CHECK_PERIOD_S
+        event = state.completion_queue.poll(until)
+        if state.server_deallocated:
+            _server._begin_shutdown_once(state)
+        nothing = event.completion_type == cygrpc.CompletionType.queue_timeout
+        if not nothing and not _server._process_event_and_continue(state, event):
+            return
+        event = None  # a call that has ended must not be held while others are waited for
+        heard += 1
+        if busy and (nothing or heard >= MOST_HEARD):
+            work()
+            heard = 0

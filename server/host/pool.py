@@ -8,24 +8,26 @@ there has been somebody waiting for that long without a break, for `PATIENCE_S` 
 (After the adaptive LIFO and controlled delay of Maurer, "Fail at Scale", ACM Queue
 2015, with a queue that stays first in, first out.)
 
-Calls that wait one after the other and whose handlers can answer several are taken at once: what
-one needs, code and tables, is at hand for the next, and many questions are one matrix product.
-Nobody is waited for, so a call that comes alone is not delayed. What a handler leaves, for it takes
-long, waits again, where it was, for whatever thread is free, and is run alone.
+Some calls take less time than to hand them to a thread (`_Swift`). They are answered by the thread that
+hears of calls, as soon as there is nothing new to hear, and all that have come until then together: what
+one needs, code and tables, is at hand for the next, and many questions are one matrix product. What their
+handler leaves, for it takes long after all, waits for a thread like any other.
 """
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
-from deepmoviematch.server.host.arrival import Call, await_message
+import grpc
+
+from deepmoviematch.server.host.arrival import Call, await_message, start
 
 PATIENCE_S = 0.015
 """How long a call may wait for a thread while there is no end to the waiting; seconds of processor time."""
@@ -40,7 +42,7 @@ MOST_WAITING = 1000
 """So many may wait, or be about to, however short it takes: each may hold a request of several MiB."""
 
 TOGETHER = 16
-"""So many are taken at a time, at most."""
+"""So many are answered together, at most."""
 
 _Task: TypeAlias = Callable[[], object]
 
@@ -50,8 +52,6 @@ class _Waiting(NamedTuple):
 
     arrival: float
     task: _Task
-    together: Callable[[list[Any]], Sequence[Any]] | None
-    """How it can be answered with others, if it can."""
 
 
 log = logging.getLogger(__name__)
@@ -71,17 +71,20 @@ class Pool(Executor):
             clock: Tells seconds of processor time.
         """
         self._clock = clock
-        self._waiting: deque[_Waiting] = deque()  # the oldest first
-        self._turns: SimpleQueue[bool] = (
-            SimpleQueue()
-        )  # one for each that waits, or more; False ends a thread
-        self._taking = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()  # for a thread, the oldest first
+        self._turns: SimpleQueue[bool] = SimpleQueue()  # one for each of them; False ends a thread
+        self._swift: deque[_Waiting] = deque()  # for the thread that hears of calls, and known to it alone
+        self._hears = False
         self._coming = 0  # calls whose message is not there yet; gRPC's thread alone counts them
         self._calm_at = clock()  # when a call last found nobody waiting
-        self._busy = [False] * threads
+        self._busy = [False] * (threads + 1)  # the last is that which hears of calls
         self._here = threading.local()
         for place in range(threads):
             threading.Thread(target=self._work, args=(place,), name=f"rpc-{place}", daemon=True).start()
+
+    def start(self, server: grpc.Server) -> None:
+        """Start a server that was made with this pool."""
+        self._hears = start(server, self._swift.__len__, self._answer_swift)
 
     def submit(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
         """Run `fn(*args)` on a thread, after those that wait; a unary call once its message is there.
@@ -98,16 +101,18 @@ class Pool(Executor):
         if task is None:
             return
         now = self._clock()
-        if not self._waiting:
+        if not self.waiting:
             self._calm_at = now
-        together = getattr(task.handler, "together", None) if isinstance(task, Call) else None
-        self._waiting.append(_Waiting(now, task, together))
-        self._turns.put(True)
+        if self._hears and isinstance(task, Call) and getattr(task.handler, "is_swift", bool)():
+            self._swift.append(_Waiting(now, task))
+        else:
+            self._waiting.append(_Waiting(now, task))
+            self._turns.put(True)
 
     @property
     def waiting(self) -> int:
-        """How many wait for a thread."""
-        return len(self._waiting)
+        """How many wait."""
+        return len(self._waiting) + len(self._swift)
 
     def crowded(self) -> bool:
         """Whether a call that came now would wait too long."""
@@ -122,19 +127,20 @@ class Pool(Executor):
 
     def idle(self) -> bool:
         """Whether nothing is waiting or running."""
-        return not self._waiting and not any(self._busy)
+        return not self.waiting and not any(self._busy)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end, each after what it is at."""
-        for _ in self._busy:
+        for _ in self._busy[:-1]:
             self._turns.put(False)
 
     def _first(self) -> float:
-        """When the first in the queue arrived."""
-        try:
-            return self._waiting[0].arrival
-        except IndexError:  # a thread has taken it just now
-            return self._clock()
+        """When the first of those who wait arrived."""
+        firsts = [self._clock()]
+        for queue in (self._waiting, self._swift):
+            with suppress(IndexError):  # a thread has taken it just now
+                firsts.append(queue[0].arrival)
+        return min(firsts)
 
     def _exceeds(self, arrival: float) -> bool:
         now = self._clock()
@@ -143,44 +149,36 @@ class Pool(Executor):
     def _work(self, place: int) -> None:
         while self._turns.get():
             self._busy[place] = True  # before it counts no longer as waiting
-            self._serve(self._take())
+            waiting = self._waiting.popleft()
+            self._run(waiting.task, late=self._is_late(waiting, self.waiting))
             self._busy[place] = False
 
-    def _take(self) -> list[_Waiting]:
-        """Whose turn it is: who waits first, and who is next, if they can be answered with others."""
-        taken: list[_Waiting] = []
-        with self._taking:
-            while self._waiting and len(taken) < TOGETHER:
-                if taken and None in (taken[0].together, self._waiting[0].together):
-                    break
-                taken.append(self._waiting.popleft())
-            with suppress(Empty):  # where another thread took the turn of one of them: it will find nobody
-                for _ in taken[1:]:
-                    if not self._turns.get_nowait():
-                        self._turns.put(False)
-        return taken
-
-    def _serve(self, taken: list[_Waiting]) -> None:
-        now, behind = self._clock(), self.waiting + len(taken)
-        alike: dict[Any, list[_Waiting]] = {}
+    def _answer_swift(self) -> None:
+        """Answer some of the swift calls; they are known to this thread alone."""
+        self._busy[-1] = True
+        taken = [self._swift.popleft() for _ in range(min(TOGETHER, len(self._swift)))]
+        behind = self.waiting + len(taken)
+        alike: dict[Any, list[Any]] = {}
         for each in taken:
             behind -= 1
-            late = behind > FEW_WAITING and now - each.arrival > BURST_S
-            if each.together is None or late:
-                self._run(each.task, late=late)
+            if self._is_late(each, behind):
+                self._run(each.task, late=True)
             else:
-                alike.setdefault(each.together, []).append(each)
-        for together, some in alike.items():
+                alike.setdefault(each.task.handler, []).append(each)
+        for handler, some in alike.items():
             try:
-                left = together([each.task for each in some])
+                left = handler.together([each.task for each in some])
             except Exception:
                 log.exception("a bug in answering calls together")
                 continue
-            if left:
-                again = [each._replace(together=None) for each in some if each.task in left]
-                self._waiting.extendleft(reversed(again))
-                for _ in again:
-                    self._turns.put(True)
+            self._waiting.extendleft(each for each in reversed(some) if each.task in left)
+            for _ in left:
+                self._turns.put(True)
+        self._busy[-1] = False
+
+    def _is_late(self, waiting: _Waiting, behind: int) -> bool:
+        """Whether what has waited, and has so many `behind` it, is not worth its work any more."""
+        return behind > FEW_WAITING and self._clock() - waiting.arrival > BURST_S
 
     def _run(self, task: _Task, *, late: bool) -> None:
         self._here.late = late

@@ -53,6 +53,10 @@ class Wiring:
     pool: Pool
     port: int
 
+    def start(self) -> None:
+        """Begin to answer."""
+        self.pool.start(self.server)
+
     def stop(self) -> None:
         """End at once, and every call with it."""
         self.health.end()
@@ -191,7 +195,7 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
     if metrics is not None and options.metrics_port is not None:
         port = options.metrics_port + (worker or 0)
         metrics.tell(options.host, port, current=current, follower=follower, door=wiring.door)
-    wiring.server.start()
+    wiring.start()
     follower.start()
     announce(options.host, wiring.port, options.port_file if worker is None else None)
     signal.sigwait(_STOPS)

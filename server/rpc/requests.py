@@ -29,6 +29,8 @@ MAX_LISTED = 10_000
 """Excluded ids of a request; candidates too."""
 
 LIGHT_BYTES = 4096
+"""A request that is larger is not light."""
+
 LIGHT_PAGE_SIZE = 100
 _LIGHT_FIELDS: dict[str, set[str]] = {
     "RecommendRequest": {"user", "page_size", "intent", "exclude_item_ids", "include_history", "as_of"},
@@ -64,12 +66,12 @@ class SimilarQuery(NamedTuple):
     missing: Sequence[str]
 
 
-def is_light(request: Message | Malformed, size: int) -> bool:
-    """Whether a request of `size` bytes is sure to be answered soon: no filter, no style, no later page."""
+def is_light(request: Message | Malformed) -> bool:
+    """Whether a request that is not large is sure to be answered soon: no filter, no style, no later page."""
     if isinstance(request, Malformed):
         return False
     names = _LIGHT_FIELDS.get(request.DESCRIPTOR.name, set())
-    return size <= LIGHT_BYTES and all(
+    return all(
         field.name in names and (field.name != "page_size" or value <= LIGHT_PAGE_SIZE)
         for field, value in request.ListFields()
     )

@@ -21,6 +21,7 @@ from deepmoviematch.server.rpc.checks import Start
 from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.rpc.replies import Replies, Reply
 from deepmoviematch.server.rpc.requests import (
+    LIGHT_BYTES,
     RecommendQuery,
     SimilarQuery,
     is_light,
@@ -67,6 +68,10 @@ class RecommenderService:
         """Names of the methods that `ask_together` knows."""
         return self._ways.keys()
 
+    def is_swift(self) -> bool:
+        """Whether `ask_together` takes but a few milliseconds: while the catalogue is not large."""
+        return self._latest is not None and self._latest.recommender.is_swift
+
     def ask(self, method: str, contents: bytes) -> Reply:
         """The reply to a request, given the method's name and the bytes of its message.
 
@@ -96,7 +101,9 @@ class RecommenderService:
         light = {
             place: request
             for place, kept in enumerate(outcomes)
-            if kept is None and is_light(request := read(contents[place]), len(contents[place]))
+            if kept is None
+            and len(contents[place]) <= LIGHT_BYTES
+            and is_light(request := read(contents[place]))
         }
         for place, outcome in zip(light, self._ranked(method, [*light.values()], latest), strict=True):
             outcomes[place] = outcome

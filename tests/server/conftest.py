@@ -138,7 +138,7 @@ def _normal(rng: np.random.Generator, *shape: int) -> Floats:
 def serving(current: Any, **options: Any) -> Iterator[SimpleNamespace]:
     """A server over a real socket, with a channel and a stub."""
     wiring = create_server(current, port=0, **options)
-    wiring.server.start()
+    wiring.start()
     address = f"127.0.0.1:{wiring.port}"
     try:
         with grpc.insecure_channel(address) as channel:

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,7 +38,7 @@ def echo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     }
     server.add_registered_method_handlers("test.Echo", handlers)
     port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
+    pool.start(server)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield SimpleNamespace(channel=channel, answered=answered)
     server.stop(None).wait()
@@ -106,83 +106,106 @@ def test_a_call_that_is_cancelled_before_its_message_is_never_answered(echo: Sim
 
 
 class Pairing:
-    """Answers calls whose messages are even numbers, and leaves the others to be run, which takes time."""
+    """Answers calls whose messages are even numbers at once; leaves the others to be run, which takes time.
+
+    Until `go_on` is set, message 0 holds the thread that hears of calls, and odd ones those that run them.
+    """
 
     def __init__(self) -> None:
+        self.swift = True
         self.sizes: list[int] = []
-        self.awaited: list[bool] = []
-        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.held, self.go_on = threading.Event(), threading.Event()
 
     def __call__(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        self.begun.set()
         self.go_on.wait(WAIT_S)
         return b"alone " + message
 
+    def is_swift(self) -> bool:
+        return self.swift
+
     def together(self, calls: list[arrival.Call]) -> list[arrival.Call]:
-        self.sizes.append(len(calls))
-        self.awaited += [call.is_awaited(time.time()) for call in calls]
-        odd = [call for call in calls if int(call.message) % 2]
-        for call in calls:
-            if call not in odd:
+        awaited = [call for call in calls if call.is_awaited(time.time())]
+        self.sizes.append(len(awaited))
+        if any(call.message == b"0" for call in calls):
+            self.held.set()
+            self.go_on.wait(WAIT_S)
+        for call in awaited:
+            if int(call.message) % 2 == 0:
                 call.answer(b"together " + call.message, (("x-name", call.message.decode()),))
-        return odd
+        return [call for call in awaited if int(call.message) % 2]
 
 
 @pytest.fixture
-def pairs() -> Iterator[SimpleNamespace]:
-    """A server whose one thread is held by a call until `handler.go_on` is set."""
-    with pairing(threads=1) as served:
-        served.first = served.ask.future(b"1", timeout=WAIT_S)
-        assert served.handler.begun.wait(WAIT_S)
-        yield served
-
-
-@contextmanager
-def pairing(*, threads: int) -> Iterator[SimpleNamespace]:
-    handler, pool = Pairing(), Pool(threads, clock=lambda: 0.0)  # nobody is late
-    taken: Any = pool
-    server = grpc.server(taken)
+def pairs(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
+    """A server over `handler` with as many threads as the parameter says, else one."""
+    handler = Pairing()
+    pool: Any = Pool(getattr(request, "param", 1), clock=lambda: 0.0)  # nobody is late
+    server = grpc.server(pool)
     server.add_registered_method_handlers("test.Pairs", {"Ask": grpc.unary_unary_rpc_method_handler(handler)})
     port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
+    pool.start(server)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield SimpleNamespace(ask=channel.unary_unary("/test.Pairs/Ask"), handler=handler, pool=pool)
+    handler.go_on.set()
     server.stop(None).wait()
     pool.shutdown()
 
 
-def test_calls_that_wait_are_offered_to_their_handler_together(pairs: SimpleNamespace) -> None:
-    calls = [pairs.ask.future(str(number).encode(), timeout=WAIT_S) for number in range(20)]
-    while pairs.pool.waiting < len(calls):
-        pass
+def begun(pairs: SimpleNamespace, numbers: range) -> list[Any]:
+    """Calls that are on their way while nobody hears of them."""
+    first = pairs.ask.future(b"0", timeout=WAIT_S)
+    assert pairs.handler.held.wait(WAIT_S)
+    calls = [pairs.ask.future(str(number).encode(), timeout=WAIT_S) for number in numbers]
+    time.sleep(0.2)  # until they have reached the server
+    return [first, *calls]
+
+
+def test_swift_calls_that_have_come_meanwhile_are_answered_together(pairs: SimpleNamespace) -> None:
+    calls = begun(pairs, range(2, 42, 2))
     pairs.handler.go_on.set()
-    assert pairs.first.result() == b"alone 1"
-    expected = [f"{'alone' if number % 2 else 'together'} {number}".encode() for number in range(20)]
-    assert [call.result() for call in calls] == expected
-    assert calls[4].trailing_metadata() == (("x-name", "4"),)
-    assert pairs.handler.sizes == [1, TOGETHER, 20 - TOGETHER]
+    assert [call.result() for call in calls] == [f"together {number}".encode() for number in range(0, 42, 2)]
+    assert calls[2].trailing_metadata() == (("x-name", "4"),)
+    assert sum(pairs.handler.sizes) == len(calls)
+    assert 1 < max(pairs.handler.sizes) <= TOGETHER
+
+
+def test_what_takes_long_after_all_waits_for_a_thread_and_keeps_nobody(pairs: SimpleNamespace) -> None:
+    slow = [pairs.ask.future(str(number).encode(), timeout=WAIT_S) for number in (1, 3)]
+    assert pairs.ask(b"2", timeout=WAIT_S) == b"together 2"
+    assert not any(call.done() for call in slow)
+    pairs.handler.go_on.set()
+    assert [call.result() for call in slow] == [b"alone 1", b"alone 3"]
 
 
 def test_whoever_gave_up_meanwhile_is_not_awaited_and_harms_nobody(pairs: SimpleNamespace) -> None:
-    given_up = pairs.ask.future(b"2", timeout=WAIT_S)
-    patient = pairs.ask.future(b"4", timeout=WAIT_S)
-    while pairs.pool.waiting < 2:
-        pass
+    _, given_up, patient = begun(pairs, range(2, 6, 2))
     given_up.cancel()
-    time.sleep(0.2)  # until the server has heard of it
+    time.sleep(0.2)  # until that has reached the server too
     pairs.handler.go_on.set()
     assert patient.result() == b"together 4"
-    assert pairs.handler.awaited == [True, False, True]
+    assert sum(pairs.handler.sizes) == 2
 
 
-def test_nobody_is_forgotten_by_threads_that_take_several_at_once() -> None:
-    with pairing(threads=4) as served:
-        served.handler.go_on.set()
-        for _ in range(5):
-            calls = [served.ask.future(str(number).encode(), timeout=WAIT_S) for number in range(400)]
-            assert [call.result().split()[1] for call in calls] == [
-                str(number).encode() for number in range(400)
-            ]
-        while not served.pool.idle():  # the last call's thread is about to say so
-            pass
-        assert served.pool.waiting == 0
+def test_calls_that_are_not_swift_are_each_run_by_a_thread(pairs: SimpleNamespace) -> None:
+    pairs.handler.swift = False
+    pairs.handler.go_on.set()
+    assert pairs.ask(b"2", timeout=WAIT_S) == b"alone 2"
+    assert pairs.handler.sizes == []
+
+
+def test_without_what_it_takes_each_is_run_by_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrival, "SUPPORTED", False)
+    server = grpc.server(ThreadPoolExecutor(1))
+    assert not arrival.start(server, lambda: True, lambda: None)
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize("pairs", [4], indirect=True)
+def test_nobody_is_forgotten(pairs: SimpleNamespace) -> None:
+    pairs.handler.go_on.set()
+    for _ in range(5):
+        calls = [pairs.ask.future(str(number).encode(), timeout=WAIT_S) for number in range(400)]
+        assert [call.result().split()[1] for call in calls] == [str(number).encode() for number in range(400)]
+    while not pairs.pool.idle():  # the last call's thread is about to say so
+        pass
+    assert pairs.pool.waiting == 0

@@ -73,8 +73,7 @@ def test_after_long_waiting_patience_is_short(blocked: SimpleNamespace) -> None:
     blocked.now = 5.0
     submit(blocked, FEW_WAITING + 1)
     late: list[bool] = []
-    [first] = blocked.pool._take()  # as if a thread had taken the old one
-    assert first.arrival == 0.0
+    assert blocked.pool._waiting.popleft().arrival == 0.0  # as if a thread had taken the old one
     blocked.pool._turns.get()
     blocked.now += PATIENCE_S * 0.9
     assert not blocked.pool.crowded()
