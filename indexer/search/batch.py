@@ -21,6 +21,8 @@ CELLS = 1 << 21
 GROUP = 16
 """Vectors whose best score stands for all of them in the first pass, at most."""
 
+_EPSILON, _LOWEST = np.finfo(np.float32).eps, np.finfo(np.float32).min
+
 _GROUPS_A_RESULT = 4
 """The more groups, the fewer of the best share one, and the fewer candidates there are."""
 
@@ -108,12 +110,13 @@ def _candidates(
     # Row r is in group r % G, so that neighbours in the catalogue, which may be alike, are not together.
     best = np.ascontiguousarray(scores.reshape(group, groups, len(queries)).max(axis=0).T)  # [B, G]
     places = groups - limits
-    sure = np.partition(best, np.unique(places), axis=1)[np.arange(len(queries)), places]
+    sure = np.partition(best, [*{*places.tolist()}], axis=1)[np.arange(len(queries)), places]
     # So many are at least as good as `sure`. Products of D terms, twice rounded, for each of two vectors.
     norms = np.linalg.norm(queries, axis=1) * index.longest
-    floor = sure - 4 * (index.dim + 1) * np.finfo(np.float32).eps * norms
-    floor = np.maximum(floor, np.finfo(np.float32).min).astype(np.float32)  # what is excluded is below
+    floor = sure - 4 * (index.dim + 1) * _EPSILON * norms
+    floor = np.maximum(floor, _LOWEST).astype(np.float32)  # what is excluded is below
     owners, found = np.divmod(np.flatnonzero(best >= floor[:, None]), groups)
     members = found[:, None] + groups * np.arange(group)
     good = scores[members, owners[:, None]] >= floor[owners, None]
-    return np.repeat(owners, np.count_nonzero(good, axis=1)), members[good]
+    places, _ = np.nonzero(good)
+    return owners[places], members[good]

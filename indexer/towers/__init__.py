@@ -9,7 +9,7 @@ To add a kind: a module beside `taste_towers.py`, its name here, its Keras twin 
 `trainer/models/towers.py`, and the parity test that holds the two together.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from deepmoviematch.data.context import NO_MOMENT, Moment
@@ -60,6 +60,16 @@ class UserTower(Protocol):
 
         Returns:
             [D] float32 of length 1.
+        """
+
+    def embed_histories(self, histories: Sequence[Mapping[int, float]]) -> Floats:
+        """Embed users who tell nothing but a history, each to the bit as `embed_one` does.
+
+        Args:
+            histories: Catalogue row -> stars for each of B users, none of them empty.
+
+        Returns:
+            [B, D] float32, each row of length 1.
         """
 
     def embed_next_one(

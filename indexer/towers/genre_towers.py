@@ -3,7 +3,7 @@
 Symbols: `B` users, `N` items, `G` genres, `F` content features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -53,6 +53,10 @@ class GenreUserTower:
         return vector
 
     embed_next_one = embed_one
+
+    def embed_histories(self, histories: Sequence[Mapping[int, float]]) -> Floats:
+        """See `UserTower.embed_histories`."""
+        return np.stack([self.embed_one({}, history) for history in histories])
 
     def path(
         self,

@@ -1,8 +1,9 @@
-"""The taste tower for one user with a history alone: three products instead of thirty steps.
+"""The taste tower for users with a history alone: three products each instead of thirty steps.
 
 What the tower does to each item before its first ReLU is linear, so it is done once for
-every item beforehand. A bias is the weight of an input that is always 1.
-Symbols: `N` items, `D` the tower's width, `H` the first hidden layer's.
+every item beforehand. A bias is the weight of an input that is always 1. Products are by user, not one
+for all: BLAS rounds in an order that depends on the shape, and nobody's vector is to depend on others.
+Symbols: `B` users, `N` items, `D` the tower's width, `H` the first hidden layer's.
 """
 
 import math
@@ -21,7 +22,7 @@ _ZERO = np.float32(0)
 
 
 class Shortcut:
-    """Embeds a history by looking up rows."""
+    """Embeds histories by looking up rows."""
 
     def __init__(
         self,
@@ -42,23 +43,25 @@ class Shortcut:
         """
         (first, first_bias), *middle, (last, last_bias) = layers
         size, width = len(likes), known[0].shape[1]
-        # A user's vector so far, the first hidden layer, and the 1 that all biases are weights of.
-        self._columns = columns = likes.shape[1]
+        # A user's vector so far, with a 0 where items keep their norm; the first hidden layer; and the 1
+        # that all biases are weights of.
+        dim = likes.shape[1]
+        self._columns = columns = dim + 1
         self._size = size
         self._table = np.zeros((2 * size + 3, columns + first.shape[1] + 1), dtype=np.float32)
         for rows, direct, table, kernel in (
             (slice(size), likes, known[0], first[:width]),
             (slice(size, 2 * size), others, known[1], first[width : width + known[1].shape[1]]),
         ):
-            self._table[rows, :columns] = direct
+            self._table[rows, :dim] = direct
             np.matmul(table, kernel, out=self._table[rows, columns:-1])
-        self._table[2 * size, :columns] = last_bias
+        self._table[2 * size, :dim] = last_bias
         self._table[2 * size, columns:-1] = first_bias
         self._table[2 * size, -1] = 1
         self._table[2 * size + 1 :, columns:-1] = first[-2:]
         self._constant = [2 * size, 2 * size + 1, 2 * size + 2]
         self._middle = [_with_bias(kernel, bias) for kernel, bias in middle]
-        self._last = np.concatenate([last, np.zeros((1, columns), dtype=np.float32)])
+        self._last = np.pad(last, ((0, 1), (0, 1)))
 
     @staticmethod
     def fits(likes: Floats, layers: Sequence[tuple[Floats, Floats]]) -> bool:
@@ -67,20 +70,24 @@ class Shortcut:
             len(layers) > 1 and 8 * len(likes) * (likes.shape[1] + layers[0][0].shape[1] + 1) <= LARGEST_BYTES
         )
 
-    def __call__(self, history: Mapping[int, float]) -> Floats:
-        """[D] the vector of a user with this history (row -> stars), not yet of length 1."""
-        liked = [row for row, stars in history.items() if stars >= LIKE_STARS]
-        rows = [self._size + row for row, stars in history.items() if stars < LIKE_STARS]
-        weights = _weights(len(liked), len(rows))
-        sums = weights.dot(self._table.take(liked + rows + self._constant, 0))
-        hidden = sums[self._columns :]
+    def __call__(self, histories: Sequence[Mapping[int, float]]) -> Floats:
+        """[B, D + 1] the vectors of users with these histories (row -> stars), not yet of length 1; then a 0."""
+        sums = np.empty((len(histories), self._table.shape[1]), dtype=np.float32)
+        for history, sum_ in zip(histories, sums, strict=True):
+            rows = [row for row, stars in history.items() if stars >= LIKE_STARS]
+            liked = len(rows)
+            if liked < len(history):
+                rows += [self._size + row for row, stars in history.items() if stars < LIKE_STARS]
+            weights = _weights(liked, len(rows) - liked)
+            np.dot(weights, self._table.take(rows + self._constant, 0), out=sum_)
+        hidden = sums[:, None, self._columns :]  # [B, 1, H + 1]
         np.maximum(hidden, _ZERO, out=hidden)
         for kernel in self._middle:
-            hidden = hidden.dot(kernel)
+            hidden = np.matmul(hidden, kernel)
             np.maximum(hidden, _ZERO, out=hidden)
-        vector: Floats = hidden.dot(self._last)
-        vector += sums[: self._columns]
-        return vector
+        vectors: Floats = np.matmul(hidden, self._last)[:, 0]
+        vectors += sums[:, : self._columns]
+        return vectors
 
 
 @lru_cache(4096)

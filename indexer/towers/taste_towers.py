@@ -4,7 +4,7 @@ Symbols: `B` users, `N` items, `G` genres, `D` width of a vector, `K` of the tra
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -117,16 +117,25 @@ class TasteUserTower:
         self, preferences: Mapping[int, float], history: Mapping[int, float], moment: Moment = NO_MOMENT
     ) -> Floats:
         """See `UserTower.embed_one`."""
-        vector = np.zeros(self.dim, dtype=np.float32)
         if self._shortcut is not None and history and not preferences:
-            vector[:-1] = self._shortcut(history)
+            vector: Floats = self.embed_histories([history])[0]
         else:
+            vector = np.zeros(self.dim, dtype=np.float32)
             vector[:-1] = self._taste_of(preferences, history)
-        vector = _scaled(vector)
+            vector = _scaled(vector)
         if moment:
             vector[:-1] += self.moments.rows(moment).sum(axis=0)
             vector = _scaled(vector)
         return vector
+
+    def embed_histories(self, histories: Sequence[Mapping[int, float]]) -> Floats:
+        """See `UserTower.embed_histories`."""
+        if self._shortcut is None:
+            return np.stack([self.embed_one({}, history) for history in histories])
+        vectors = self._shortcut(histories)
+        for vector in vectors:
+            _scaled(vector)
+        return vectors
 
     def embed_next_one(
         self, preferences: Mapping[int, float], history: Mapping[int, float], moment: Moment = NO_MOMENT

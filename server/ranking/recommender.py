@@ -216,18 +216,18 @@ class Recommender:
         """
         alike: dict[tuple[bool, Selection | None], list[int]] = {}
         for place, (taste, listing) in enumerate(questions):
-            if (taste.history or taste.preferences) and _is_plain(self._index(taste), listing):
+            if (taste.history or taste.preferences) and _is_plain(listing):
                 alike.setdefault((taste.asks_next, listing.allowed), []).append(place)
-        answers: dict[int, Answer] = {}
+        answers: list[Answer | None] = [None] * len(questions)
         for (asks_next, _), places in alike.items():
-            if len(places) >= TOGETHER:
-                vectors = np.stack([self._vector(questions[place][0]) for place in places])
-                index = self.generation.index_for(asks_next=asks_next)
+            index = self.generation.index_for(asks_next=asks_next)
+            if len(places) >= TOGETHER and index.exact is index:
+                vectors = self._vectors([questions[place][0] for place in places], index.dim)
                 found = self._nearest_many(index, vectors, [questions[place][1] for place in places])
-                answers.update(zip(places, found, strict=True))
+                for place, answer in zip(places, found, strict=True):
+                    answers[place] = answer
         return [
-            answers[place] if place in answers else self.recommend(*question)
-            for place, question in enumerate(questions)
+            answer or self.recommend(*question) for question, answer in zip(questions, answers, strict=True)
         ]
 
     def embed(self, taste: Taste) -> Place:
@@ -252,8 +252,10 @@ class Recommender:
         for listing, rows, scores in zip(listings, hits.rows.tolist(), hits.scores.tolist(), strict=True):
             out = listing.excluded if allowed is None else allowed.among(listing.excluded)
             left = size - len(out)
-            page = Scored(rows, scores).part(0, min(listing.limit, left))
-            answers.append(self._answered(page, left, Origin.RETRIEVAL, listing))
+            stop = min(listing.limit, left)
+            answers.append(
+                self._answered(Scored(rows[:stop], scores[:stop]), left, Origin.RETRIEVAL, listing)
+            )
         return answers
 
     def _index(self, taste: Taste) -> VectorIndex:
@@ -266,6 +268,20 @@ class Recommender:
         embed = tower.embed_next_one if taste.asks_next else tower.embed_one
         return embed(taste.preferences, taste.history, taste.moment)
 
+    def _vectors(self, tastes: Sequence[Taste], width: int) -> Floats:
+        """[B, width] where users are who ask alike."""
+        vectors = np.empty((len(tastes), width), dtype=np.float32)
+        told_by_history: list[int] = []
+        for place, taste in enumerate(tastes):
+            if taste.preferences or taste.moment or taste.asks_next:
+                vectors[place] = self._vector(taste)
+            else:
+                told_by_history.append(place)
+        if told_by_history:
+            histories = [tastes[place].history for place in told_by_history]
+            vectors[told_by_history] = self.generation.user_tower.embed_histories(histories)
+        return vectors
+
     def similar(self, seeds: Seeds, listing: Listing) -> Answer:
         """Rank the catalogue by likeness to `seeds`, which are left out."""
         named, listing = _left_out(seeds, listing)
@@ -276,9 +292,10 @@ class Recommender:
     def similar_batch(self, questions: Sequence[tuple[Seeds, Listing]]) -> list[Answer]:
         """The same for many, with one matrix product where that is sooner: bit for bit the same."""
         index = self.generation.similar
-        if len(questions) < TOGETHER or not all(
-            _is_plain(index, listing) and listing.allowed is None for _, listing in questions
-        ):
+        plain = index.exact is index and all(
+            _is_plain(listing) and listing.allowed is None for _, listing in questions
+        )
+        if len(questions) < TOGETHER or not plain:
             return [self.similar(*question) for question in questions]
         whole = [_left_out(*question) for question in questions]
         vectors = np.stack([self._direction(seeds) for seeds, _ in questions])
@@ -368,9 +385,9 @@ class Recommender:
         return Titles(self.generation.catalogue, self.generation.popular)
 
 
-def _is_plain(index: VectorIndex, listing: Listing) -> bool:
-    """Whether the best items by one exact search are the list."""
-    return index.exact is index and listing.start == 0 and listing.style is None and not listing.only_plan
+def _is_plain(listing: Listing) -> bool:
+    """Whether the best items are the list."""
+    return listing.start == 0 and listing.style is None and not listing.only_plan
 
 
 def _left_out(seeds: Seeds, listing: Listing) -> tuple[int, Listing]:
