@@ -55,7 +55,7 @@ class RatingHead:
             raise ValueError(f"usual {usual.shape} for {len(directions)} items")
         if axes.shape != (width, width) or width > directions.shape[1]:
             raise ValueError(f"axes {axes.shape} for directions of {directions.shape[1]}")
-        self._usual = memoryview(np.ascontiguousarray(usual, dtype=np.float32))  # a few are had sooner so
+        self._usual = np.ascontiguousarray(usual, dtype=np.float32).data  # a few are had sooner so
         self._directions = directions
         self._low, self._top = scale.low, scale.top
         self._none, self._star = scale.units

@@ -71,15 +71,15 @@ class Shortcut:
         )
 
     def __call__(self, histories: Sequence[Mapping[int, float]]) -> Floats:
-        """[B, D + 1] the vectors of users with these histories (row -> stars), not yet of length 1; then a 0."""
+        """[B, D + 1] where users with these histories (row -> stars) are, not yet of length 1; then a 0."""
         sums = np.empty((len(histories), self._table.shape[1]), dtype=np.float32)
-        for history, sum_ in zip(histories, sums, strict=True):
+        for history, bag in zip(histories, sums, strict=True):
             rows = [row for row, stars in history.items() if stars >= LIKE_STARS]
             liked = len(rows)
             if liked < len(history):
                 rows += [self._size + row for row, stars in history.items() if stars < LIKE_STARS]
             weights = _weights(liked, len(rows) - liked)
-            np.dot(weights, self._table.take(rows + self._constant, 0), out=sum_)
+            np.dot(weights, self._table.take(rows + self._constant, 0), out=bag)
         hidden = sums[:, None, self._columns :]  # [B, 1, H + 1]
         np.maximum(hidden, _ZERO, out=hidden)
         for kernel in self._middle:

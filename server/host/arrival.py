@@ -21,8 +21,12 @@ import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-MOST_HEARD = 100
-"""So many events may be heard of before there is work again, at most: some 30 calls."""
+MOST_HEARD = 64
+"""So many events may be heard of before there is work again, at most: some 20 calls.
+
+Who floods the server is refused, but that costs a quarter of an answer. The more is heard of a flood, the
+sooner everybody knows, and the fewer are answered.
+"""
 
 
 def _is_supported() -> bool:

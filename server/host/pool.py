@@ -51,10 +51,15 @@ class _Waiting(NamedTuple):
     """What is to be run, and since when."""
 
     arrival: float
-    task: _Task
+    task: Any
+    """A `_Task`; a `Call` if it is swift."""
 
 
 log = logging.getLogger(__name__)
+
+
+def _never(_: object) -> bool:
+    return False
 
 
 class Pool(Executor):
@@ -103,7 +108,7 @@ class Pool(Executor):
         now = self._clock()
         if not self.waiting:
             self._calm_at = now
-        if self._hears and isinstance(task, Call) and getattr(task.handler, "is_swift", bool)():
+        if self._hears and isinstance(task, Call) and getattr(task.handler, "is_swift", _never)(task.message):
             self._swift.append(_Waiting(now, task))
         else:
             self._waiting.append(_Waiting(now, task))
@@ -158,7 +163,7 @@ class Pool(Executor):
         self._busy[-1] = True
         taken = [self._swift.popleft() for _ in range(min(TOGETHER, len(self._swift)))]
         behind = self.waiting + len(taken)
-        alike: dict[Any, list[Any]] = {}
+        alike: dict[Any, list[_Waiting]] = {}
         for each in taken:
             behind -= 1
             if self._is_late(each, behind):

@@ -43,8 +43,8 @@ NEAREST_GENRES = 50
 SWIFT_ITEMS = 100_000
 """Sixteen users are ranked in some 10 ms among so many."""
 
-TOGETHER = 8
-"""So many users and more are sooner ranked together than one by one."""
+TOGETHER, TOGETHER_SCORES = 3, 14_000
+"""So many users and more, who are compared with so many items in all, are sooner ranked together."""
 
 
 class Origin(Enum):
@@ -221,7 +221,7 @@ class Recommender:
         answers: list[Answer | None] = [None] * len(questions)
         for (asks_next, _), places in alike.items():
             index = self.generation.index_for(asks_next=asks_next)
-            if len(places) >= TOGETHER and index.exact is index:
+            if index.exact is index and _are_many(len(places), index):
                 vectors = self._vectors([questions[place][0] for place in places], index.dim)
                 found = self._nearest_many(index, vectors, [questions[place][1] for place in places])
                 for place, answer in zip(places, found, strict=True):
@@ -295,7 +295,7 @@ class Recommender:
         plain = index.exact is index and all(
             _is_plain(listing) and listing.allowed is None for _, listing in questions
         )
-        if len(questions) < TOGETHER or not plain:
+        if not (plain and _are_many(len(questions), index)):
             return [self.similar(*question) for question in questions]
         whole = [_left_out(*question) for question in questions]
         vectors = np.stack([self._direction(seeds) for seeds, _ in questions])
@@ -383,6 +383,11 @@ class Recommender:
     @cached_property
     def _built_titles(self) -> Titles:
         return Titles(self.generation.catalogue, self.generation.popular)
+
+
+def _are_many(users: int, index: VectorIndex) -> bool:
+    """Whether so many are sooner ranked together than one by one."""
+    return users >= TOGETHER and users * index.size >= TOGETHER_SCORES
 
 
 def _is_plain(listing: Listing) -> bool:

@@ -57,7 +57,7 @@ _RESPONSE = _tag(pb.BatchRecommendResponse.DESCRIPTOR.fields_by_name["responses"
 _SCORE_TAG = _tag(pb.Recommendation.DESCRIPTOR.fields_by_name["score"])
 _SCORE = Struct(f"<{len(_SCORE_TAG)}sf")
 _RATING_TAG = _tag(pb.Recommendation.DESCRIPTOR.fields_by_name["predicted_rating"])
-_RATING = Struct(f"<{len(_RATING_TAG)}sf")
+_RATED = Struct(f"<{len(_SCORE_TAG)}sf{len(_RATING_TAG)}sf")
 
 _SOURCES = {
     Origin.RETRIEVAL: pb.SOURCE_RETRIEVAL,
@@ -73,7 +73,7 @@ _PLACES = {
 _REST = [_SCORE.size + len(place) for place in _PLACES[Origin.RETRIEVAL]]
 """Bytes of each of them after its card; every source takes as many."""
 
-_RATED_REST = [_RATING.size + size for size in _REST]
+_RATED_REST = [_RATED.size - _SCORE.size + size for size in _REST]
 """The same where ratings are predicted."""
 
 
@@ -184,7 +184,7 @@ class Replies:
 
     def kept(self, asked: Asked) -> Reply | None:
         """The reply that was kept for the very same request."""
-        return self._kept.get(asked)
+        return self._kept.get(asked) if self._kept else None
 
     def keep(self, asked: Asked, reply: Reply) -> None:
         """Have `reply` at hand for the next who asks the same, if both are small.
@@ -233,13 +233,13 @@ class Replies:
                 card = partial(_card, catalogue)
                 for place, explanation in enumerate(explanations):
                     places[place] += _explanation(catalogue, explanation)
-            before = _SCORE.size + (_RATING.size if ratings else 0)
+            before = (_RATED if ratings else _SCORE).size
             rest = [before + len(place) for place in places]
         cards = map(card, answer.rows, rest)
-        scores = map(_SCORE.pack, repeat(_SCORE_TAG), answer.scores)
         if ratings:
-            rated = map(_RATING.pack, repeat(_RATING_TAG), ratings)
-            return chain.from_iterable(zip(cards, scores, rated, places, strict=False))
+            scores = map(_RATED.pack, repeat(_SCORE_TAG), answer.scores, repeat(_RATING_TAG), ratings)
+        else:
+            scores = map(_SCORE.pack, repeat(_SCORE_TAG), answer.scores)
         return chain.from_iterable(zip(cards, scores, places, strict=False))
 
 

@@ -68,9 +68,10 @@ class RecommenderService:
         """Names of the methods that `ask_together` knows."""
         return self._ways.keys()
 
-    def is_swift(self) -> bool:
-        """Whether `ask_together` takes but a few milliseconds: while the catalogue is not large."""
-        return self._latest is not None and self._latest.recommender.is_swift
+    def is_swift(self, contents: bytes) -> bool:
+        """Whether `ask_together` takes but a few milliseconds: neither request nor catalogue is large."""
+        latest = self._latest
+        return len(contents) <= LIGHT_BYTES and latest is not None and latest.recommender.is_swift
 
     def ask(self, method: str, contents: bytes) -> Reply:
         """The reply to a request, given the method's name and the bytes of its message.
@@ -101,9 +102,7 @@ class RecommenderService:
         light = {
             place: request
             for place, kept in enumerate(outcomes)
-            if kept is None
-            and len(contents[place]) <= LIGHT_BYTES
-            and is_light(request := read(contents[place]))
+            if kept is None and is_light(request := read(contents[place]))
         }
         for place, outcome in zip(light, self._ranked(method, [*light.values()], latest), strict=True):
             outcomes[place] = outcome

@@ -100,8 +100,8 @@ class Service(Protocol):
     def together(self) -> Collection[str]:
         """Names of the methods that `ask_together` knows."""
 
-    def is_swift(self) -> bool:
-        """Whether answering several of those takes but a few milliseconds now."""
+    def is_swift(self, contents: bytes) -> bool:
+        """Whether such a request and several more of one of those take but a few milliseconds together."""
 
     def ask(self, method: str, contents: bytes) -> Any:
         """Answer one.
@@ -230,9 +230,9 @@ class _Answering:
 class _Gathering(_Answering):
     """The same, of which several may be answered at once."""
 
-    def is_swift(self) -> bool:
-        """Whether that takes less time than to have each run by a thread of its own."""
-        return self._service.is_swift()
+    def is_swift(self, message: bytes) -> bool:
+        """Whether that takes less time than to have a call run by a thread of its own."""
+        return self._service.is_swift(message)
 
     def together(self, calls: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Answer several calls; returns those that are to be run one by one."""

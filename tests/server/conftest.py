@@ -22,6 +22,7 @@ from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.host.process import create_server
+from deepmoviematch.server.ranking import recommender as ranking
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.telemetry import logs
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
@@ -47,6 +48,14 @@ FILMS = [
         for row in range(12)
     ),
 ]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_are_ranked_together() -> Iterator[None]:
+    """Have the way of many on a small catalogue too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "TOGETHER_SCORES", 0)
+        yield
 
 
 def films() -> Catalogue:

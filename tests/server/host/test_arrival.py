@@ -120,7 +120,7 @@ class Pairing:
         self.go_on.wait(WAIT_S)
         return b"alone " + message
 
-    def is_swift(self) -> bool:
+    def is_swift(self, message: bytes) -> bool:
         return self.swift
 
     def together(self, calls: list[arrival.Call]) -> list[arrival.Call]:

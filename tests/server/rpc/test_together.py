@@ -57,9 +57,6 @@ HEAVY: dict[str, Message] = {
     "variety": pb.RecommendRequest(diversity=pb.Diversity(strength=0.5)),
     "a later page": pb.RecommendRequest(page_token="x"),  # noqa: S106 - no secret
     "a long page": pb.RecommendRequest(page_size=101),
-    "a long history": pb.RecommendRequest(
-        user=pb.UserFeatures(history=[pb.Interaction(item_id="6", rating=3)] * 1000)
-    ),
     "similar to several": pb.SimilarItemsRequest(positive_item_ids=["6", "7"]),
 }
 
@@ -113,6 +110,21 @@ def test_nobody_waits_for_what_may_take_long(service: RecommenderService, reques
     heavy, soon = service.ask_together(name_of(request_), both)
     assert heavy is None
     assert isinstance(soon, Reply)
+
+
+def test_only_small_requests_to_small_catalogues_are_swift(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current, small = Current(), LIGHT["nothing said"].SerializeToString()
+    large = pb.RecommendRequest(user=pb.UserFeatures(history=[pb.Interaction(item_id="6", rating=3)] * 1000))
+    service = RecommenderService(current, Tokens())
+    assert not service.is_swift(small)  # before anybody asked, nothing is known
+    current.set(recommender)
+    service.ask_together("Recommend", [small])
+    assert service.is_swift(small)
+    assert not service.is_swift(large.SerializeToString())
+    monkeypatch.setattr(recommender, "is_swift", False)  # as of a large catalogue
+    assert not service.is_swift(small)
 
 
 def test_a_reply_that_was_kept_serves_whoever_waits_with_others(recommender: Recommender) -> None:
