@@ -9,12 +9,11 @@ as our own errors; `status` turns them into codes.
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.generations.current import Current
-from deepmoviematch.server.ranking.explanation import Explanation, explain
+from deepmoviematch.server.ranking.explanation import explain
 from deepmoviematch.server.ranking.recommender import Answer, Recommender
 from deepmoviematch.server.rpc.batch import check_batch
 from deepmoviematch.server.rpc.checks import Start
@@ -43,8 +42,8 @@ class _Way(NamedTuple):
 
     read: Callable[[Any, Recommender, Start], Any]
     answer: Callable[[Recommender, Sequence[Any]], list[Answer]]
-    pack: Callable[[Any, Replies, Any, Answer], Reply]
-    """Takes request, replies, what was read and the answer."""
+    pack: Callable[[Sequence[Any], Replies, Sequence[Any], Sequence[Answer]], list[Reply]]
+    """Takes requests, replies, what was read and the answers."""
 
 
 class RecommenderService:
@@ -138,7 +137,8 @@ class RecommenderService:
         answer = recommender.find(*read_find(request, start))
         scale = recommender.generation.scale
         rest = pb.FindItemsResponse(rating_scale=pb.RatingScale(low=scale.floor, top=scale.top))
-        return self._reply(request, replies, answer, rest=rest)
+        [token] = self._tokens_of([request], replies, [answer])
+        return replies.reply(answer, token=token, rest=rest)
 
     def EmbedUser(self, request: pb.EmbedUserRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
@@ -177,54 +177,79 @@ class RecommenderService:
         """The replies to requests of one method, or why they are refused; those of a generation together."""
         way = self._ways[method]
         outcomes: dict[int, Reply | MovieMatchError] = {}
-        asked: dict[Replies, list[tuple[int, Any]]] = {}
+        asked: dict[Replies, dict[int, Any]] = {}
         for place, request in enumerate(requests):
             try:
                 replies, start = self._opened(request, latest)
-                asked.setdefault(replies, []).append((place, way.read(request, replies.recommender, start)))
+                asked.setdefault(replies, {})[place] = way.read(request, replies.recommender, start)
             except MovieMatchError as error:
                 outcomes[place] = error
+        # One step for all, then the next: in turns they would take half as long again, for want of cache.
         for replies, queries in asked.items():
-            answers = way.answer(replies.recommender, [query for _, query in queries])
-            for (place, query), answer in zip(queries, answers, strict=True):
-                outcomes[place] = way.pack(requests[place], replies, query, answer)
+            read = [*queries.values()]
+            answers = way.answer(replies.recommender, read)
+            packed = way.pack([requests[place] for place in queries], replies, read, answers)
+            outcomes.update(zip(queries, packed, strict=True))
         return [outcomes[place] for place in range(len(requests))]
 
     def _recommended(
-        self, request: pb.RecommendRequest, replies: Replies, query: RecommendQuery, answer: Answer
-    ) -> Reply:
-        """The reply with `answer` and predicted ratings, explained where that is asked for."""
-        if query.notes and answer.plan is not None:
-            plan = answer.plan._replace(notes=[*answer.plan.notes, *query.notes])
-            answer = answer._replace(plan=plan)
+        self,
+        requests: Sequence[pb.RecommendRequest],
+        replies: Replies,
+        queries: Sequence[RecommendQuery],
+        answers: Sequence[Answer],
+    ) -> list[Reply]:
+        """The replies with answers and predicted ratings, explained where that is asked for."""
         generation = replies.recommender.generation
         head = generation.rating_head
-        ratings = head.predict(query.taste.history, answer.rows) if head is not None and answer.rows else ()
-        reasons = explain(generation, query.taste, answer) if request.explain else ()
-        return self._reply(request, replies, answer, query.missing, ratings=ratings, explanations=reasons)
+        ratings: Sequence[Sequence[float]] = [()] * len(answers)
+        if head is not None:
+            ratings = [
+                head.predict(query.taste.history, answer.rows)
+                for query, answer in zip(queries, answers, strict=True)
+            ]
+        tokens = self._tokens_of(requests, replies, answers)
+        packed = []
+        for request, query, answer, rated, token in zip(
+            requests, queries, answers, ratings, tokens, strict=True
+        ):
+            reasons = explain(generation, query.taste, answer) if request.explain else ()
+            packed.append(
+                replies.reply(
+                    _noted(answer, query.notes), query.missing, token, ratings=rated, explanations=reasons
+                )
+            )
+        return packed
 
     def _alike(
-        self, request: pb.SimilarItemsRequest, replies: Replies, query: SimilarQuery, answer: Answer
-    ) -> Reply:
-        return self._reply(request, replies, answer, query.missing)
-
-    def _reply(
         self,
-        request: Any,
+        requests: Sequence[pb.SimilarItemsRequest],
         replies: Replies,
-        answer: Answer,
-        missing: Sequence[str] = (),
-        *,
-        ratings: Sequence[float] = (),
-        explanations: Sequence[Explanation] = (),
-        rest: Message | None = None,
-    ) -> Reply:
-        """The reply with `answer`, and the token for the next page if there is one."""
-        token = b""
-        if answer.rows and not answer.exhausted:
-            name = replies.recommender.generation.id
-            token = self._tokens.seal(Mark(name, answer.start + len(answer.rows), answer.ahead), request)
-        return replies.reply(answer, missing, token, ratings=ratings, explanations=explanations, rest=rest)
+        queries: Sequence[SimilarQuery],
+        answers: Sequence[Answer],
+    ) -> list[Reply]:
+        tokens = self._tokens_of(requests, replies, answers)
+        return [
+            replies.reply(answer, query.missing, token)
+            for query, answer, token in zip(queries, answers, tokens, strict=True)
+        ]
+
+    def _tokens_of(self, requests: Sequence[Any], replies: Replies, answers: Sequence[Answer]) -> list[bytes]:
+        """The tokens for the pages that come next, empty where there is none."""
+        name = replies.recommender.generation.id
+        return [
+            self._tokens.seal(Mark(name, answer.start + len(answer.rows), answer.ahead), request)
+            if answer.rows and not answer.exhausted
+            else b""
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+
+def _noted(answer: Answer, notes: Sequence[str]) -> Answer:
+    """The answer, whose plan, if there is one, says what of the request is not heeded."""
+    if not notes or answer.plan is None:
+        return answer
+    return answer._replace(plan=answer.plan._replace(notes=[*answer.plan.notes, *notes]))
 
 
 def _recommend(recommender: Recommender, queries: Sequence[RecommendQuery]) -> list[Answer]:

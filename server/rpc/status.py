@@ -248,26 +248,30 @@ class _Gathering(_Answering):
             if len(awaited) > 1 and not isinstance(error, MovieMatchError):
                 return calls  # a bug is only for the one that it comes with
             outcomes = [error] * len(awaited)
+        answered = []
         for call, outcome in zip(awaited, outcomes, strict=True):
             if outcome is None:
                 left.append(call)
-                continue
-            try:
-                self._finish(call, started, outcome)
-            except Exception:  # which is no matter of the other calls
-                log.exception("a bug in ending a call")
+            elif isinstance(outcome, Exception):
+                _safely(call.run, partial(self._refuse, started, outcome))
+            else:
+                answered.append((call, outcome, *_name_of(call)))
+        for call, outcome, name, _ in answered:
+            _safely(self._take_down, "OK", started, outcome, name, call)
+        for call, outcome, name, wanted in answered:
+            _safely(call.answer, outcome.contents, ((HEADER, name),) if wanted else ())
         return left
-
-    def _finish(self, call: Waiting, started: float, outcome: Any) -> None:
-        if isinstance(outcome, Exception):
-            call.run(partial(self._refuse, started, outcome))
-            return
-        name, wanted = _name_of(call)
-        self._take_down("OK", started, outcome, name, call)
-        call.answer(outcome.contents, ((HEADER, name),) if wanted else ())
 
     def _refuse(self, started: float, error: Exception, _: bytes, context: grpc.ServicerContext) -> Any:
         return self._end(started, error, context)
+
+
+def _safely(step: Callable[..., object], *arguments: object) -> None:
+    """Take a step of ending a call; a bug in it is no matter of the other calls."""
+    try:
+        step(*arguments)
+    except Exception:
+        log.exception("a bug in ending a call")
 
 
 def _name_of(call: Any) -> tuple[str, bool]:
