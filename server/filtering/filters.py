@@ -5,7 +5,7 @@ Symbols: `N` items.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from functools import cache, lru_cache, reduce
+from functools import cache, reduce
 from operator import iand, ior
 
 from deepmoviematch.data.tables import Flags
@@ -25,9 +25,9 @@ class Filters:
 
     def __init__(self, generation: Generation) -> None:
         """Prepare for the N items of `generation`."""
-        kept = max(1, min(KEPT, KEPT_BYTES // len(generation.catalogue)))
+        self._most = max(1, min(KEPT, KEPT_BYTES // len(generation.catalogue)))
         self._compiler = _Compiler(generation)
-        self._compiled = lru_cache(kept)(self._compiler.compile)
+        self._compiled: dict[str, Selection] = {}
 
     def allowed(self, text: str) -> Selection:
         """Which items satisfy the filter `text`, which is not blank.
@@ -35,7 +35,17 @@ class Filters:
         Raises:
             FilterError: If it is at fault.
         """
-        return self._compiled(text)
+        allowed = self._compiled.get(text)
+        if allowed is None:
+            allowed = self._compiler.compile(text)
+            if len(self._compiled) >= self._most:
+                self._compiled.clear()
+            self._compiled[text] = allowed
+        return allowed
+
+    def know(self, text: str) -> bool:
+        """Whether `allowed` has the answer at hand."""
+        return text in self._compiled
 
     def make_ready_as(self, other: "Filters") -> None:
         """Make the fields ready that `other` has been asked about so far."""

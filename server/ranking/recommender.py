@@ -360,6 +360,10 @@ class Recommender:
         """Made when the first filter comes."""
         return Filters(self.generation)
 
+    def knows_filter(self, text: str) -> bool:
+        """Whether a filter has come before, and not too many others since."""
+        return "filters" in vars(self) and self.filters.know(text)
+
     @cached_property
     def _genres(self) -> dict[str, tuple[int, ...]]:
         """Name in one case -> columns."""

@@ -33,10 +33,12 @@ LIGHT_BYTES = 4096
 
 LIGHT_PAGE_SIZE = 100
 _LIGHT_FIELDS: dict[str, set[str]] = {
-    "RecommendRequest": {"user", "page_size", "intent", "exclude_item_ids", "include_history", "as_of"},
-    "SimilarItemsRequest": {"item_id", "page_size", "exclude_item_ids"},
+    "RecommendRequest": {
+        *("user", "page_size", "intent", "exclude_item_ids", "include_history", "as_of", "filter")
+    },
+    "SimilarItemsRequest": {"item_id", "page_size", "exclude_item_ids", "filter"},
 }
-"""Those that say nothing that takes long to answer."""
+"""Those that say nothing that takes long to answer, once a filter is compiled."""
 
 _Time: TypeAlias = tuple[int, int]
 """Seconds since 1970 and nanoseconds."""
@@ -66,13 +68,15 @@ class SimilarQuery(NamedTuple):
     missing: Sequence[str]
 
 
-def is_light(request: Message | Malformed) -> bool:
-    """Whether a request that is not large is sure to be answered soon: no filter, no style, no later page."""
+def is_light(request: Message | Malformed, recommender: Recommender) -> bool:
+    """Whether a request that is not large is sure to be answered soon: no new filter, style or later page."""
     if isinstance(request, Malformed):
         return False
     names = _LIGHT_FIELDS.get(request.DESCRIPTOR.name, set())
     return all(
-        field.name in names and (field.name != "page_size" or value <= LIGHT_PAGE_SIZE)
+        field.name in names
+        and (field.name != "page_size" or value <= LIGHT_PAGE_SIZE)
+        and (field.name != "filter" or recommender.knows_filter(value))
         for field, value in request.ListFields()
     )
 

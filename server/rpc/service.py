@@ -101,7 +101,7 @@ class RecommenderService:
         light = {
             place: request
             for place, kept in enumerate(outcomes)
-            if kept is None and is_light(request := read(contents[place]))
+            if kept is None and is_light(request := read(contents[place]), latest.recommender)
         }
         for place, outcome in zip(light, self._ranked(method, [*light.values()], latest), strict=True):
             outcomes[place] = outcome

@@ -51,7 +51,7 @@ LIGHT: dict[str, Message] = {
     "similar": pb.SimilarItemsRequest(item_id="6", exclude_item_ids=["7"]),
 }
 HEAVY: dict[str, Message] = {
-    "a filter": pb.RecommendRequest(filter="year < 1990"),
+    "a filter that never came before": pb.RecommendRequest(filter="year < 1890"),
     "candidates": pb.RecommendRequest(candidate_item_ids=["6"]),
     "reasons": pb.RecommendRequest(explain=True),
     "variety": pb.RecommendRequest(diversity=pb.Diversity(strength=0.5)),
@@ -110,6 +110,16 @@ def test_nobody_waits_for_what_may_take_long(service: RecommenderService, reques
     heavy, soon = service.ask_together(name_of(request_), both)
     assert heavy is None
     assert isinstance(soon, Reply)
+
+
+def test_a_filter_that_came_before_is_soon_answered(service: RecommenderService) -> None:
+    for request_ in (
+        pb.RecommendRequest(filter="year < 1980"),
+        pb.SimilarItemsRequest(item_id="6", filter="year < 1980"),
+    ):
+        contents = request_.SerializeToString()
+        first = service.ask(name_of(request_), contents)
+        assert service.ask_together(name_of(request_), [contents] * 2) == [first] * 2
 
 
 def test_only_small_requests_to_small_catalogues_are_swift(
