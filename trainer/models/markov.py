@@ -18,7 +18,7 @@ from deepmoviematch.data.tables import Floats, Ratings, Times
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.peers.ease import LARGEST
 
-MOST_ASKED = 100_000
+MOST_ASKED = 300_000
 """Ratings that it is fitted on, each with what came before and after; of more a sample."""
 
 OTHERS = 0.5
@@ -69,7 +69,7 @@ class Markov:
         counts, liked = np.bincount(ratings.items, minlength=items), ratings.stars >= LIKE_STARS
         known = np.flatnonzero(counts)
         rarity = (1.0 + np.bincount(ratings.items[liked], minlength=items)) ** -RARITY
-        asked = np.setdiff1d(np.arange(len(ratings)), ratings.offsets[:-1])
+        asked = np.flatnonzero(np.arange(len(ratings)) > ratings.offsets[ratings.users])
         if len(asked) > MOST_ASKED:
             asked = np.sort(rng.choice(asked, MOST_ASKED, replace=False))
         parts = np.array_split(asked, 1 + len(asked) // BLOCK)
