@@ -8,10 +8,10 @@ there has been somebody waiting for that long without a break, for `PATIENCE_S` 
 (After the adaptive LIFO and controlled delay of Maurer, "Fail at Scale", ACM Queue
 2015, with a queue that stays first in, first out.)
 
-Some calls take less time than to hand them to a thread (`_Swift`). They are answered by the thread that
-hears of calls, as soon as there is nothing new to hear, and all that have come until then together: what
-one needs, code and tables, is at hand for the next, and many questions are one matrix product. What their
-handler leaves, for it takes long after all, waits for a thread like any other.
+Calls whose handler says that they are swift take less time than to hand them to a thread. They are answered
+by the thread that hears of calls, as soon as there is nothing new to hear, and all that have come until then
+together: what one needs, code and tables, is at hand for the next, and many questions are one matrix product.
+What their handler leaves, for it takes long after all, waits for a thread like any other.
 """
 
 import logging

@@ -2,28 +2,51 @@
 
     python -m tests.bench.constant REPLY [--stock | --asyncio]
 
-`REPLY` is a file with the bytes. As it stands the server is the product's own, emptied:
-its threads around handlers that do nothing. `--stock` is what
+`REPLY` is a file with the bytes. As it stands the server is the product's own, emptied: calls are gathered
+as the product gathers them, and nothing is done for any. `--stock` is what
 grpcio gives whoever asks for nothing in particular, `--asyncio` its other kind of server.
 """
 
 import argparse
 import asyncio
 import signal
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from deepmoviematch.server.host.arrival import Call
 from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.server.rpc.service import NAME
 from tests.bench.servers import listen, say
 
-THREADS = 4
-"""As many as `serve` has by default."""
+THREADS = 2
+"""As many as `serve` has by default; none of them is needed here."""
 
 METHODS = ("Recommend", "SimilarItems")
+
+
+class Constant:
+    """The product's handler of a swift method, emptied."""
+
+    def __init__(self, reply: bytes) -> None:
+        self._reply = reply
+
+    def __call__(self, message: bytes, context: Any) -> bytes:
+        """Answer a call by itself, as the first is and all of a stock server."""
+        return self._reply
+
+    def is_swift(self, message: bytes) -> bool:
+        """Whether calls may be answered together."""
+        return True
+
+    def together(self, calls: Sequence[Call]) -> Sequence[Call]:
+        """Answer several, and leave none."""
+        for call in calls:
+            call.answer(self._reply)
+        return ()
 
 
 def main() -> None:
@@ -38,11 +61,12 @@ def main() -> None:
     if chosen.asyncio:
         asyncio.run(_serve(reply))
         return
-    pool: Any = ThreadPoolExecutor(8) if chosen.stock else Pool(THREADS)
-    server = grpc.server(pool)
-    handler: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: reply)
+    pool = None if chosen.stock else Pool(THREADS)
+    executor: Any = pool or ThreadPoolExecutor(8)
+    server = grpc.server(executor)
+    handler: Any = grpc.unary_unary_rpc_method_handler(Constant(reply))
     server.add_registered_method_handlers(NAME, dict.fromkeys(METHODS, handler))
-    listen(server)
+    listen(server, pool)
 
 
 async def _serve(reply: bytes) -> None:

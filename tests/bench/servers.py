@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 
 from deepmoviematch.client import Client
+from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.server.tools.questions import Asked
 from deepmoviematch.server.tools.traffic import Traffic, read_histories
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
@@ -95,10 +96,13 @@ def _serve(store: Path) -> list[str]:
     return ["-m", "deepmoviematch.server", "serve", "--store", str(store), "--port", "0"]
 
 
-def listen(server: grpc.Server) -> None:
-    """Start `server`, say its port as the product's server does, and answer until SIGTERM."""
+def listen(server: grpc.Server, pool: Pool | None = None) -> None:
+    """Start `server`, made with `pool`, say its port as the product's does, and answer until SIGTERM."""
     port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
+    if pool is None:
+        server.start()
+    else:
+        pool.start(server)
     say(port)
     signal.sigwait([signal.SIGTERM])
 
