@@ -5,12 +5,9 @@ one, and verified as ever; one at a time, so that no more than one thread is kep
 """
 
 import logging
-import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.indexer.store import Store
@@ -20,11 +17,6 @@ from deepmoviematch.server.telemetry.logs import log_event
 
 SIZE = 2
 """Generations that stay in memory besides the current one."""
-
-TURN_S = 0.0002
-"""How long a load may keep a request from its turn."""
-
-_USUAL_TURN_S = sys.getswitchinterval()
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +78,7 @@ class Shelf:
 
 
 def load(store: Store, generation_id: str, *, before: Recommender | None = None) -> Recommender:
-    """Load and verify a generation, and make way for requests meanwhile.
+    """Load and verify a generation.
 
     Args:
         store: Where it is.
@@ -97,21 +89,7 @@ def load(store: Store, generation_id: str, *, before: Recommender | None = None)
         StoreError: If there is no such generation.
         GenerationError: If it fails a check.
     """
-    with _short_turns():
-        recommender = Recommender(store.load(generation_id))
-        if before is not None:
-            recommender.make_ready_as(before)
-        return recommender
-
-
-@contextmanager
-def _short_turns() -> Iterator[None]:
-    """Have this thread's Python code make way for requests at once, and not after the usual 5 ms.
-
-    A request changes threads several times, and would wait as long for each.
-    """
-    sys.setswitchinterval(TURN_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(_USUAL_TURN_S)
+    recommender = Recommender(store.load(generation_id))
+    if before is not None:
+        recommender.make_ready_as(before)
+    return recommender

@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -171,15 +171,19 @@ class Pool(Executor):
             else:
                 alike.setdefault(each.task.handler, []).append(each)
         for handler, some in alike.items():
-            try:
-                left = handler.together([each.task for each in some])
-            except Exception:
-                log.exception("a bug in answering calls together")
-                continue
-            self._waiting.extendleft(each for each in reversed(some) if each.task in left)
-            for _ in left:
-                self._turns.put(True)
+            self._gather(handler, some)
         self._busy[-1] = False
+
+    def _gather(self, handler: Any, some: Sequence[_Waiting]) -> None:
+        """Answer calls of one handler together, and have a thread run each that is left."""
+        try:
+            left = handler.together([each.task for each in some])
+        except Exception:
+            log.exception("a bug in answering calls together")
+            return
+        self._waiting.extendleft(each for each in reversed(some) if each.task in left)
+        for _ in left:
+            self._turns.put(True)
 
     def _is_late(self, waiting: _Waiting, behind: int) -> bool:
         """Whether what has waited, and has so many `behind` it, is not worth its work any more."""
