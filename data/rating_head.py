@@ -16,7 +16,7 @@ Only NumPy is imported: the serving process predicts with this, and the trainer 
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -45,13 +45,13 @@ class RatingHead:
             ValueError: If the weights are of another kind, catalogue or width.
         """
         arrays, settings = weights.arrays, weights.settings
-        usual, axes, self._spread = arrays["usual"], arrays["axes"], arrays["spread"]
-        self._damping, self._penalty = float(settings["damping"]), float(settings["penalty"])
+        usual, axes, spread = arrays["usual"], arrays["axes"], arrays["spread"]
+        self._damping, penalty = float(settings["damping"]), float(settings["penalty"])
         width = len(axes)
-        safe = self._damping > 0 and self._penalty > 0 and (self._spread >= 0).all()  # NaN is not either
+        safe = self._damping > 0 and penalty > 0 and (spread >= 0).all()  # NaN is not either
         if settings["kind"] != KIND or not safe:
             raise ValueError(f"a head of the kind {settings['kind']!r}, or one that divides by 0")
-        if usual.shape != (len(directions),) or self._spread.shape != (width,):
+        if usual.shape != (len(directions),) or spread.shape != (width,):
             raise ValueError(f"usual {usual.shape} for {len(directions)} items")
         if axes.shape != (width, width) or width > directions.shape[1]:
             raise ValueError(f"axes {axes.shape} for directions of {directions.shape[1]}")
@@ -59,9 +59,10 @@ class RatingHead:
         self._directions = directions
         self._low, self._top = scale.low, scale.top
         self._none, self._star = scale.units
-        self._axes = np.zeros((directions.shape[1], width), dtype=np.float32)
-        self._axes[:width] = axes
-        self._inverse = lru_cache(KEPT_INVERSES)(self._inverted)
+        whole = np.zeros((directions.shape[1], width), dtype=np.float32)
+        whole[:width] = axes
+        # It must not know the head: the memory of a generation is to be free as soon as nobody needs it.
+        self._inverse = lru_cache(KEPT_INVERSES)(partial(_inverted, whole, spread, penalty))
 
     def predict(self, history: Mapping[int, float], rows: Sequence[int]) -> list[float]:
         """Ratings of the items in `rows`, in the units of the data and within their scale.
@@ -87,7 +88,8 @@ class RatingHead:
         ratings = [none + star * each for each in stars]
         return [low if each < low else top if each > top else each for each in ratings]
 
-    def _inverted(self, size: int) -> Floats:
-        """[D, D] what multiplies with the sum over a history of `size` items."""
-        inverse: Floats = self._axes / (size * self._spread + self._penalty) @ self._axes.T
-        return inverse
+
+def _inverted(axes: Floats, spread: Floats, penalty: float, size: int) -> Floats:
+    """[D, D] what multiplies with the sum over a history of `size` items."""
+    inverse: Floats = axes / (size * spread + penalty) @ axes.T
+    return inverse

@@ -1,5 +1,7 @@
 """The rating head, by hand and beside the ridge regression that it is."""
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,18 @@ def test_ratings_keep_within_the_scale_and_come_in_its_units() -> None:
     assert head().predict({0: 5.0, 3: 5.0}, [0]) == [5.0]
     assert head(RatingScale(1.0, 10.0)).predict({}, [0, 3]) == [6.0, 4.0]
     assert head(RatingScale(2.5, 5.0)).predict({}, [3]) == [2.5]
+
+
+def test_its_memory_is_free_as_soon_as_nobody_needs_it() -> None:
+    gc.disable()
+    try:
+        it = head()
+        it.predict({0: 5.0}, [1])
+        gone = weakref.ref(it)
+        del it
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_directions_may_be_wider_than_the_axes() -> None:
