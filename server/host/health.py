@@ -65,16 +65,18 @@ class Health(health_pb2_grpc.HealthServicer):
     # gRPC's own way not to hold a thread for as long as a stream lasts.
     Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """What a server needs in order to answer."""
+    def join(self, server: grpc.Server) -> None:
+        """Have a server answer, which is not started yet.
+
+        Methods that are registered have queues of their own in gRPC's core, so whoever asks how it goes
+        neither waits with a flood of other calls nor is dropped with them.
+        """
         read, write = lenient(health_pb2.HealthCheckRequest), health_pb2.HealthCheckResponse.SerializeToString
-        return grpc.method_handlers_generic_handler(
-            HEALTH_NAME,
-            {
-                "Check": grpc.unary_unary_rpc_method_handler(self.Check, read, write),
-                "Watch": grpc.unary_stream_rpc_method_handler(self.Watch, read, write),
-            },
-        )
+        handlers: Any = {
+            "Check": grpc.unary_unary_rpc_method_handler(self.Check, read, write),
+            "Watch": grpc.unary_stream_rpc_method_handler(self.Watch, read, write),
+        }
+        server.add_registered_method_handlers(HEALTH_NAME, handlers)
 
     def serve(self) -> None:
         """Say that requests are answered."""

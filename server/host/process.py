@@ -136,7 +136,8 @@ def create_server(
     servicer = RecommenderService(current, tokens or Tokens(), keeps=keeps)
     door = Door(handlers(servicer, SERVICE, pool.late, observe), pool, keys)
     health = health or Health()
-    server.add_generic_rpc_handlers((door, health.handler()))
+    server.add_generic_rpc_handlers((door,))
+    health.join(server)
     if reflects:
         server.add_generic_rpc_handlers((Reflection().handler(),))
     address = authority(host, port)

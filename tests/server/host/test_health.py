@@ -1,15 +1,18 @@
 """Whoever watches is told, and holds up nobody."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deepmoviematch.server.host.health import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Health
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.v1 import recommender_pb2 as pb
 
 WAIT_S = 10
 
@@ -112,3 +115,44 @@ def test_who_watches_after_the_end_is_told_at_once() -> None:
     health.end()
     watch(health, queue.put)
     assert [told(queue), told(queue)] == [NOT_SERVING, None]
+
+
+class Flooded(Health):
+    """Stands in for `Current` too: holds answers until `go_on`, and those after until health is asked for."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        super().__init__()
+        self.recommender, self.asked, self.in_time = recommender, 0, False
+        self.begun, self.go_on, self.checked = threading.Event(), threading.Event(), threading.Event()
+
+    def get(self, generation_id: str | None = None) -> Recommender:
+        self.asked += 1
+        if self.asked == 2:  # the first makes known what is swift
+            self.begun.set()
+            self.go_on.wait(WAIT_S)
+        elif self.asked == 3:
+            self.in_time = self.checked.wait(WAIT_S)
+        return self.recommender
+
+    def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.checked.set()
+        return super().Check(request, context)
+
+
+def test_whoever_asks_how_it_goes_waits_behind_no_flood(
+    serve: Callable[..., Any], recommender: Recommender
+) -> None:
+    flooded = Flooded(recommender)
+    with serve(flooded, health=flooded, threads=1) as server:
+        server.stub.Recommend(pb.RecommendRequest(), timeout=WAIT_S)
+        calls = [server.stub.Recommend.future(pb.RecommendRequest(), timeout=2 * WAIT_S)]
+        assert flooded.begun.wait(WAIT_S)
+        calls += [server.stub.Recommend.future(pb.RecommendRequest(), timeout=2 * WAIT_S) for _ in range(300)]
+        time.sleep(0.2)  # until they have reached the server
+        stub: Any = health_pb2_grpc.HealthStub(server.channel)
+        check = stub.Check.future(health_pb2.HealthCheckRequest(), timeout=2 * WAIT_S)
+        time.sleep(0.1)
+        flooded.go_on.set()
+        assert check.result().status == NOT_SERVING
+        assert all(call.exception() is None for call in calls)
+    assert flooded.in_time
