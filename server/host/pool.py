@@ -132,7 +132,8 @@ class Pool(Executor):
 
     def idle(self) -> bool:
         """Whether nothing is waiting or running."""
-        return not self.waiting and not any(self._busy)
+        # In the order in which a call goes from one to the next, so that none is missed that does so now.
+        return not (self._swift or self._busy[-1] or self._waiting or any(self._busy[:-1]))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end, each after what it is at."""
@@ -181,7 +182,7 @@ class Pool(Executor):
         except Exception:
             log.exception("a bug in answering calls together")
             return
-        self._waiting.extendleft(each for each in reversed(some) if each.task in left)
+        self._waiting.extend(each for each in some if each.task in left)
         for _ in left:
             self._turns.put(True)
 

@@ -114,9 +114,11 @@ class Pairing:
     def __init__(self) -> None:
         self.swift = True
         self.sizes: list[int] = []
+        self.ran: list[bytes] = []
         self.held, self.go_on = threading.Event(), threading.Event()
 
     def __call__(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        self.ran.append(message)
         self.go_on.wait(WAIT_S)
         return b"alone " + message
 
@@ -175,6 +177,18 @@ def test_what_takes_long_after_all_waits_for_a_thread_and_keeps_nobody(pairs: Si
     assert not any(call.done() for call in slow)
     pairs.handler.go_on.set()
     assert [call.result() for call in slow] == [b"alone 1", b"alone 3"]
+
+
+def test_what_takes_long_after_all_waits_behind_those_who_came_before_it(pairs: SimpleNamespace) -> None:
+    calls = []
+    for place, (number, swift) in enumerate([(1, True), (3, False), (5, True), (7, False)]):
+        pairs.handler.swift = swift
+        calls.append(pairs.ask.future(str(number).encode(), timeout=WAIT_S))
+        while len(pairs.handler.ran) + len(pairs.pool._waiting) <= place:
+            time.sleep(0.001)
+    pairs.handler.go_on.set()
+    assert [call.result() for call in calls] == [b"alone 1", b"alone 3", b"alone 5", b"alone 7"]
+    assert pairs.handler.ran == [b"1", b"3", b"5", b"7"]
 
 
 def test_whoever_gave_up_meanwhile_is_not_awaited_and_harms_nobody(pairs: SimpleNamespace) -> None:

@@ -1,8 +1,10 @@
 """Who waits, for how long, and who is told not to; by a clock that the tests turn."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,24 @@ def test_it_is_idle_once_nothing_waits_or_runs(blocked: SimpleNamespace) -> None
     finish(blocked)
     while not blocked.pool.idle():  # the last task's thread is about to say so
         pass
+
+
+def test_it_is_not_idle_while_a_swift_call_is_left_to_a_thread() -> None:
+    pool = Pool(1)
+
+    class Left(deque[Any]):
+        """What waits for a thread: one more, from the thread that hears, once somebody has looked."""
+
+        def __len__(self) -> int:
+            before = super().__len__()
+            if pool._busy[-1]:
+                self.append("a call")
+                pool._busy[-1] = False
+            return before
+
+    pool._waiting, pool._busy[-1] = Left(), True
+    assert not pool.idle()
+    pool.shutdown()
 
 
 def test_a_burst_may_wait(blocked: SimpleNamespace) -> None:
