@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from deepmoviematch.server.host import arrival
-from deepmoviematch.server.host.pool import TOGETHER, Pool
+from deepmoviematch.server.host.pool import FEW_WAITING, TOGETHER, Pool
 
 WAIT_S = 10
 
@@ -169,6 +169,23 @@ def test_swift_calls_that_have_come_meanwhile_are_answered_together(pairs: Simpl
     assert calls[2].trailing_metadata() == (("x-name", "4"),)
     assert sum(pairs.handler.sizes) == len(calls)
     assert 1 < max(pairs.handler.sizes) <= TOGETHER
+
+
+def test_a_flood_is_heard_of_sooner_than_it_is_answered_so_that_calls_can_be_refused(
+    pairs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+    answer = pairs.handler.together
+
+    def together(calls: list[arrival.Call]) -> list[arrival.Call]:
+        waiting.append(pairs.pool.waiting)
+        return list(answer(calls))
+
+    monkeypatch.setattr(pairs.handler, "together", together)
+    calls = begun(pairs, range(2, 602, 2))
+    pairs.handler.go_on.set()
+    assert [call.result() for call in calls] == [f"together {number}".encode() for number in range(0, 602, 2)]
+    assert max(waiting) > FEW_WAITING
 
 
 def test_what_takes_long_after_all_waits_for_a_thread_and_keeps_nobody(pairs: SimpleNamespace) -> None:
