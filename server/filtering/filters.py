@@ -25,9 +25,10 @@ class Filters:
 
     def __init__(self, generation: Generation) -> None:
         """Prepare for the N items of `generation`."""
-        self._most = max(1, min(KEPT, KEPT_BYTES // len(generation.catalogue)))
+        self._most = max(1, min(KEPT, KEPT_BYTES // len(generation.catalogue)) // 2)
         self._compiler = _Compiler(generation)
-        self._compiled: dict[str, Selection] = {}
+        self._recent: dict[str, Selection] = {}  # those asked about since `_older` was
+        self._older: dict[str, Selection] = {}
 
     def allowed(self, text: str) -> Selection:
         """Which items satisfy the filter `text`, which is not blank.
@@ -35,17 +36,24 @@ class Filters:
         Raises:
             FilterError: If it is at fault.
         """
-        allowed = self._compiled.get(text)
-        if allowed is None:
-            allowed = self._compiler.compile(text)
-            if len(self._compiled) >= self._most:
-                self._compiled.clear()
-            self._compiled[text] = allowed
-        return allowed
+        return self._find(text) or self._keep(text, self._compiler.compile(text))
 
     def know(self, text: str) -> bool:
-        """Whether `allowed` has the answer at hand."""
-        return text in self._compiled
+        """Whether `allowed` has the answer at hand; it has for the time being then."""
+        return self._find(text) is not None
+
+    def _find(self, text: str) -> Selection | None:
+        allowed = self._recent.get(text)
+        if allowed is None and (allowed := self._older.get(text)) is not None:
+            self._keep(text, allowed)
+        return allowed
+
+    def _keep(self, text: str, allowed: Selection) -> Selection:
+        """Have it at hand, until as many others as are kept have been asked about since."""
+        if len(self._recent) >= self._most:
+            self._older, self._recent = self._recent, {}
+        self._recent[text] = allowed
+        return allowed
 
     def make_ready_as(self, other: "Filters") -> None:
         """Make the fields ready that `other` has been asked about so far."""

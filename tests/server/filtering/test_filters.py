@@ -378,6 +378,21 @@ def test_what_is_kept_of_filters_is_bounded(
     assert filters.allowed("year > 1990") is not kept[0]
 
 
+def test_a_filter_that_keeps_coming_is_kept_whatever_else_comes(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepmoviematch.server.filtering.filters.KEPT", 8)
+    filters = Filters(recommender.generation)
+    kept = filters.allowed("year > 1990")
+    for year in range(1900, 1930):
+        assert filters.know("year > 1990")
+        for other in range(3):
+            filters.allowed(f"year < {year} year > {other}")
+        assert filters.allowed("year > 1990") is kept  # known a moment ago, it need not be compiled
+    assert not filters.know("year < 1900 year > 0")
+    assert len(filters._recent) + len(filters._older) <= 8
+
+
 def test_filters_let_go_of_their_generation_at_once(generation: Generation) -> None:
     again = replace(generation)
     filters, gone = Filters(again), weakref.ref(again)
