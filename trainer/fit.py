@@ -37,7 +37,7 @@ from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 from deepmoviematch.trainer.run import Fitted, Towers, write_run
 
 CHECKPOINT = "checkpoint"
-VALIDATION = "validation_ndcg@100"
+VALIDATION, VALIDATION_ERROR = "validation_ndcg@100", "validation_error"
 """The figure that decides when to stop: good for those who tell a history, and those who tell genres."""
 
 MOST_VALIDATED = 1_000
@@ -146,7 +146,7 @@ def fit_retrieval(
     epochs = recipe.epochs
     told: tuple[str, ...] = ()
     if trial is not None:
-        stopping = Stopping(VALIDATION, recipe.patience) if recipe.patience else None
+        stopping = Stopping(VALIDATION, VALIDATION_ERROR, recipe.patience) if recipe.patience else None
         questions = {"history": trial}
         if catalogue.genre_names:  # for those who tell no more than how much they like each genre
             questions["genres"] = genres_only(catalogue, trial, recipe.seed)
@@ -259,11 +259,13 @@ def fit_moments(
 
 def _validate(questions: dict[str, Trial], catalogue: Catalogue, towers: TwoTowers) -> Row:
     """What the validation users say after an epoch: NDCG for each question, and the mean, which decides."""
-    said = {
-        f"{name}_ndcg@100": float(rank(towers, trial, catalogue).per_user["ndcg@100"].mean())
-        for name, trial in questions.items()
-    }
-    return {VALIDATION: sum(said.values()) / len(said)} | said
+    said = {name: rank(towers, trial, catalogue).per_user["ndcg@100"] for name, trial in questions.items()}
+    means = {f"{name}_ndcg@100": float(values.mean()) for name, values in said.items()}
+    errors = [float(values.std()) / len(values) ** 0.5 for values in said.values()]
+    return {
+        VALIDATION: sum(means.values()) / len(said),
+        VALIDATION_ERROR: sum(errors) / len(said),  # at the most: the questions are about the same users
+    } | means
 
 
 def _metrics(

@@ -167,7 +167,7 @@ class RetrievalRecipe(CommonRecipe):
     """Share of the users held out to measure each epoch; 0 trains on everyone, for all the epochs."""
 
     patience: int = 8
-    """Epochs without a better NDCG of the validation users before training may end; 0 runs them all."""
+    """Epochs whose NDCG of the validation users is clearly worse before training may end; 0 runs them all."""
 
     refit: bool = True
     """Whether the towers that were measured are fitted again, on everyone, before they are published."""

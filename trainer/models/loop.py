@@ -85,19 +85,34 @@ class Checkpoint:
         return self.folder / f"{phase}.npz"
 
 
+NOISE = 0.5
+"""Standard errors of a figure by which epochs may differ by chance: below 1, for they ask the same users."""
+
+
 @dataclass(frozen=True)
 class Stopping:
-    """When a phase ends before its last epoch; it keeps the weights of its best one."""
+    """When a phase ends before its last epoch; it keeps the weights of its best one.
+
+    Which epoch has the highest figure is chance: the learning rate falls until the last one, so that
+    towers are better for the whole way than the figures of a few users tell. So the latest epoch is
+    best that is not clearly worse than another, and only towers that get clearly worse end early.
+    """
 
     metric: str
     """Which figure decides; more is better."""
 
+    error: str
+    """The figure that is its standard error."""
+
     patience: int
-    """Epochs without a new best before the phase may end."""
+    """Epochs that are clearly worse before the phase may end."""
 
     def best(self, rows: Sequence[Row]) -> int:
-        """Place of the best epoch; of equal ones the first."""
-        return int(np.argmax([row[self.metric] for row in rows]))
+        """Place of the latest epoch that comes within `NOISE` of the highest figure."""
+        highest = max(row[self.metric] for row in rows)
+        return max(
+            place for place, row in enumerate(rows) if row[self.metric] + NOISE * row[self.error] >= highest
+        )
 
     def is_due(self, rows: Sequence[Row]) -> bool:
         """Whether the best is `patience` epochs old, and the figure is not on its way back up.

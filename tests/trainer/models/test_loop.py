@@ -53,7 +53,7 @@ def run(
 
     def measure() -> dict[str, float]:
         seen.append(1.0)
-        return {"x": values[len(seen) - 1] if values else 1.0}
+        return {"x": values[len(seen) - 1] if values else 1.0, "error": 0.1}
 
     return train(
         task,
@@ -61,7 +61,7 @@ def run(
         measure=measure,
         epochs=epochs,
         seed=3,
-        stopping=Stopping("x", patience) if patience else None,
+        stopping=Stopping("x", "error", patience) if patience else None,
         checkpoint=None if folder is None else Checkpoint(folder, fingerprint, resume),
     )
 
@@ -73,7 +73,7 @@ def without_time(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 def test_every_epoch_leaves_a_row_and_the_loss_falls() -> None:
     rows = run(Line(), 30)
     assert [row["epoch"] for row in rows] == list(range(1, 31))
-    assert set(rows[0]) == {"epoch", "loss", "x", "seconds"}
+    assert set(rows[0]) == {"epoch", "loss", "x", "error", "seconds"}
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
 
 
@@ -174,9 +174,32 @@ def test_a_phase_that_had_ended_is_taken_up_as_it_was(tmp_path: Path) -> None:
         ([3, 1, 2], False),
         ([9, 1, 2, 3, 4, 5], False),
         ([9, 1, 2, 3, 4, 3, 1, 0], True),
-        ([2, 2, 2], True),
+        ([2, 2, 2], False),
+        ([2, 1.96, 1.94, 1.94], True),
+        ([2, 1.94, 1.94, 1.96], False),
     ],
-    ids=["new best", "falls", "has patience", "turns", "climbs back", "climbs no more", "flat"],
+    ids=[
+        "new best",
+        "falls",
+        "has patience",
+        "turns",
+        "climbs back",
+        "climbs no more",
+        "flat",
+        "clearly worse",
+        "near again",
+    ],
 )
 def test_training_goes_on_while_the_figure_climbs(values: list[float], is_due: bool) -> None:
-    assert Stopping("x", 2).is_due([{"x": value} for value in values]) is is_due
+    rows = [{"x": value, "error": 0.1} for value in values]
+    assert Stopping("x", "error", 2).is_due(rows) is is_due
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [([1, 2, 3], 2), ([3, 2.96, 2.96, 2.94], 2), ([3, 2, 2], 0), ([1, 3, 2.96, 2], 2), ([2], 0)],
+    ids=["the last is highest", "by chance", "clearly", "both", "only one"],
+)
+def test_the_latest_epoch_that_is_not_clearly_worse_is_best(values: list[float], best: int) -> None:
+    """With a standard error of .1, half of it is .05."""
+    assert Stopping("x", "error", 2).best([{"x": value, "error": 0.1} for value in values]) == best
