@@ -90,7 +90,7 @@ class Shortcut:
         return vectors
 
 
-@lru_cache(4096)
+@lru_cache(256)  # of 10,000 items 40 KB each
 def _weights(liked: int, others: int) -> Floats:
     """What each row counts: bags have unit length, then the 1 and the two counts."""
     bags = [max(liked, 1) ** -0.5] * liked + [max(others, 1) ** -0.5] * others

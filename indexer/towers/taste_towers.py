@@ -285,7 +285,7 @@ def _bag(table: Floats, users: UserBatch, chosen: Flags) -> tuple[Floats, Ints]:
     return sums / roots[:, None], counts
 
 
-@lru_cache(1024)
+@lru_cache(256)
 def _shares(count: int) -> Floats:
     """What each of `count` vectors weighs in a bag of unit length."""
     return np.full(count, count**-0.5, dtype=np.float32)

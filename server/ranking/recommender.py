@@ -43,7 +43,7 @@ NEAREST_GENRES = 50
 SWIFT_ITEMS = 100_000
 """Sixteen users are ranked in some 20 to 30 ms among so many."""
 
-TOGETHER, TOGETHER_SCORES = 3, 14_000
+TOGETHER, TOGETHER_SCORES = 4, 14_000
 """So many users and more, who are compared with so many items in all, are sooner ranked together."""
 
 
