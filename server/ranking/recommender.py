@@ -41,7 +41,7 @@ NEAREST_GENRES = 50
 
 
 SWIFT_ITEMS = 100_000
-"""Sixteen users are ranked in some 20 to 30 ms among so many."""
+"""Sixteen users are ranked in some 20 to 30 ms where so many are compared with each."""
 
 TOGETHER, TOGETHER_SCORES = 4, 14_000
 """So many users and more, who are compared with so many items in all, are sooner ranked together."""
@@ -176,7 +176,8 @@ class Recommender:
         self._rates_in_stars = scale.low >= 0 and scale.top == TOP_STARS
         self._titles_lock = threading.Lock()
         index = generation.index
-        self.is_swift = index.exact is index and index.size <= SWIFT_ITEMS
+        self.compares_all = index.exact is index
+        self.is_swift = not self.compares_all or index.size <= SWIFT_ITEMS
 
     def make_ready_as(self, other: "Recommender") -> None:
         """Make what `other` has been asked for so far, so that no request has to wait for it."""
@@ -361,8 +362,11 @@ class Recommender:
         return Filters(self.generation)
 
     def knows_filter(self, text: str) -> bool:
-        """Whether a filter has come before, and not too many others since."""
-        return "filters" in vars(self) and self.filters.know(text)
+        """Whether a filter has come before, and not too many others since, and does not make a search longer.
+
+        As it does where not every item is compared, if it keeps out what is near.
+        """
+        return self.compares_all and "filters" in vars(self) and self.filters.know(text)
 
     @cached_property
     def _genres(self) -> dict[str, tuple[int, ...]]:
