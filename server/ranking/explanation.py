@@ -12,7 +12,7 @@ from deepmoviematch.data.features import LIKE_STARS, NEUTRAL_STARS
 from deepmoviematch.data.tables import UNKNOWN_YEAR, Catalogue, Flags, Floats, Times
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.towers.attribution import attribute
-from deepmoviematch.server.ranking.recommender import Answer, Origin, Taste
+from deepmoviematch.server.ranking.question import Answer, Origin, Taste
 
 MAX_EXPLAINED = 50
 """Results of an answer that are explained, from the first."""

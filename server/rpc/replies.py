@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.server.ranking.explanation import Explanation
-from deepmoviematch.server.ranking.recommender import Answer, Origin, Place, Recommender
+from deepmoviematch.server.ranking.question import Answer, Origin, Place
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.checks import MAX_PAGE_SIZE
 from deepmoviematch.v1 import recommender_pb2 as pb
 

@@ -15,7 +15,8 @@ from deepmoviematch.data.context import HOURS, NO_MOMENT, Moment, device_name
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.server.errors import FilterError, UnknownItemError, listed, shown
 from deepmoviematch.server.ranking.order import Style
-from deepmoviematch.server.ranking.recommender import Listing, Recommender, Seeds, Taste
+from deepmoviematch.server.ranking.question import Listing, Seeds, Taste
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.checks import MAX_ID_BYTES, UTF8_BYTES, Checks, Start, number
 from deepmoviematch.server.rpc.malformed import Malformed
 from deepmoviematch.server.rpc.tokens import digest_of

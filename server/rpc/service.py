@@ -14,7 +14,8 @@ from google.protobuf.message_factory import GetMessageClass
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.explanation import explain
-from deepmoviematch.server.ranking.recommender import Answer, Recommender
+from deepmoviematch.server.ranking.question import Answer
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.batch import check_batch
 from deepmoviematch.server.rpc.checks import Start
 from deepmoviematch.server.rpc.malformed import Malformed, lenient

@@ -25,7 +25,8 @@ from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import FilterError, RecommendAllError
-from deepmoviematch.server.ranking.recommender import Answer, Listing, Origin, Question, Recommender, Taste
+from deepmoviematch.server.ranking.question import Answer, Listing, Origin, Question, Taste
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.tools.parts import Counts, Parts
 
 PART_ROWS = 100_000

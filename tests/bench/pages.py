@@ -17,7 +17,8 @@ from typing import Any
 
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.server.ranking.order import Style
-from deepmoviematch.server.ranking.recommender import Listing, Recommender, Taste
+from deepmoviematch.server.ranking.question import Listing, Taste
+from deepmoviematch.server.ranking.recommender import Recommender
 from tests.bench import machine, synthetic
 
 HISTORY, K = 5, 10

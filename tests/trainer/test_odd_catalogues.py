@@ -15,7 +15,8 @@ import pytest
 
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.ranking.recommender import Listing, Recommender, Seeds, Taste
+from deepmoviematch.server.ranking.question import Listing, Seeds, Taste
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.trainer.quiet import import_tensorflow
 
 import_tensorflow()

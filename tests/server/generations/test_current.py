@@ -14,7 +14,8 @@ from deepmoviematch.server.filtering import fields as fields_module
 from deepmoviematch.server.generations import current as current_module
 from deepmoviematch.server.generations.current import Current, Follower
 from deepmoviematch.server.ranking import recommender as recommender_module
-from deepmoviematch.server.ranking.recommender import Listing, Recommender
+from deepmoviematch.server.ranking.question import Listing
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 

@@ -7,7 +7,8 @@ from hypothesis import given, strategies as st
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.server.ranking import explanation
 from deepmoviematch.server.ranking.explanation import MAX_PARTS, Explanation, explain
-from deepmoviematch.server.ranking.recommender import Listing, Recommender, Taste
+from deepmoviematch.server.ranking.question import Listing, Taste
+from deepmoviematch.server.ranking.recommender import Recommender
 
 ITEMS, GENRES = 25, 5
 

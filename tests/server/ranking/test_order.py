@@ -11,7 +11,8 @@ from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.server.ranking import order
 from deepmoviematch.server.ranking.order import Style, arranged
-from deepmoviematch.server.ranking.recommender import Listing, Recommender, Seeds, Taste
+from deepmoviematch.server.ranking.question import Listing, Seeds, Taste
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.ranking.relevance import Nearest, Scored
 
 ITEMS, POOL = 25, 14

@@ -9,7 +9,8 @@ from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.server.ranking.order import Figures
-from deepmoviematch.server.ranking.recommender import Answer, Origin, Recommender
+from deepmoviematch.server.ranking.question import Answer, Origin
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.replies import KEPT_BYTES, Replies, Reply
 from deepmoviematch.v1 import recommender_pb2 as pb
 

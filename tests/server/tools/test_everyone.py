@@ -25,7 +25,8 @@ from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.arguments import parser
 from deepmoviematch.server.generations.current import Current
-from deepmoviematch.server.ranking.recommender import Listing, Recommender
+from deepmoviematch.server.ranking.question import Listing
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.tools import everyone
 from deepmoviematch.v1 import recommender_pb2 as pb
 
