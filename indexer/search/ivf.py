@@ -26,6 +26,9 @@ from deepmoviematch.indexer.search.vectors import Contents, FlatIndex, faiss_ind
 LISTS = 2.0
 """Lists for each square root of the number of vectors: to find the nearest costs as much as to read a few."""
 
+FEW = 128
+"""Lists that mostly have enough members."""
+
 ROUNDS = 10
 SAMPLE = 64
 """Of k-means, and how many vectors it looks at for each centroid."""
@@ -107,8 +110,7 @@ class IvfIndex(ApproximateIndex):
         enough = max(self.size // len(members), 2 * fetch)
         for query, found in zip(queries, rows, strict=True):
             nearness = self._means.dot(query)
-            order = np.argsort(-nearness)
-            first = order[: np.searchsorted(np.cumsum(members[order]), enough) + 1]
+            first = _first(nearness, members, enough)
             worst = self._read(first, query, found[:fetch], allowed)
             deviation = np.sqrt(max(float(self._covariance.dot(query).dot(query)), 0))
             hopeful = (nearness + self.breadth * deviation * self._spreads >= worst) & (members > 0)
@@ -117,7 +119,8 @@ class IvfIndex(ApproximateIndex):
         # The lists round in another order than exact search does.
         scores = self.exact.scores(queries, rows)
         places = np.lexsort((rows, -scores))[:, :fetch]
-        return np.take_along_axis(scores, places, axis=1), np.take_along_axis(rows, places, axis=1)
+        each = np.arange(len(queries))[:, None]
+        return scores[each, places], rows[each, places]
 
     def _read(self, lists: Times, query: Floats, found: Times, allowed: Selection | None) -> float:
         """Put the best allowed rows of some lists into `found`, -1 where there are no more.
@@ -145,6 +148,18 @@ class IvfIndex(ApproximateIndex):
 
     def _compared(self, k: int) -> int:
         return int(self._lists.nlist + 4 * self.size // self._lists.nlist)
+
+
+def _first(nearness: Floats, members: Times, enough: int) -> Times:
+    """The nearest lists, the nearest first, until they have more than `enough` members, or all of them."""
+    if len(nearness) > FEW:  # to put all in order takes longer than to look through some
+        nearest = np.argpartition(nearness, -FEW)[-FEW:]
+        nearest = nearest[np.argsort(-nearness[nearest])]
+        met = np.cumsum(members[nearest])
+        if met[-1] > enough:
+            return nearest[: np.searchsorted(met, enough) + 1]
+    order = np.argsort(-nearness)
+    return order[: np.searchsorted(np.cumsum(members[order]), enough) + 1]
 
 
 def _check(exact: Any, lists: Any, dim: int, size: int) -> None:
