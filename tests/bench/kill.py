@@ -13,7 +13,6 @@ wrong or the store was not whole.
 import argparse
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -33,6 +32,14 @@ from tests.bench.servers import questions, unpinned
 
 FULL_BYTES = 100_000
 """The largest file that fits on the full disk."""
+
+LIMITED = """
+import resource, runpy, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write fails, as on a full disk
+most = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+runpy.run_module("deepmoviematch.indexer", run_name="__main__", alter_sys=True)
+"""
 
 
 def main() -> None:
@@ -106,18 +113,11 @@ def measure(chosen: argparse.Namespace, store: Store) -> dict[str, Any]:
 
 def build(run: Path, store: Store, *, file_bytes: int | None = None) -> "subprocess.Popen[str]":
     """An indexer under way, whose files may be limited in size."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write fails, as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes or 0, file_bytes or 0))
-
     words = ["build", "--run", str(run), "--store", str(store.folder)]
+    # The child limits itself: gRPC, which this process uses, does not survive code between fork and exec.
+    how = ["-m", "deepmoviematch.indexer"] if file_bytes is None else ["-c", LIMITED, str(file_bytes)]
     return subprocess.Popen(
-        [sys.executable, "-m", "deepmoviematch.indexer", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=limit if file_bytes else None,  # noqa: PLW1509 - no thread of ours holds a lock
+        [sys.executable, *how, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
 
 
