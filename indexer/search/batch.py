@@ -13,7 +13,7 @@ import numpy as np
 
 from deepmoviematch.data.tables import Floats, Times
 from deepmoviematch.indexer.search.selection import Selection
-from deepmoviematch.indexer.search.vectors import FlatIndex, Hits, check_search
+from deepmoviematch.indexer.search.vectors import FlatIndex, Hits, best_first, check_search
 
 CELLS = 1 << 21
 """Scores held at once: 8 MiB."""
@@ -88,8 +88,7 @@ def _best(index: FlatIndex, queries: Floats, owners: Times, rows: Times, width: 
     table = np.full((len(queries), max(int(counts.max()), width)), -1, dtype=np.int64)
     table[owners, columns] = rows
     scores = index.scores(queries, table)
-    order = np.lexsort((table, -scores))[:, :width]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(table, order, axis=1)
+    return best_first(scores, table, width)
 
 
 def _candidates(
@@ -110,7 +109,8 @@ def _candidates(
     # Row r is in group r % G, so that neighbours in the catalogue, which may be alike, are not together.
     best = np.ascontiguousarray(scores.reshape(group, groups, len(queries)).max(axis=0).T)  # [B, G]
     places = groups - limits
-    sure = np.partition(best, [*{*places.tolist()}], axis=1)[np.arange(len(queries)), places]
+    distinct = [*set(places.tolist())]
+    sure = np.partition(best, distinct, axis=1)[np.arange(len(queries)), places]
     # So many are at least as good as `sure`. Products of D terms, twice rounded, for each of two vectors.
     norms = np.linalg.norm(queries, axis=1) * index.longest
     floor = sure - 4 * (index.dim + 1) * _EPSILON * norms
@@ -118,5 +118,5 @@ def _candidates(
     owners, found = np.divmod(np.flatnonzero(best >= floor[:, None]), groups)
     members = found[:, None] + groups * np.arange(group)
     good = scores[members, owners[:, None]] >= floor[owners, None]
-    places, _ = np.nonzero(good)
-    return owners[places], members[good]
+    groups_of_good, _ = np.nonzero(good)
+    return owners[groups_of_good], members[good]

@@ -21,7 +21,13 @@ from deepmoviematch.data.tables import Floats, Times
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.approximate import ApproximateIndex
 from deepmoviematch.indexer.search.selection import Selection
-from deepmoviematch.indexer.search.vectors import Contents, FlatIndex, faiss_index, stay_on_one_thread
+from deepmoviematch.indexer.search.vectors import (
+    Contents,
+    FlatIndex,
+    best_first,
+    faiss_index,
+    stay_on_one_thread,
+)
 
 LISTS = 2.0
 """Lists for each square root of the number of vectors: to find the nearest costs as much as to read a few."""
@@ -118,9 +124,7 @@ class IvfIndex(ApproximateIndex):
             self._read(np.flatnonzero(hopeful), query, found[fetch:], allowed)
         # The lists round in another order than exact search does.
         scores = self.exact.scores(queries, rows)
-        places = np.lexsort((rows, -scores))[:, :fetch]
-        each = np.arange(len(queries))[:, None]
-        return scores[each, places], rows[each, places]
+        return best_first(scores, rows, fetch)
 
     def _read(self, lists: Times, query: Floats, found: Times, allowed: Selection | None) -> float:
         """Put the best allowed rows of some lists into `found`, -1 where there are no more.

@@ -171,8 +171,7 @@ class FlatIndex:
             if fetch == count or (scores[:, -1] < scores[:, k - 1]).all():
                 break
             fetch = min(2 * fetch, count)
-        order = np.lexsort((rows, -scores))[:, :k]
-        return Hits(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
+        return Hits(*best_first(scores, rows, k))
 
     def _best_of(self, rows: Times, queries: Floats, k: int) -> Hits:
         """The best `k` of some rows [C], which are in ascending order."""
@@ -301,6 +300,13 @@ def faiss_index(contents: Contents) -> Any:
         index: Any = faiss.read_index(reader(faiss.swig_ptr(data), data.nbytes))
     index.referenced_objects = [contents]  # FAISS's own way to keep what an index points to
     return index
+
+
+def best_first(scores: Floats, rows: Times, k: int) -> tuple[Floats, Times]:
+    """The best `k` of the scores [B, C] and their rows, those of equal scores in the order of the rows."""
+    order = np.lexsort((rows, -scores))[:, :k]
+    each = np.arange(len(scores))[:, None]
+    return scores[each, order], rows[each, order]
 
 
 def check_search(index: VectorIndex, queries: Floats, k: int, allowed: Selection | None) -> None:

@@ -69,7 +69,7 @@ class Markov:
         counts, liked = np.bincount(ratings.items, minlength=items), ratings.stars >= LIKE_STARS
         known = np.flatnonzero(counts)
         rarity = (1.0 + np.bincount(ratings.items[liked], minlength=items)) ** -RARITY
-        asked = np.flatnonzero(np.arange(len(ratings)) > ratings.offsets[ratings.users])
+        asked = later_ratings(ratings)
         if len(asked) > MOST_ASKED:
             asked = np.sort(rng.choice(asked, MOST_ASKED, replace=False))
         parts = np.array_split(asked, 1 + len(asked) // BLOCK)
@@ -115,11 +115,15 @@ def _inverse(
     return lambda vectors: linalg.cho_solve(factor, vectors, check_finite=False)
 
 
+def later_ratings(ratings: Ratings) -> Times:
+    """Places of the ratings that are not their user's first: each can be asked for."""
+    return np.flatnonzero(np.arange(len(ratings)) > ratings.offsets[ratings.users])
+
+
 def later_likes(ratings: Ratings) -> Times:
-    """Places of the likes that are not their user's first rating: each can be asked for."""
-    likes = np.flatnonzero(ratings.stars >= LIKE_STARS)
-    later: Times = likes[likes > ratings.offsets[ratings.users[likes]]]
-    return later
+    """Places of the likes among them."""
+    later = later_ratings(ratings)
+    return later[ratings.stars[later] >= LIKE_STARS]
 
 
 def prefixes(ratings: Ratings, asked: Times, genres: int = 0) -> UserBatch:
