@@ -155,9 +155,13 @@ class Pool(Executor):
     def _work(self, place: int) -> None:
         while self._turns.get():
             self._busy[place] = True  # before it counts no longer as waiting
-            waiting = self._waiting.popleft()
-            self._run(waiting.task, late=self._is_late(waiting, self.waiting))
+            self._take()
             self._busy[place] = False
+
+    def _take(self) -> None:
+        """Run what waits first; nothing of a call outlives this."""
+        waiting = self._waiting.popleft()
+        self._run(waiting.task, late=self._is_late(waiting, self.waiting))
 
     def _answer_swift(self) -> None:
         """Answer some of the swift calls; they are known to this thread alone."""
