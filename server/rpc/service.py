@@ -69,7 +69,7 @@ class RecommenderService:
         return self._ways.keys()
 
     def is_swift(self, contents: bytes) -> bool:
-        """Whether `ask_together` takes but a few milliseconds: neither request nor catalogue is large."""
+        """Whether `ask_together` takes no more than some tens of ms: request and search are not large."""
         latest = self._latest
         return len(contents) <= LIGHT_BYTES and latest is not None and latest.recommender.is_swift
 

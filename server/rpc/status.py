@@ -101,7 +101,7 @@ class Service(Protocol):
         """Names of the methods that `ask_together` knows."""
 
     def is_swift(self, contents: bytes) -> bool:
-        """Whether such a request and several more of one of those take but a few milliseconds together."""
+        """Whether such a request and several more of one of those take some tens of ms together, at most."""
 
     def ask(self, method: str, contents: bytes) -> Any:
         """Answer one.
