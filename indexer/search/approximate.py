@@ -6,6 +6,7 @@ results tie, every vector is compared, and `Hits.exact` says so. Symbols as in `
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import (
     FlatIndex,
+    Found,
     Hits,
     check_search,
     serialised,
@@ -95,11 +97,14 @@ class ApproximateIndex(ABC):
         return Hits(scores, rows, exact=bool(unsure.all()))
 
     def nearest(
-        self, query: Floats, k: int, *, allowed: Selection | None = None
-    ) -> tuple[list[int], list[float], bool]:
+        self, queries: Floats, counts: Sequence[int], *, allowed: Selection | None = None
+    ) -> list[Found]:
         """See `VectorIndex.nearest`."""
-        hits = self.search(query[None], k, allowed=allowed)
-        return hits.rows[0].tolist(), hits.scores[0].tolist(), hits.exact
+        found = []
+        for query, k in zip(queries, counts, strict=True):
+            hits = self.search(query[None], k, allowed=allowed)
+            found.append(Found(hits.rows[0].tolist(), hits.scores[0].tolist(), hits.exact))
+        return found
 
     def vectors(self) -> Floats:
         """See `VectorIndex.vectors`."""

@@ -1,19 +1,22 @@
 """Exact search for many queries at once, with the bits that each would get alone.
 
-One matrix product scores everything, but rounds in another order than FAISS does. So
-it only picks candidates: everything that can be among the best once rounding errors
+Where there is much to compare, one matrix product scores everything, but rounds in another order than
+FAISS does. So it only picks candidates: everything that can be among the best once rounding errors
 are allowed for. FAISS scores these again. Symbols: `B` queries, `N` vectors, `D`
 width, `K` results, `G` groups of vectors.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence, Set as AbstractSet
+from itertools import chain
 
 import numpy as np
 
 from deepmoviematch.data.tables import Floats, Times
 from deepmoviematch.indexer.search.selection import Selection
-from deepmoviematch.indexer.search.vectors import FlatIndex, Hits, best_first, check_search
+from deepmoviematch.indexer.search.vectors import FlatIndex, Found, VectorIndex, best_first, check_search
+
+MANY, MANY_SCORES = 8, 40_000
+"""So many queries and more, and so many scores in all, are sooner had by one matrix product."""
 
 CELLS = 1 << 21
 """Scores held at once: 8 MiB."""
@@ -27,58 +30,65 @@ _GROUPS_A_RESULT = 4
 """The more groups, the fewer of the best share one, and the fewer candidates there are."""
 
 
-class Excluded(NamedTuple):
-    """Rows never to return, query after query."""
-
-    counts: Times
-    """[B] how many rows are excluded for each query."""
-
-    rows: Times
-    """[sum of `counts`] rows, distinct within a query."""
-
-    @classmethod
-    def of(cls, rows: Sequence[Iterable[int]]) -> "Excluded":
-        """The given rows of each query."""
-        listed = [list(each) for each in rows]
-        counts = np.array([len(each) for each in listed], dtype=np.int64)
-        return cls(counts, np.array([row for each in listed for row in each], dtype=np.int64))
-
-
-def search_many(
-    index: FlatIndex, queries: Floats, limits: Times, excluded: Excluded, allowed: Selection | None = None
-) -> Hits:
-    """Find the vectors with the largest inner product for each of many queries.
+def nearest_without(
+    index: VectorIndex,
+    queries: Floats,
+    counts: Sequence[int],
+    excluded: Sequence[AbstractSet[int]],
+    allowed: Selection | None = None,
+) -> list[Found]:
+    """Find the vectors with the largest inner product for each of some queries.
 
     Args:
         index: N vectors.
         queries: [B, D] float32, finite.
-        limits: [B] results wanted for each query, at least 1.
-        excluded: Rows never to return.
+        counts: [B] results wanted, at least 1.
+        excluded: [B] rows never to return to a query.
         allowed: Which other rows may be returned to any of them; None for all.
 
     Returns:
-        K = the largest limit, or N if that is less. A query has min(its limit, the number
-        of rows that it may be returned) hits, which are those of `FlatIndex.search` bit
-        for bit; what follows them in its row is to be ignored.
+        For each query what it would get alone, bit for bit.
 
     Raises:
-        ValueError: As `FlatIndex.search`.
+        ValueError: As `VectorIndex.search`.
     """
-    check_search(index, queries, int(limits.min(initial=1)), allowed)
+    if index.exact is index and len(queries) >= MANY and len(queries) * index.size >= MANY_SCORES:
+        return _compared_together(index.exact, queries, counts, excluded, allowed)
+    # As many more as there are exclusions: whatever is dropped, enough are left.
+    wanted = [count + len(out) for count, out in zip(counts, excluded, strict=True)]
+    found = index.nearest(queries, wanted, allowed=allowed)
+    for (rows, scores, _), count, out in zip(found, counts, excluded, strict=True):
+        for row in out & frozenset(rows):
+            place = rows.index(row)
+            del rows[place], scores[place]
+        del rows[count:], scores[count:]
+    return found
+
+
+def _compared_together(
+    index: FlatIndex,
+    queries: Floats,
+    counts: Sequence[int],
+    excluded: Sequence[AbstractSet[int]],
+    allowed: Selection | None,
+) -> list[Found]:
+    """See `nearest_without`; sooner where queries and vectors are many."""
+    check_search(index, queries, min(counts), allowed)
+    size = index.size if allowed is None else allowed.count
     refused = None if allowed is None else np.flatnonzero(~allowed.flags)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     at_once = max(1, CELLS // index.size)
-    ends = np.concatenate([[0], np.cumsum(excluded.counts)])
-    width = min(int(limits.max(initial=1)), index.size)
-    scores = np.empty((len(queries), width), dtype=np.float32)
-    rows = np.empty((len(queries), width), dtype=np.int64)
+    found = []
     for first in range(0, len(queries), at_once):
         part = slice(first, first + at_once)
-        counts = excluded.counts[part]
-        barred = Excluded(counts, excluded.rows[ends[first] : ends[first] + counts.sum()])
-        owners, found = _candidates(index, queries[part], limits[part], barred, refused)
-        scores[part], rows[part] = _best(index, queries[part], owners, found, width)
-    return Hits(scores, rows)
+        width = min(max(counts[part]), index.size)
+        owners, candidates = _candidates(index, queries[part], width, excluded[part], refused)
+        scores, rows = _best(index, queries[part], owners, candidates, width)
+        for each, (best, near) in enumerate(zip(scores.tolist(), rows.tolist(), strict=True), first):
+            out = excluded[each] if allowed is None else allowed.among(excluded[each])
+            count = min(counts[each], size - len(out))
+            found.append(Found(near[:count], best[:count], exact=True))
+    return found
 
 
 def _best(index: FlatIndex, queries: Floats, owners: Times, rows: Times, width: int) -> tuple[Floats, Times]:
@@ -92,12 +102,11 @@ def _best(index: FlatIndex, queries: Floats, owners: Times, rows: Times, width: 
 
 
 def _candidates(
-    index: FlatIndex, queries: Floats, limits: Times, excluded: Excluded, refused: Times | None
+    index: FlatIndex, queries: Floats, count: int, excluded: Sequence[AbstractSet[int]], refused: Times | None
 ) -> tuple[Times, Times]:
-    """Queries, in their order, and rows: all that can be among the best, and few more."""
+    """Queries, in their order, and rows: all that can be among the best `count`, and few more."""
     size = index.size
-    limits = np.minimum(limits, size)
-    group = max(1, min(GROUP, size // (_GROUPS_A_RESULT * int(limits.max()))))
+    group = max(1, min(GROUP, size // (_GROUPS_A_RESULT * count)))
     groups = -(-size // group)
     # Vectors by queries: so BLAS takes half as long as for queries by vectors.
     scores = np.empty((group * groups, len(queries)), dtype=np.float32)
@@ -105,12 +114,11 @@ def _candidates(
     scores[size:] = -np.inf
     if refused is not None:
         scores[refused] = -np.inf
-    scores[excluded.rows, np.repeat(np.arange(len(queries)), excluded.counts)] = -np.inf
+    out = np.fromiter(chain.from_iterable(excluded), np.int64)
+    scores[out, np.repeat(np.arange(len(queries)), [len(each) for each in excluded])] = -np.inf
     # Row r is in group r % G, so that neighbours in the catalogue, which may be alike, are not together.
     best = np.ascontiguousarray(scores.reshape(group, groups, len(queries)).max(axis=0).T)  # [B, G]
-    places = groups - limits
-    distinct = [*set(places.tolist())]
-    sure = np.partition(best, distinct, axis=1)[np.arange(len(queries)), places]
+    sure = np.partition(best, groups - count, axis=1)[:, groups - count]
     # So many are at least as good as `sure`. Products of D terms, twice rounded, for each of two vectors.
     norms = np.linalg.norm(queries, axis=1) * index.longest
     floor = sure - 4 * (index.dim + 1) * _EPSILON * norms

@@ -10,6 +10,7 @@ name in the conformance suite.
 
 import struct
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -51,6 +52,19 @@ class Hits(NamedTuple):
     """Whether every vector was compared with every query."""
 
 
+class Found(NamedTuple):
+    """What was found for one query, as `Hits` are."""
+
+    rows: list[int]
+    """[K]."""
+
+    scores: list[float]
+    """[K]."""
+
+    exact: bool
+    """Whether every vector was compared."""
+
+
 class VectorIndex(Protocol):
     """N vectors of width D, ready to be searched by any number of threads."""
 
@@ -90,17 +104,17 @@ class VectorIndex(Protocol):
         """
 
     def nearest(
-        self, query: Floats, k: int, *, allowed: Selection | None = None
-    ) -> tuple[list[int], list[float], bool]:
-        """What `search` finds for one query, sooner.
+        self, queries: Floats, counts: Sequence[int], *, allowed: Selection | None = None
+    ) -> list[Found]:
+        """What `search` finds for each query alone; sooner where there are few queries.
 
         Args:
-            query: [D] float32, finite.
-            k: Results wanted, at least 1.
+            queries: [B, D] float32, finite.
+            counts: [B] results wanted, at least 1.
             allowed: Which rows may be returned; None for all.
 
         Returns:
-            min(k, number of allowed rows) rows, their scores, and whether the search was exact.
+            For each query min(its count, number of allowed rows) hits.
 
         Raises:
             ValueError: As `search`.
@@ -184,37 +198,45 @@ class FlatIndex:
         return Hits(np.take_along_axis(scores, best, axis=1), rows[best])
 
     def nearest(
-        self, query: Floats, k: int, *, allowed: Selection | None = None
-    ) -> tuple[list[int], list[float], bool]:
+        self, queries: Floats, counts: Sequence[int], *, allowed: Selection | None = None
+    ) -> list[Found]:
         """See `VectorIndex.nearest`."""
-        fetch = k + 1
+        fetch = max(counts, default=0) + 1
         if allowed is not None:
             # Comparing with all is quicker than telling FAISS what is allowed. So it is asked for
             # twice as many as are needed of rows that do not depend on the query.
             share = allowed.count
             fetch = 2 * fetch * self.size // share if _SUBSET * share >= self.size else 0
-        fetch = min(fetch, self.size) if k >= 1 else 0
-        if (
+        fetch = min(fetch, self.size) if min(counts, default=0) >= 1 else 0
+        if not (
             0 < fetch <= _TIELESS
-            and query.shape == (self.dim,)
-            and query.dtype == np.float32
-            and query.flags.c_contiguous
-        ):
-            scores, rows = np.empty(fetch, dtype=np.float32), np.empty(fetch, dtype=np.int64)
-            stay_on_one_thread()
-            # Past FAISS's own wrapper of `search`, which takes as long as a small search.
-            pointers = faiss.swig_ptr(query), fetch, faiss.swig_ptr(scores), faiss.swig_ptr(rows)
-            self._index.search_c(1, *pointers)
+            and queries.shape == (len(counts), self.dim)
+            and queries.dtype == np.float32
+            and queries.flags.c_contiguous
+        ):  # few are allowed, very many wanted, or it is to be refused
+            return [self._surely(query, k, allowed) for query, k in zip(queries, counts, strict=True)]
+        scores = np.empty((len(queries), fetch), dtype=np.float32)
+        rows = np.empty((len(queries), fetch), dtype=np.int64)
+        stay_on_one_thread()
+        # Past FAISS's own wrapper of `search`, which takes as long as a small search.
+        pointers = faiss.swig_ptr(queries), fetch, faiss.swig_ptr(scores), faiss.swig_ptr(rows)
+        self._index.search_c(len(queries), *pointers)
+        found = []
+        for query, k, near, worth in zip(queries, counts, rows, scores, strict=True):
             if allowed is not None:
-                passing = np.flatnonzero(allowed.flags[rows])[: k + 1]
-                scores, rows = scores[passing], rows[passing]
-            found = scores.tolist()
-            if len(set(found)) == len(found) and (len(found) > k or fetch == self.size):
-                return rows.tolist()[:k], found[:k], True
-        hits = self.search(
-            query[None], k, allowed=allowed
-        )  # few allowed, very many wanted, ties, or what it refuses
-        return hits.rows[0].tolist(), hits.scores[0].tolist(), True
+                passing = np.flatnonzero(allowed.flags[near])[: k + 1]
+                near, worth = near[passing], worth[passing]  # noqa: PLW2901
+            best = worth[: k + 1].tolist()
+            if len(set(best)) == len(best) and (len(best) > k or fetch == self.size):
+                found.append(Found(near[:k].tolist(), best[:k], exact=True))
+            else:  # ties, or too few
+                found.append(self._surely(query, k, allowed))
+        return found
+
+    def _surely(self, query: Floats, k: int, allowed: Selection | None) -> Found:
+        """What `search` finds for a query [D], however long that takes."""
+        hits = self.search(query[None], k, allowed=allowed)
+        return Found(hits.rows[0].tolist(), hits.scores[0].tolist(), exact=True)
 
     @property
     def exact(self) -> "FlatIndex":

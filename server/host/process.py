@@ -4,6 +4,7 @@ The first line on standard output is one JSON object that names the port, so tha
 programs can start a server on port 0 and find it.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -42,6 +43,9 @@ SETTLE_S = 0.1
 
 TURN_S = 0.0002
 """How long what takes long, a load or an explanation, keeps each step of a call from its turn."""
+
+GARBAGE = 20_000
+"""So many objects come into being before those are looked for that refer to each other only; few do."""
 
 _STEP_S = 0.01
 _STOPS = {signal.SIGTERM, signal.SIGINT}
@@ -166,6 +170,8 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         ServeError: If the store is missing, the address cannot be had, or keys or certificates are no good.
     """
     sys.setswitchinterval(TURN_S)
+    gc.freeze()  # what there is now lasts as long as the process, and need not be looked through
+    gc.set_threshold(GARBAGE)
     options.check_store()
     keys = None if options.keys is None else Keys(options.keys, workers=options.workers)
     credentials = None

@@ -6,14 +6,14 @@ request that holds on to one gets its whole answer from one generation. Symbols:
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set as AbstractSet
 from functools import cached_property
 
 import numpy as np
 
 from deepmoviematch.data.tables import TOP_STARS, Floats
 from deepmoviematch.indexer.generation import Generation
-from deepmoviematch.indexer.search.batch import Excluded, search_many
+from deepmoviematch.indexer.search.batch import nearest_without
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import VectorIndex
 from deepmoviematch.indexer.towers.mlp import unit
@@ -40,8 +40,7 @@ NEAREST_GENRES = 50
 SWIFT_ITEMS = 100_000
 """Sixteen users are ranked in some 20 to 30 ms where so many are compared with each."""
 
-TOGETHER, TOGETHER_SCORES = 4, 14_000
-"""So many users and more, who are compared with so many items in all, are sooner ranked together."""
+_NONE: AbstractSet[int] = frozenset()
 
 
 class Recommender:
@@ -105,11 +104,11 @@ class Recommender:
         answers: list[Answer | None] = [None] * len(questions)
         for (asks_next, _), places in alike.items():
             index = self.generation.index_for(asks_next=asks_next)
-            if _are_many(len(places), index):
-                vectors = self._vectors([questions[place][0] for place in places], index.dim)
-                found = self._nearest_many(index, vectors, [questions[place][1] for place in places])
-                for place, answer in zip(places, found, strict=True):
-                    answers[place] = answer
+            vectors = self._vectors([questions[place][0] for place in places], index.dim)
+            listings = [questions[place][1] for place in places]
+            found = self._nearest_many(index, vectors, listings, [_NONE] * len(places))
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
         return [
             answer or self.recommend(*question) for question, answer in zip(questions, answers, strict=True)
         ]
@@ -125,22 +124,26 @@ class Recommender:
         genres = [(names[lying[place]], float(cosines[place])) for place in nearest]
         return Place(vector, genres, bool(taste.preferences or taste.history))
 
-    def _nearest_many(self, index: VectorIndex, vectors: Floats, listings: Sequence[Listing]) -> list[Answer]:
-        """The plain lists of what is near each of B vectors [B, D]; all of them allow the same items."""
-        allowed = listings[0].allowed
-        size = len(self.generation.catalogue) if allowed is None else allowed.count
-        limits = np.array([listing.limit for listing in listings])
-        excluded = Excluded.of([listing.excluded for listing in listings])
-        hits = search_many(index.exact, vectors, limits, excluded, allowed)
-        answers = []
-        for listing, rows, scores in zip(listings, hits.rows.tolist(), hits.scores.tolist(), strict=True):
-            out = listing.excluded if allowed is None else allowed.among(listing.excluded)
-            left = size - len(out)
-            stop = min(listing.limit, left)
-            answers.append(
-                self._answered(Scored(rows[:stop], scores[:stop]), left, Origin.RETRIEVAL, listing)
-            )
-        return answers
+    def _nearest_many(
+        self,
+        index: VectorIndex,
+        vectors: Floats,
+        listings: Sequence[Listing],
+        named: Sequence[AbstractSet[int]],
+    ) -> list[Answer]:
+        """The plain lists of what is near each of B vectors [B, D]; all of them allow the same items.
+
+        Without the items that are `named` for each vector, and these do not count as kept out.
+        """
+        allowed, size = listings[0].allowed, index.size
+        excluded = [listing.excluded | each for listing, each in zip(listings, named, strict=True)]
+        if allowed is not None:
+            size, excluded = allowed.count, [allowed.among(each) for each in excluded]
+        found = nearest_without(index, vectors, [listing.limit for listing in listings], excluded, allowed)
+        return [
+            self._answered(Scored(*each), size - len(out), Origin.RETRIEVAL, listing, named=len(left_out))
+            for each, out, left_out, listing in zip(found, excluded, named, listings, strict=True)
+        ]
 
     def _index(self, taste: Taste) -> VectorIndex:
         """What the vector of the user is searched in."""
@@ -168,21 +171,29 @@ class Recommender:
 
     def similar(self, seeds: Seeds, listing: Listing) -> Answer:
         """Rank the catalogue by likeness to `seeds`, which are left out."""
-        named, listing = _left_out(seeds, listing)
-        direction = self._direction(seeds)
-        relevance = Nearest(self.generation.similar, direction, listing.excluded, listing.allowed)
-        return _unasked(self._answer(relevance, Origin.RETRIEVAL, listing), named)
+        named = _named(seeds)
+        relevance = Nearest(
+            self.generation.similar, self._direction(seeds), listing.excluded | named, listing.allowed
+        )
+        return self._answer(relevance, Origin.RETRIEVAL, listing, named=len(named))
 
     def similar_batch(self, questions: Sequence[tuple[Seeds, Listing]]) -> list[Answer]:
         """The same for many, with one matrix product where that is sooner: bit for bit the same."""
-        index = self.generation.similar
-        plain = all(_is_plain(listing) and listing.allowed is None for _, listing in questions)
-        if not (plain and _are_many(len(questions), index)):
-            return [self.similar(*question) for question in questions]
-        whole = [_left_out(*question) for question in questions]
-        vectors = np.stack([self._direction(seeds) for seeds, _ in questions])
-        found = self._nearest_many(index, vectors, [listing for _, listing in whole])
-        return [_unasked(answer, named) for answer, (named, _) in zip(found, whole, strict=True)]
+        alike: dict[Selection | None, list[int]] = {}
+        for place, (_, listing) in enumerate(questions):
+            if _is_plain(listing):
+                alike.setdefault(listing.allowed, []).append(place)
+        answers: list[Answer | None] = [None] * len(questions)
+        for places in alike.values():
+            seeds, listings = zip(*[questions[place] for place in places], strict=True)
+            vectors = np.stack([self._direction(each) for each in seeds])
+            named = [_named(each) for each in seeds]
+            found = self._nearest_many(self.generation.similar, vectors, listings, named)
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
+        return [
+            answer or self.similar(*question) for question, answer in zip(questions, answers, strict=True)
+        ]
 
     def _direction(self, seeds: Seeds) -> Floats:
         """[D] what is near to the positive seeds and far from the negative ones (Rocchio, 1971)."""
@@ -208,31 +219,37 @@ class Recommender:
         relevance = Popular(generation.popular, generation.popularity, listing.excluded, listing.allowed)
         return self._answer(relevance, Origin.POPULARITY, listing)
 
-    def _answer(self, relevance: Relevance, origin: Origin, listing: Listing) -> Answer:
+    def _answer(self, relevance: Relevance, origin: Origin, listing: Listing, *, named: int = 0) -> Answer:
         start, stop, style = listing.start, listing.start + listing.limit, listing.style
         if listing.only_plan:
             plan = planned(relevance, start, stop, style)
-            answer = self._answered(Scored([], [], plan.exact), relevance.left, origin, listing)
+            nothing = Scored([], [], plan.exact)
+            answer = self._answered(nothing, relevance.left, origin, listing, named=named)
             return answer._replace(plan=plan, exhausted=plan.is_last)
         if style is None:
             page = page_of(relevance, start, stop, listing.ahead)
-            return self._answered(page, relevance.left, origin, listing)
+            return self._answered(page, relevance.left, origin, listing, named=named)
         styled = arranged(relevance, start, stop, style, self.generation)
-        answer = self._answered(styled.page, relevance.left, origin, listing)
+        answer = self._answered(styled.page, relevance.left, origin, listing, named=named)
         answer = answer._replace(exhausted=styled.is_last, figures=styled.figures)
         if not style.exploration:
             return answer
         return answer._replace(explored=styled.explored, propensities=styled.propensities)
 
-    def _answered(self, page: Scored, left: int, origin: Origin, listing: Listing) -> Answer:
-        """The answer with a page out of `left` items in the running."""
+    def _answered(
+        self, page: Scored, left: int, origin: Origin, listing: Listing, *, named: int = 0
+    ) -> Answer:
+        """The answer with a page out of `left` items in the running.
+
+        It does not count as filtered what was left out without anybody asking for it, as what is `named`.
+        """
         return Answer(
             page.rows,
             page.scores,
             origin,
             listing.start,
             listing.ahead if page.exact else len(page.rows),
-            filtered_out=len(self.generation.catalogue) - left,
+            filtered_out=len(self.generation.catalogue) - left - named,
             exhausted=listing.start + len(page.rows) >= left,
             exact=page.exact,
         )
@@ -274,22 +291,10 @@ class Recommender:
         return Titles(self.generation.catalogue, self.generation.popular)
 
 
-def _are_many(users: int, index: VectorIndex) -> bool:
-    """Whether so many are sooner ranked together than one by one: only where every item is compared."""
-    return index.exact is index and users >= TOGETHER and users * index.size >= TOGETHER_SCORES
-
-
 def _is_plain(listing: Listing) -> bool:
     """Whether the best items are the list."""
     return listing.start == 0 and listing.style is None and not listing.only_plan
 
 
-def _left_out(seeds: Seeds, listing: Listing) -> tuple[int, Listing]:
-    """How many items are named, and the list without them."""
-    named = {*seeds.positive, *seeds.negative}
-    return len(named), listing._replace(excluded=listing.excluded | named)
-
-
-def _unasked(answer: Answer, named: int) -> Answer:
-    """The answer, which does not count as filtered what was left out without anybody asking for it."""
-    return answer._replace(filtered_out=answer.filtered_out - named)
+def _named(seeds: Seeds) -> AbstractSet[int]:
+    return frozenset(seeds.positive).union(seeds.negative)

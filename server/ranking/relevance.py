@@ -11,6 +11,7 @@ from collections.abc import Iterable, Set as AbstractSet
 from typing import NamedTuple, Protocol
 
 from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.indexer.search.batch import nearest_without
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import VectorIndex
 
@@ -95,12 +96,8 @@ class Nearest:
         return self._index.compares_all(count + len(self._excluded), within)
 
     def _best(self, index: VectorIndex, count: int) -> Scored:
-        # As many more as there are exclusions: whatever is dropped, enough are left.
-        rows, scores, exact = index.nearest(self._vector, count + len(self._excluded), allowed=self._allowed)
-        for row in self._excluded & frozenset(rows):
-            place = rows.index(row)
-            del rows[place], scores[place]
-        return Scored(rows[:count], scores[:count], exact)
+        [found] = nearest_without(index, self._vector[None], [count], [self._excluded], self._allowed)
+        return Scored(*found)
 
 
 class Popular:

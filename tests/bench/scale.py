@@ -97,7 +97,7 @@ def _measure(
 def _timed(index: VectorIndex, queries: Floats, allowed: Flags | None) -> dict[str, Any]:
     def ask(query: Floats) -> bool:
         if allowed is None:
-            return index.nearest(query, K)[2]
+            return index.nearest(query[None], [K])[0].exact
         return index.search(query[None], K, allowed=Selection.of(allowed)).exact
 
     exact = [ask(query) for query in queries[:5]]  # warms up

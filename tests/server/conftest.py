@@ -19,10 +19,10 @@ from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.run import Run
+from deepmoviematch.indexer.search import batch
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.host.process import create_server
-from deepmoviematch.server.ranking import recommender as ranking
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.telemetry import logs
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
@@ -54,7 +54,7 @@ FILMS = [
 def few_are_ranked_together() -> Iterator[None]:
     """Have the way of many on a small catalogue too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "TOGETHER_SCORES", 0)
+        patch.setattr(batch, "MANY_SCORES", 0)
         yield
 
 

@@ -51,7 +51,7 @@ def share_found(index: VectorIndex, allowed: Flags | None = None) -> float:
 def test_it_finds_nearly_all_and_says_that_it_may_not_have(index: ApproximateIndex) -> None:
     assert not index.search(QUERIES, 10).exact
     assert share_found(index) > 0.97
-    rows, scores, exact = index.nearest(QUERIES[0], 10)
+    [(rows, scores, exact)] = index.nearest(QUERIES[:1], [10])
     assert not exact
     assert scores == sorted(scores, reverse=True)
     assert scores == pytest.approx((VECTORS[rows] @ QUERIES[0]).tolist(), abs=1e-6)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
 from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.search import batch
-from deepmoviematch.indexer.search.batch import Excluded, search_many
+from deepmoviematch.indexer.search.batch import nearest_without
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex
@@ -26,16 +26,23 @@ def assert_as_alone(
     allowed: Flags | None = None,
 ) -> None:
     index = FlatIndex.of(vectors)
-    together = search_many(index, queries, np.array(limits), Excluded.of(out), Selection.of(allowed))
+    together = nearest_without(index, queries, limits, out, Selection.of(allowed))
     for place, (query, limit, rows) in enumerate(zip(queries, limits, out, strict=True)):
         running = np.ones(len(vectors), dtype=np.bool_) if allowed is None else allowed.copy()
         running[list(rows)] = False
         alone = index.search(query[None], limit, allowed=Selection.of(running))
-        count = alone.rows.shape[1]
-        assert together.rows[place, :count].tolist() == alone.rows[0].tolist()
-        assert together.scores[place, :count].tobytes() == alone.scores[0].tobytes()
+        assert together[place] == (alone.rows[0].tolist(), alone.scores[0].tolist(), True)
 
 
+@pytest.fixture(params=[True, False], ids=["by a matrix product", "by FAISS"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask few questions about few vectors either way."""
+    monkeypatch.setattr(batch, "MANY", 1 if request.param else 1 << 30)
+    monkeypatch.setattr(batch, "MANY_SCORES", 0)
+
+
+@pytest.mark.usefixtures("_way")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # which nothing changes
 @given(data=st.data())
 def test_it_answers_each_query_as_if_it_were_alone(data: st.DataObject) -> None:
     size, dim, count = (data.draw(st.integers(1, top)) for top in (80, 9, 6))
@@ -50,6 +57,7 @@ def test_it_answers_each_query_as_if_it_were_alone(data: st.DataObject) -> None:
     assert_as_alone(vectors, queries, limits, excluded, allowed)
 
 
+@pytest.mark.usefixtures("_way")
 @pytest.mark.parametrize("dim", [1, 7, 8, 33, 65])
 @pytest.mark.parametrize("twins", [1, 700, 2003])
 def test_it_is_exact_where_a_matrix_product_rounds_otherwise(dim: int, twins: int) -> None:
@@ -77,10 +85,10 @@ def test_the_best_items_may_be_neighbours_in_the_catalogue() -> None:
 
 def test_nobody_asks_and_nobody_is_answered() -> None:
     index = FlatIndex.of(np.eye(3, dtype=np.float32))
-    hits = search_many(index, np.empty((0, 3), np.float32), np.empty(0, np.int64), Excluded.of([]))
-    assert len(hits.rows) == 0
+    assert nearest_without(index, np.empty((0, 3), np.float32), [], []) == []
 
 
+@pytest.mark.usefixtures("_way")
 @pytest.mark.parametrize(
     ("query", "limit", "message"),
     [([1, np.nan, 1], 1, "finite"), ([1, 1], 1, "shape"), ([1, 1, 1], 0, "k must be at least 1")],
@@ -89,7 +97,7 @@ def test_nobody_asks_and_nobody_is_answered() -> None:
 def test_it_refuses_what_a_search_refuses(query: list[float], limit: int, message: str) -> None:
     index = FlatIndex.of(np.eye(3, dtype=np.float32))
     with pytest.raises(ValueError, match=message):
-        search_many(index, np.array([query], dtype=np.float32), np.array([limit]), Excluded.of([set()]))
+        nearest_without(index, np.array([query], dtype=np.float32), [limit], [set()])
 
 
 def test_every_index_offers_exact_search_of_its_vectors() -> None:

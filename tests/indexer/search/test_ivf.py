@@ -21,7 +21,7 @@ VECTORS: Floats = np.random.default_rng(0).normal(size=(SIZE, DIM)).astype(np.fl
 def test_scores_are_those_of_exact_search_to_the_bit() -> None:
     index = IvfIndex.of(VECTORS)
     index.breadth = 50  # of 110 lists, so that not every vector is compared
-    rows, scores, exact = index.nearest(VECTORS[3], 5)
+    [(rows, scores, exact)] = index.nearest(VECTORS[3:4], [5])
     assert not exact
     assert scores == [
         float(FlatIndex.of(VECTORS).scores(VECTORS[3:4], np.array([[row]]))[0, 0]) for row in rows
@@ -30,7 +30,7 @@ def test_scores_are_those_of_exact_search_to_the_bit() -> None:
 
 def test_vectors_of_any_number_are_divided() -> None:
     for size in (1, 2, 3, 10):
-        assert IvfIndex.of(VECTORS[:size]).nearest(VECTORS[0], 1)[0] == [
+        assert IvfIndex.of(VECTORS[:size]).nearest(VECTORS[:1], [1])[0].rows == [
             int(np.argmax(VECTORS[:size] @ VECTORS[0]))
         ]
 

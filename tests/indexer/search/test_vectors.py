@@ -54,16 +54,17 @@ def test_it_answers_like_brute_force(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 @given(data=st.data())
-def test_one_query_alone_is_answered_like_brute_force(name: str, data: st.DataObject) -> None:
+def test_few_queries_are_each_answered_like_brute_force(name: str, data: st.DataObject) -> None:
     size, dim = (data.draw(st.integers(1, top)) for top in (40, 9))
     vectors = data.draw(arrays.arrays(np.float32, (size, dim), elements=WHOLE))
-    query = data.draw(arrays.arrays(np.float32, dim, elements=WHOLE))
+    counts = data.draw(st.lists(st.integers(1, size + 3), max_size=3))
+    queries = data.draw(arrays.arrays(np.float32, (len(counts), dim), elements=WHOLE))
     allowed = data.draw(st.none() | arrays.arrays(np.bool_, size))
-    k = data.draw(st.integers(1, size + 3))
-    rows, scores, exact = BACKENDS[name](vectors).nearest(query, k, allowed=Selection.of(allowed))
-    assert exact
-    assert [rows] == brute_force(vectors, query[None], k, allowed)
-    assert scores == [float(vectors[row] @ query) for row in rows]
+    found = BACKENDS[name](vectors).nearest(queries, counts, allowed=Selection.of(allowed))
+    for query, k, (rows, scores, exact) in zip(queries, counts, found, strict=True):
+        assert exact
+        assert [rows] == brute_force(vectors, query[None], k, allowed)
+        assert scores == [float(vectors[row] @ query) for row in rows]
 
 
 @pytest.mark.parametrize("filtered", [False, True])
@@ -172,16 +173,15 @@ def test_it_refuses(backend: Backend, queries: Floats, k: int, allowed: Flags | 
     ("query", "k"),
     [
         (np.ones(4), 1),
-        (np.ones((1, 3)), 1),
         (np.ones(3), 0),
         (np.full(3, np.nan), 1),
         (np.full(3, np.inf), 1),
     ],
-    ids=["too wide", "a batch", "k too small", "NaN", "infinity"],
+    ids=["too wide", "k too small", "NaN", "infinity"],
 )
 def test_it_refuses_one_query_too(backend: Backend, query: Floats, k: int) -> None:
     with pytest.raises(ValueError, match=r"must (be|have)"):
-        backend(np.eye(3, dtype=np.float32)).nearest(query.astype(np.float32), k)
+        backend(np.eye(3, dtype=np.float32)).nearest(query.astype(np.float32)[None], [k])
 
 
 @pytest.mark.parametrize("k", [1, 10, 70])
@@ -192,7 +192,7 @@ def test_one_query_finds_what_is_allowed_however_far(backend: Backend, k: int, q
     for query in vectors[:5] + np.float32(0.1):
         scores = vectors @ query
         for allowed in (scores <= np.quantile(scores, quantile), scores >= np.quantile(scores, quantile)):
-            rows, found, _ = index.nearest(query, k, allowed=Selection.of(allowed))
+            [(rows, found, _)] = index.nearest(query[None], [k], allowed=Selection.of(allowed))
             hits = index.search(query[None], k, allowed=Selection.of(allowed))
             assert (rows, found) == (hits.rows[0].tolist(), hits.scores[0].tolist())
             assert [rows] == brute_force(vectors, query[None], k, allowed)
@@ -201,7 +201,7 @@ def test_one_query_finds_what_is_allowed_however_far(backend: Backend, k: int, q
 def test_one_query_may_be_any_slice_of_an_array(backend: Backend) -> None:
     index = backend(np.eye(3, dtype=np.float32))
     query = np.array([3, 9, 1, 9, 2], dtype=np.float32)[::2]
-    assert index.nearest(query, 3)[0] == [0, 2, 1]
+    assert index.nearest(query[None], [3])[0].rows == [0, 2, 1]
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -211,7 +211,7 @@ def test_it_searches_on_one_thread_whichever_asks(backend: Backend, alone: bool)
 
     def ask() -> None:
         if alone:
-            index.nearest(query, 1)
+            index.nearest(query[None], [1])
         else:
             index.search(query[None], 1)
         threads.append(faiss.omp_get_max_threads())
