@@ -7,18 +7,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from tests.bench.servers import LOAD_CPU, Running
 
+FRAME_BYTES = 5
+"""Of gRPC, before each message."""
+
 CONNECTIONS, STREAMS = 8, 2
 """Calls in flight are their product: enough to keep a core busy, too few to be refused as too many."""
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(NamedTuple):
     """What a run of h2load came to."""
 
     requests: int
@@ -58,6 +60,48 @@ def drive(
         connections: How many.
         cores: That h2load may have, a thread on each.
     """
+    words = ["-n", str(requests), "-c", str(connections), "-m", str(streams)]
+    load, data, printed = _run(server, method, request, words, cores)
+    if load.requests != requests or data != requests * (reply_bytes + FRAME_BYTES):
+        sys.exit(f"{method} must answer {requests} times with {reply_bytes} bytes, got:\n{printed}")
+    return load
+
+
+def drive_for(
+    server: Running,
+    method: str,
+    request: Message,
+    seconds: int,
+    *,
+    reply_bytes: int,
+    connections: int,
+    cores: Sequence[int],
+) -> Load:
+    """Send `request` again and again, one at a time over each of the connections.
+
+    For servers of several processes: they need not end at once, and whoever has more connections than
+    others need not be waited for.
+
+    Args:
+        server: Takes the load.
+        method: Full name of the method.
+        request: Sent each time.
+        seconds: For how long.
+        reply_bytes: Size of the expected reply; the program ends where others are more than can be in flight.
+        connections: How many.
+        cores: That h2load may have, a thread on each.
+    """
+    words = ["-D", str(seconds), "-c", str(connections), "-m", "1"]
+    load, data, printed = _run(server, method, request, words, cores)
+    if abs(data / (reply_bytes + FRAME_BYTES) - load.requests) > connections:
+        sys.exit(f"{method} must answer with {reply_bytes} bytes each time, got:\n{printed}")
+    return load
+
+
+def _run(
+    server: Running, method: str, request: Message, words: Sequence[str], cores: Sequence[int]
+) -> tuple[Load, int, str]:
+    """What a run came to, bytes of the replies, and what h2load printed."""
     contents = request.SerializeToString()
     with tempfile.NamedTemporaryFile() as body:
         body.write(b"\0" + struct.pack(">I", len(contents)) + contents)  # gRPC: not compressed, length
@@ -66,8 +110,7 @@ def drive(
         done = subprocess.run(
             [
                 *("/usr/bin/taskset", "-c", ",".join(map(str, cores))),
-                *("h2load", "-n", str(requests), "-t", str(len(cores))),
-                *("-c", str(connections), "-m", str(streams)),
+                *("h2load", *words, "-t", str(len(cores))),
                 *("-d", body.name, "-H", "content-type: application/grpc", "-H", "te: trailers"),
                 f"http://{server.address}{method}",
             ],
@@ -76,11 +119,9 @@ def drive(
             check=True,
         )
         used = server.cpu_seconds - before
-    succeeded = int(_found(r"(\d+) succeeded", done.stdout))
-    data = int(_found(r"\((\d+)\) data", done.stdout))
-    if succeeded != requests or data != requests * (reply_bytes + 5):
-        sys.exit(f"{method} must answer {requests} times with {reply_bytes} bytes, got:\n{done.stdout}")
-    return Load(requests, _seconds(_found(r"finished in ([\d.]+m?s)", done.stdout)), used)
+    succeeded, data = (int(_found(each, done.stdout)) for each in (r"(\d+) succeeded", r"\((\d+)\) data"))
+    seconds = _seconds(_found(r"finished in ([\d.]+m?s)", done.stdout))
+    return Load(succeeded, seconds, used), data, done.stdout
 
 
 def _found(pattern: str, text: str) -> str:

@@ -33,9 +33,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="a store with a generation")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4], help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument(
-        "--requests", type=int, default=8000, help="of a round, for each worker (default: %(default)s)"
-    )
+    parser.add_argument("--seconds", type=int, default=3, help="of a round (default: %(default)s)")
     chosen = parser.parse_args()
     h2load.require()
     cores = sorted(os.sched_getaffinity(0))
@@ -54,7 +52,7 @@ def main() -> None:
         }
         rounds = [
             {
-                count: _served(server, question, count, chosen.requests, cores[count : 3 * count] or cores)
+                count: _served(server, question, count, chosen.seconds, cores[count : 3 * count] or cores)
                 for count, server in servers.items()
             }
             for _ in range(-1, chosen.rounds)  # the first warms up
@@ -76,19 +74,18 @@ def main() -> None:
 
 
 def _served(
-    server: Running, question: Any, count: int, requests: int, load_cores: list[int]
+    server: Running, question: Any, count: int, seconds: int, load_cores: list[int]
 ) -> dict[str, float]:
     with stub(server) as stubs:
         size = stubs.Recommend(question, wait_for_ready=True).ByteSize()
     workers = children(server) if count > 1 else [server]
     before = sum(each.cpu_seconds for each in workers)
-    load = h2load.drive(
+    load = h2load.drive_for(
         server,
         f"/{NAME}/Recommend",
         question,
-        requests * count,
+        seconds,
         reply_bytes=size,
-        streams=1,
         connections=CONNECTIONS * count,
         cores=load_cores,
     )
