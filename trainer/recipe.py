@@ -135,6 +135,14 @@ class RetrievalRecipe(CommonRecipe):
     ease_penalty: float = 200.0
     """L2 penalty of the closed-form EASE, users balanced, that teaches and gives the towers their start."""
 
+    rated_weight: float = 0.75
+    """What it counts for EASE that an item was rated at all, where 1 is that it was liked besides; less where
+    the data say less of that (`models/interest.py`)."""
+
+    interest: float = 0.3
+    """What a rating that is no like counts to the teachers as a sign of interest, where a like counts 1; as
+    above."""
+
     softmax_items: int = 0
     """Items that a step's softmax draws beside those it asks for, all if no more are; 0 goes by size."""
 
@@ -194,11 +202,12 @@ class RetrievalRecipe(CommonRecipe):
             "gate",
             "teacher_temperature",
             "ease_penalty",
+            "rated_weight",
             "triplet_margin",
             "transition_penalty",
         ):
             self._check(setting, getattr(self, setting) > 0, "positive")
-        for setting in ("distillation", "short_distillation", "stated_distillation"):
+        for setting in ("distillation", "short_distillation", "stated_distillation", "interest"):
             self._check(setting, 0 <= getattr(self, setting) <= 1, "in 0..1")
         low, high = self.history_share
         self._check("history_share", 0 < low <= high < 1, "a pair 0 < low <= high < 1")

@@ -3,8 +3,9 @@
 In a step, every user of the batch is asked for three times (`views.py`): with a
 long history, with a short one, and with stated preferences alone. Each time is a
 softmax over the catalogue, or a draw from it, without what is known; it also follows a
-teacher: the closed-form EASE, from whose factors the towers start, where the history is
-long, and similar users where it is short or favourite genres are all that is stated.
+teacher: a closed-form EASE of all ratings, from whose factors the towers start, where the history
+is long, and similar users, with what a few likes say in closed form, where it is short; where favourite
+genres are all that is stated, whoever might tick the same.
 Symbols: `B` users of a batch, `U` users, `N` items, `C` items of a step, `G` genres,
 `D` width.
 """
@@ -18,12 +19,14 @@ import tensorflow as tf
 from scipy import sparse
 
 from deepmoviematch.data.features import LIKE_STARS, preference_signal
-from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, Ints, Ratings
+from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ints, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix
 from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
+from deepmoviematch.trainer.models.few_likes import FewLikes
 from deepmoviematch.trainer.models.head_start import fit_last_layer
+from deepmoviematch.trainer.models.interest import told_by_others
 from deepmoviematch.trainer.models.losses import (
     running,
     shares_of,
@@ -33,7 +36,7 @@ from deepmoviematch.trainer.models.losses import (
 )
 from deepmoviematch.trainer.models.similar_tastes import SimilarTastes
 from deepmoviematch.trainer.models.similar_users import SimilarUsers
-from deepmoviematch.trainer.models.teacher import start, teacher_of
+from deepmoviematch.trainer.models.teacher import Known, start, teacher_of
 from deepmoviematch.trainer.models.two_towers import Inputs, TwoTowers, cells, marked
 from deepmoviematch.trainer.models.views import (
     DECIDED,
@@ -48,6 +51,9 @@ from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 LEAST_CHANCE = 1e-6
 """What similar users give items that none of them likes."""
+
+FEW_WEIGHT = 0.5
+"""What a standard deviation of `FewLikes` adds to the logarithm of a chance that similar users give."""
 
 MOST_USERS = 16_384
 """Users that an epoch asks for at most; of more, each epoch draws others."""
@@ -81,8 +87,15 @@ class RetrievalTask:
         self._candidates = Candidates(
             self._likes.getnnz(axis=0), towers.rated, recipe.drawn_items(len(catalogue))
         )
-        self.teacher = teacher_of(self._likes, recipe)
-        self._similar = SimilarUsers.fit(self._likes, recipe.seed)
+        others = ratings.stars < LIKE_STARS
+        self._known = Known(
+            self._likes, marked(ratings.users[others], ratings.items[others], self._likes.shape)
+        )
+        told = told_by_others(*self._known, recipe.ease_penalty, recipe.seed)
+        self.teacher = teacher_of(self._known, recipe, told)
+        interests = self._likes + told * recipe.interest * self._known.others
+        self._similar = SimilarUsers.fit(self._likes, interests, recipe.seed)
+        self._few = FewLikes.fit(self._likes, interests, recipe.seed)
         self._tastes = SimilarTastes.fit(self._likes, self._shares, DECIDED, recipe.seed)
         scale = self._start()
 
@@ -106,15 +119,19 @@ class RetrievalTask:
     def _start(self) -> float:
         """Let the linear part of the towers rebuild EASE and return the scale of the logits that fits.
 
-        With `start`'s Q and BQ the ids are 3 Q and the user's table is 20 B Q, so that a bag's
-        product with the items is about 60 X B Q Q^T. The scale is one over the temperature.
+        With `start`'s Q, AQ and CQ the ids are 3 Q and the user's tables are 20 A Q and 20 c C Q, so that
+        the bags' product with the items is about 60 (L A + O C) Q Q^T over the root of the number of
+        likes. The bag of other ratings is divided by the root of their own number instead, for
+        which c makes up on average. The scale is one over the temperature.
         """
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, 2])
-        factors, table = start(self.teacher, self._likes[self._users], recipe.embedding_dim, rng)
-        likes = 20 * table
+        everyone = Known(*(each[self._users] for each in self._known))
+        factors, likes, others = start(self.teacher, everyone, recipe.embedding_dim, rng)
+        likes, others = 20 * likes, 20 * np.sqrt(everyone.others.nnz / everyone.likes.nnz) * others
         self._towers.item.get_layer("ids").set_weights([3 * factors])
-        self._towers.user.get_layer("likes").set_weights([likes])
+        for name, table in (("likes", likes), ("others", others)):
+            self._towers.user.get_layer(name).set_weights([table])
         users = self._users if len(self._users) <= MOST_USERS else rng.choice(self._users, MOST_USERS, False)
         roots = np.sqrt(self._likes[users].getnnz(axis=1)).astype(np.float32)
         tastes = (self._likes[users] @ likes) / roots[:, None]
@@ -175,16 +192,10 @@ class RetrievalTask:
         candidates, correction = self._candidates.draw(np.unique(asked[:, 1]), rng)
         known = cells(likes + others)
         there, known_columns = columns_of(known[:, 1], candidates)
-        long, short = likes[: rated.size], likes[rated.size : 2 * rated.size]
-        chances = np.concatenate(
-            [self._similar.chances(short, users, candidates), self._told(statements, users, candidates)]
+        long = Known(likes[: rated.size], others[: rated.size])
+        taught, follows = self._taught(
+            long, likes[rated.size : 2 * rated.size], statements, users, candidates
         )
-        taught = (
-            self.teacher.score(long, candidates) / recipe.teacher_temperature,
-            np.log(np.maximum(chances, LEAST_CHANCE)),
-        )
-        # There is nothing to follow where no history is known, or nobody is similar.
-        follows = np.concatenate([long.getnnz(axis=1) > 0, chances.any(axis=1)])
         followed = np.repeat(
             (recipe.distillation, recipe.short_distillation, recipe.stated_distillation), rated.size
         )
@@ -194,10 +205,33 @@ class RetrievalTask:
             correction,
             np.column_stack([known[there, 0], known_columns]),
             np.column_stack([asked[:, 0], columns_of(asked[:, 1], candidates)[1]]),
-            np.concatenate(taught, dtype=np.float32).ravel(),
+            taught.ravel(),
             (followed * follows).astype(np.float32),
             np.repeat(shares, rated.size).astype(np.float32),
         )
+
+    def _taught(
+        self,
+        long: Known,
+        short: sparse.csr_matrix,
+        statements: Statements,
+        users: npt.NDArray[np.int64],
+        candidates: Ints,
+    ) -> tuple[Floats, Flags]:
+        """[3 B, C] logits of each view's teacher, and [3 B] whether there is anything to follow.
+
+        There is nothing where no history is known, or nobody is similar.
+        """
+        chances = np.concatenate(
+            [self._similar.chances(short, users, candidates), self._told(statements, users, candidates)]
+        )
+        logarithms = np.log(np.maximum(chances, LEAST_CHANCE))
+        if self._few is not None:
+            logarithms[: len(users)] += FEW_WEIGHT * self._few.score(short, candidates)
+        scores = self.teacher.score(long, candidates) / self._recipe.teacher_temperature
+        told = long.likes.getnnz(axis=1) + long.others.getnnz(axis=1) > 0
+        taught = np.concatenate([scores, logarithms], dtype=np.float32)
+        return taught, np.concatenate([told, chances.any(axis=1)])
 
     def _told(self, statements: Statements, users: npt.NDArray[np.int64], candidates: Ints) -> Floats:
         """[B, C] what users like who might tick the same favourites; 0 for those who tick none."""

@@ -1,7 +1,8 @@
 """What similar users like: the teacher of short histories.
 
 Where few likes are known, neighbours among the users (Herlocker et al., 1999) rank better than EASE does
-with any penalty, and far better than with the one that suits long histories.
+with any penalty, and far better than with the one that suits long histories. What neighbours rated and
+did not like interested them too, and counts for less.
 Symbols: `B` histories, `U` users, `V` of them compared with, `N` items, `C` items
 that are asked about.
 """
@@ -26,18 +27,19 @@ class SimilarUsers:
     rows: Times
     """[V] the users, in ascending order."""
 
-    likes: sparse.csr_matrix
-    """[V, N] 0 or 1."""
+    interests: sparse.csr_matrix
+    """[V, N] 1 for a like, less for another rating."""
 
     profiles: sparse.csr_matrix
     """[N, V] what a like of an item adds to the similarity to a user: rare items say more."""
 
     @classmethod
-    def fit(cls, likes: sparse.csr_matrix, seed: int) -> "SimilarUsers":
+    def fit(cls, likes: sparse.csr_matrix, interests: sparse.csr_matrix, seed: int) -> "SimilarUsers":
         """Weigh likes by the inverse frequency of their item and by the length of their user's list.
 
         Args:
             likes: [U, N] 0 or 1, one at least.
+            interests: [U, N] what users predict: likes, and what else they rated for less.
             seed: Of the sample of users.
         """
         rows = compared(likes, seed)
@@ -45,10 +47,10 @@ class SimilarUsers:
         rarity = np.log(likes.shape[0] / np.maximum(counts, 1)).astype(np.float32)
         lengths = np.sqrt(likes[rows].getnnz(axis=1)).astype(np.float32)
         profiles = sparse.diags_array(1 / lengths) @ likes[rows] @ sparse.diags_array(rarity)
-        return cls(rows, likes[rows], profiles.T.tocsr())
+        return cls(rows, interests[rows], profiles.T.tocsr())
 
     def chances(self, histories: sparse.csr_matrix, users: npt.NDArray[np.int64], asked: Ints) -> Floats:
-        """Share of each item that is asked about in what users like who are similar to a history.
+        """Share of each item that is asked about in what interests users who are similar to a history.
 
         Args:
             histories: [B, N] 0 or 1.
@@ -60,12 +62,12 @@ class SimilarUsers:
         """
         similarity = np.square((histories @ self.profiles).toarray())  # [B, V]
         similarity[users[:, None] == self.rows] = 0
-        return shares_of_likes(similarity, self.likes, self.totals, asked)
+        return shares_of_likes(similarity, self.interests, self.totals, asked)
 
     @cached_property
     def totals(self) -> Floats:
-        """[V] how many likes each has."""
-        return total_likes(self.likes)
+        """[V] sum of each user's interests."""
+        return total_likes(self.interests)
 
 
 def total_likes(likes: sparse.csr_matrix) -> Floats:

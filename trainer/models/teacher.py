@@ -1,134 +1,272 @@
-"""Whom the towers start from and follow: closed-form EASE, exact or for catalogues too large for it.
+"""Whom the towers start from and follow: closed-form EASE that reads all ratings, exact or of low rank.
 
-Symbols: `B` users, `U` training users, `N` items, `C` items that are asked about, `K` directions.
+EASE (Steck, 2019) rebuilds the likes L [U, N] from themselves. What users rated at all says as much of
+what they will like, and whatever they thought of it then, it interested them. So both are read: with
+R [U, N] the ratings of any kind, Z = [L, s R], Y = L + c (R - L) and users balanced by W, the weights
+B [2 N, N] are the ridge regression
+
+    min |Y - Z B|^2 + penalty |B|^2,    B_jj = B_(N + j)j = 0,
+
+in which no item says anything of itself. Of P = (Z'WZ + penalty I)^-1 and its blocks P_j [2, 2] of an
+item's two columns, column j of B is -P [e_j, e_(N + j)] P_j^-1 [1 - c, c / s]' outside of them. A like
+counts with both rows of its item, another rating with the second: scores are L A + (R - L) C.
+Symbols: `B` users, `U` training users, `N` items, `M` rated ones, `C` items that are asked about,
+`K` directions.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from deepmoviematch.data.tables import Floats, Ints
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
-from deepmoviematch.trainer.peers.ease import LARGEST, Ease, balanced_weights
 from deepmoviematch.trainer.recipe import RetrievalRecipe
+
+LARGEST = 10_000
+"""Rated items, and users or columns of Z, for which EASE is solved exactly: time grows with the cube."""
+
+WIDEST = 3
+"""Items for each direction up to which the weights are laid out: of more it is sooner to multiply twice."""
 
 MOST_SCORES = 2**25
 """Users times items for which EASE's scores of everyone are laid out, 128 MiB, to start the towers."""
 
 
+class Known(NamedTuple):
+    """What is known of users."""
+
+    likes: sparse.csr_matrix
+    """[B, N] 1 where an item is liked."""
+
+    others: sparse.csr_matrix
+    """[B, N] 1 where it is rated, and not liked."""
+
+
 class Teacher(Protocol):
-    """Item-to-item weights B [N, N] with a zero diagonal, in whatever form."""
+    """Item-to-item weights A of likes and C of other ratings, [N, N] with no diagonals, in whatever form."""
 
-    def score(self, likes: sparse.csr_matrix, asked: Ints) -> Floats:
-        """[B, C] scores of the rows `asked` of the catalogue for histories [B, N], known ones at any."""
+    def score(self, known: Known, asked: Ints) -> Floats:
+        """[B, C] scores of the rows `asked` of the catalogue, known ones at any."""
 
-    def times(self, vectors: Floats) -> Floats:
-        """B @ `vectors` [N, .]."""
+    def times(self, vectors: Floats) -> tuple[Floats, Floats]:
+        """A @ `vectors` [N, .] and C @ `vectors`."""
 
-    def transposed_times(self, vectors: Floats) -> Floats:
-        """B' @ `vectors` [N, .]."""
+    def transposed_times(self, likes: Floats, others: Floats) -> Floats:
+        """A' @ `likes` [N, .] + C' @ `others` [N, .]."""
 
 
-def teacher_of(likes: sparse.csr_matrix, recipe: RetrievalRecipe) -> Teacher:
-    """EASE of the likes [U, N]: exact for up to `LARGEST` liked items, with low rank beyond."""
-    if int((likes.getnnz(axis=0) > 0).sum()) <= LARGEST:
-        return ExactTeacher(Ease.fit(likes, recipe.ease_penalty, balanced=True))
-    return LowRankTeacher.fit(likes, recipe.ease_penalty, recipe.seed)
+def teacher_of(known: Known, recipe: RetrievalRecipe, told: float) -> Teacher:
+    """EASE of what is known of the training users: exact where that is not too large, else of low rank.
+
+    Args:
+        known: Of U users.
+        recipe: Has the penalty, s and c.
+        told: How much of s and c holds in these data, 0 to 1; see `interest.py`.
+    """
+    rated, rated_weight = known.likes + known.others, told * recipe.rated_weight
+    items = np.flatnonzero(rated.getnnz(axis=0)).astype(np.int32)
+    weights = np.sqrt(balanced_weights(known.likes))
+    columns = [known.likes[:, items], rated_weight * rated[:, items]]
+    rows = (sparse.diags_array(weights) @ sparse.hstack(columns)).tocsr().astype(np.float32)
+    if len(items) <= LARGEST and min(rows.shape) <= LARGEST:
+        inverse = _inverse_root(rows, recipe.ease_penalty)
+    else:
+        found = LowRankInverse.fit(rows, recipe.ease_penalty, np.random.default_rng([recipe.seed, 3]))
+        inverse = found.scale, -1, found.factors.T
+    wanted = 1 - told * recipe.interest, recipe.interest / recipe.rated_weight
+    solved = Solved.of(*inverse, wanted)
+    form = DenseTeacher if len(items) <= WIDEST * len(solved.targets) else FactoredTeacher
+    return form.of(solved, items, known.likes.shape[1], rated_weight)
 
 
 def start(
-    teacher: Teacher, likes: sparse.csr_matrix, width: int, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """Tables Q [N, `width`] and BQ: a history's product with BQ, then Q', rebuilds its scores X B.
+    teacher: Teacher, known: Known, width: int, rng: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
+    """Tables Q [N, `width`], AQ and CQ: what is known times AQ and CQ, then Q', rebuilds the scores.
 
-    Q are the first right singular vectors of X B for the likes X [U, N], 0 for items that
-    nobody likes. Where nobody likes two items B is 0, and Q is made of popularity alone:
+    Q are the first right singular vectors of the scores of everyone, 0 for items that nobody rated.
+    Where nobody rated two items all scores are 0, and Q is made of popularity alone:
     products of nothing but zeros would learn nothing.
     """
-    items = likes.shape[1]
-    tables = np.zeros((2, items, width), dtype=np.float32)
-    if likes.getnnz(axis=1).max() < 2:
-        counts = likes.getnnz(axis=0).astype(np.float32)
-        tables[0, :, 0] = counts / np.linalg.norm(counts)
-        return tables[0], tables[1]
-    rank = min(width, likes.shape[0], int((likes.getnnz(axis=0) > 0).sum()))
+    users, items = known.likes.shape
+    counts = (known.likes + known.others).getnnz(axis=0)
+    tables = np.zeros((3, items, width), dtype=np.float32)
+    rank = min(width, users, int((counts > 0).sum()))
 
     scores = None
-    if isinstance(teacher, ExactTeacher) and likes.shape[0] * items <= MOST_SCORES:
-        scores = teacher.ease.score(likes)
+    if isinstance(teacher, DenseTeacher) and users * items <= MOST_SCORES:
+        scores = teacher.score(known, np.arange(items, dtype=np.int32))
 
     def squared(vectors: Floats) -> Floats:
-        """(XB)'(XB) @ vectors."""
+        """What everyone's scores S make of `vectors`: S'S @ vectors."""
         if scores is not None:
             return np.asarray(scores.T @ (scores @ vectors))
-        return teacher.transposed_times(likes.T @ (likes @ teacher.times(vectors)))
+        likes, others = teacher.times(vectors)
+        found = known.likes @ likes + known.others @ others
+        return teacher.transposed_times(known.likes.T @ found, known.others.T @ found)
 
-    tables[0, :, :rank] = leading(squared, items, rank, rng)[0]
-    tables[1] = teacher.times(tables[0])
-    return tables[0], tables[1]
-
-
-@dataclass(frozen=True, eq=False)
-class ExactTeacher:
-    """EASE itself; see `Teacher`."""
-
-    ease: Ease
-
-    def score(self, likes: sparse.csr_matrix, asked: Ints) -> Floats:
-        """See `Teacher.score`."""
-        return self.ease.score(likes)[:, asked]
-
-    def times(self, vectors: Floats) -> Floats:
-        """See `Teacher.times`."""
-        return self._placed(self.ease.weights, vectors)
-
-    def transposed_times(self, vectors: Floats) -> Floats:
-        """See `Teacher.transposed_times`."""
-        return self._placed(self.ease.weights.T, vectors)
-
-    def _placed(self, weights: Floats, vectors: Floats) -> Floats:
-        result: Floats = np.zeros_like(vectors)
-        result[self.ease.items] = weights @ vectors[self.ease.items]
-        return result
+    found, squares = leading(squared, items, rank, rng)
+    if not squares[0] > 0:
+        likes = known.likes.getnnz(axis=0).astype(np.float32)
+        tables[0, :, 0] = likes / np.linalg.norm(likes)
+        return tables[0], tables[1], tables[2]
+    tables[0, :, :rank] = found
+    tables[1], tables[2] = teacher.times(tables[0])
+    return tables[0], tables[1], tables[2]
 
 
-@dataclass(frozen=True, eq=False)
-class LowRankTeacher:
-    """EASE by `LowRankInverse`: weights are -P_ij / P_jj of the inverse P, so B = F G' off its diagonal."""
+class Solved(NamedTuple):
+    """B without its zeros: `likes`' `targets` and `rated`' `targets`, one below the other."""
 
-    users: Floats
-    """F [N, K]"""
+    likes: Floats
+    """[K, M]"""
 
-    items: Floats
-    """G [N, K], F over the diagonal of P."""
+    rated: Floats
+    """[K, M]"""
+
+    targets: Floats
+    """[K, M]"""
 
     @classmethod
-    def fit(cls, likes: sparse.csr_matrix, penalty: float, seed: int) -> "LowRankTeacher":
-        """Solve for the likes [U, N], users balanced."""
-        rows = (sparse.diags_array(np.sqrt(balanced_weights(likes))) @ likes).tocsr()
-        inverse = LowRankInverse.fit(rows, penalty, np.random.default_rng([seed, 3]))
-        diagonal = inverse.scale - np.sum(inverse.factors**2, axis=1)
-        return cls(inverse.factors, inverse.factors / diagonal[:, None])
+    def of(cls, base: Floats, sign: int, root: Floats, wanted: tuple[float, float]) -> "Solved":
+        """Solve, given P = diag(`base`) + `sign` `root`'`root`.
 
-    def score(self, likes: sparse.csr_matrix, asked: Ints) -> Floats:
+        Args:
+            base: [2 M].
+            sign: 1 or -1.
+            root: [K, 2 M].
+            wanted: What the two columns of an item count in what is to be rebuilt.
+        """
+        likes, rated = np.split(root, 2, axis=1)
+        first, second = np.split(base.astype(np.float64), 2)
+        first = first + sign * np.einsum("km,km->m", likes, likes)
+        second = second + sign * np.einsum("km,km->m", rated, rated)
+        across = sign * np.einsum("km,km->m", likes, rated).astype(np.float64)
+        area = first * second - across**2
+        by_likes = (
+            second * wanted[0] - across * wanted[1]
+        ) / area  # the blocks' inverses times what is wanted
+        by_rated = (first * wanted[1] - across * wanted[0]) / area
+        targets = likes * by_likes.astype(np.float32) + rated * by_rated.astype(np.float32)
+        return cls(-sign * likes, -sign * rated, targets)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseTeacher:
+    """Weights that are laid out; see `Teacher`."""
+
+    items: Ints
+    """[M] the rated rows of the catalogue, in ascending order; all others have weight 0."""
+
+    size: int
+    """N"""
+
+    likes: Floats
+    """A [M, M]"""
+
+    others: Floats
+    """C [M, M]"""
+
+    @classmethod
+    def of(cls, solved: Solved, items: Ints, size: int, rated_weight: float) -> "DenseTeacher":
+        """Multiply out."""
+        others = np.float32(rated_weight) * (solved.rated.T @ solved.targets)
+        likes = solved.likes.T @ solved.targets
+        likes += others
+        for weights in (likes, others):
+            weights[np.diag_indices(len(items))] = 0
+        return cls(items, size, likes, others)
+
+    def score(self, known: Known, asked: Ints) -> Floats:
         """See `Teacher.score`."""
-        scores: Floats = (likes @ self.users) @ self.items[asked].T
+        scores = np.zeros((known.likes.shape[0], self.size), dtype=np.float32)
+        scores[:, self.items] = (
+            known.likes[:, self.items] @ self.likes + known.others[:, self.items] @ self.others
+        )
+        return scores[:, asked]
+
+    def times(self, vectors: Floats) -> tuple[Floats, Floats]:
+        """See `Teacher.times`."""
+        return self._placed(self.likes @ vectors[self.items]), self._placed(self.others @ vectors[self.items])
+
+    def transposed_times(self, likes: Floats, others: Floats) -> Floats:
+        """See `Teacher.transposed_times`."""
+        return self._placed(self.likes.T @ likes[self.items] + self.others.T @ others[self.items])
+
+    def _placed(self, rows: Floats) -> Floats:
+        placed = np.zeros((self.size, rows.shape[1]), dtype=np.float32)
+        placed[self.items] = rows
+        return placed
+
+
+@dataclass(frozen=True, eq=False)
+class FactoredTeacher:
+    """Weights A = F G' and C = H G' off their diagonals; see `Teacher`."""
+
+    likes: Floats
+    """F [N, K]"""
+
+    others: Floats
+    """H [N, K]"""
+
+    targets: Floats
+    """G [N, K]"""
+
+    @classmethod
+    def of(cls, solved: Solved, items: Ints, size: int, rated_weight: float) -> "FactoredTeacher":
+        """Keep the factors."""
+        others = np.float32(rated_weight) * solved.rated
+        tables = np.zeros((3, size, len(others)), dtype=np.float32)
+        tables[:, items] = np.swapaxes(np.stack([solved.likes + others, others, solved.targets]), 1, 2)
+        return cls(*tables)
+
+    def score(self, known: Known, asked: Ints) -> Floats:
+        """See `Teacher.score`."""
+        scores: Floats = (known.likes @ self.likes + known.others @ self.others) @ self.targets[asked].T
         return scores
 
-    def times(self, vectors: Floats) -> Floats:
+    def times(self, vectors: Floats) -> tuple[Floats, Floats]:
         """See `Teacher.times`."""
-        result: Floats = self.users @ (self.items.T @ vectors) - self._diagonal * vectors
-        return result
+        found = self.targets.T @ vectors
+        likes = self.likes @ found - _diagonal(self.likes, self.targets) * vectors
+        return likes, self.others @ found - _diagonal(self.others, self.targets) * vectors
 
-    def transposed_times(self, vectors: Floats) -> Floats:
+    def transposed_times(self, likes: Floats, others: Floats) -> Floats:
         """See `Teacher.transposed_times`."""
-        result: Floats = self.items @ (self.users.T @ vectors) - self._diagonal * vectors
+        result: Floats = self.targets @ (self.likes.T @ likes + self.others.T @ others)
+        result -= _diagonal(self.likes, self.targets) * likes
+        result -= _diagonal(self.others, self.targets) * others
         return result
 
-    @property
-    def _diagonal(self) -> Floats:
-        """[N, 1] of F G'."""
-        diagonal: Floats = np.sum(self.users * self.items, axis=1, keepdims=True)
-        return diagonal
+
+def balanced_weights(likes: sparse.csr_matrix) -> Floats:
+    """[U] weights n^-1/2 of users with n likes, 1 on average, so that heavy users do not drown the rest."""
+    counts = likes.getnnz(axis=1)
+    weights: Floats = (1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)
+    return weights / weights[counts > 0].mean() if counts.any() else weights
+
+
+def _inverse_root(rows: sparse.csr_matrix, penalty: float) -> tuple[Floats, int, Floats]:
+    """`base`, `sign` and `root` of P = (X'X + penalty I)^-1 for X = `rows` [U, F], as `Solved.of` takes them.
+
+    P is solved for in the smaller dimension of X (Woodbury).
+    """
+    users, columns = rows.shape
+    wide = users < columns
+    gram = (rows @ rows.T if wide else rows.T @ rows).toarray()
+    gram[np.diag_indices(len(gram))] += penalty
+    factor = linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+    if wide:
+        root = linalg.solve_triangular(factor, rows.toarray(), lower=True, check_finite=False)
+        root /= np.float32(np.sqrt(penalty))
+        return np.full(columns, 1 / penalty, dtype=np.float32), -1, root
+    root = linalg.solve_triangular(factor, np.eye(columns, dtype=np.float32), lower=True, check_finite=False)
+    return np.zeros(columns, dtype=np.float32), 1, root
+
+
+def _diagonal(left: Floats, right: Floats) -> Floats:
+    """[N, 1] of `left` `right`', both [N, K]."""
+    diagonal: Floats = np.sum(left * right, axis=1, keepdims=True)
+    return diagonal

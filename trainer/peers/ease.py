@@ -1,4 +1,4 @@
-"""EASE, the closed-form linear recommender: a peer, a teacher and a start for the towers."""
+"""EASE, the closed-form linear recommender."""
 
 from dataclasses import dataclass
 
@@ -22,21 +22,17 @@ class Ease:
     """[M, M]"""
 
     @classmethod
-    def fit(cls, likes: sparse.csr_matrix, penalty: float, *, balanced: bool = False) -> "Ease":
+    def fit(cls, likes: sparse.csr_matrix, penalty: float) -> "Ease":
         """Solve for the weights among the liked items, or the `LARGEST` number of most liked ones.
 
         Args:
             likes: [U, N] 0 or 1.
             penalty: L2 penalty, above 0.
-            balanced: Whether a user's likes weigh as `balanced_weights` says, instead of all alike.
         """
         counts = likes.getnnz(axis=0)
         best = np.argsort(-counts, kind="stable")[:LARGEST]
         items = np.sort(best[counts[best] > 0]).astype(np.int32)
-        liked = likes[:, items].astype(np.float32)
-        if balanced:
-            liked = (sparse.diags_array(np.sqrt(balanced_weights(likes))) @ liked).tocsr()
-        inverse = _regularised_inverse(liked, penalty)
+        inverse = _regularised_inverse(likes[:, items].astype(np.float32), penalty)
         weights = inverse / -np.diag(inverse)
         weights[np.diag_indices(len(items))] = 0
         return cls(items=items, weights=np.ascontiguousarray(weights, dtype=np.float32))
@@ -53,13 +49,6 @@ class Ease:
         scores = np.zeros(likes.shape, dtype=np.float32)
         scores[:, self.items] = likes[:, self.items].astype(np.float32) @ self.weights
         return scores
-
-
-def balanced_weights(likes: sparse.csr_matrix) -> Floats:
-    """[U] weights n^-1/2 of users with n likes, 1 on average, so that heavy users do not drown the rest."""
-    counts = likes.getnnz(axis=1)
-    weights: Floats = (1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)
-    return weights / weights[counts > 0].mean() if counts.any() else weights
 
 
 def _regularised_inverse(liked: sparse.csr_matrix, penalty: float) -> Floats:

@@ -50,5 +50,5 @@ def test_a_head_predicts_the_tastes_of_the_world(catalogue: Catalogue, ratings: 
     fitted = fit_retrieval(catalogue, ratings, RECIPE)
     assert fitted.rating_head is not None
     head = RatingHead(fitted.rating_head, fitted.towers.directions(), ratings.scale)
-    found = head.predict({0: 5.0, 1: 5.0, 16: 1.0}, range(30))
-    assert np.mean(found[2:15]) > np.mean(found[17:]) + 0.2
+    found = head.predict({0: 5.0, 1: 5.0, 2: 5.0, 16: 1.0, 17: 1.0, 18: 1.0}, range(30))
+    assert np.mean(found[3:15]) > np.mean(found[19:]) + 0.2

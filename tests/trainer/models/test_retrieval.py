@@ -16,6 +16,7 @@ from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.fit import fit_retrieval
 from deepmoviematch.trainer.models.loop import make_deterministic
 from deepmoviematch.trainer.models.retrieval import RetrievalTask
+from deepmoviematch.trainer.models.teacher import Known
 from deepmoviematch.trainer.models.two_towers import TwoTowers
 from deepmoviematch.trainer.peers.rankers import Popularity
 from deepmoviematch.trainer.recipe import RetrievalRecipe
@@ -85,12 +86,13 @@ def test_the_towers_start_as_ease(catalogue: Catalogue, ratings: Ratings) -> Non
     recipe = replace(RECIPE, embedding_dim=30)
     towers = TwoTowers(catalogue, recipe)
     task = RetrievalTask(towers, catalogue, ratings, recipe)
-    users = UserBatch.of(3, [{}, {}], [{0: 5.0, 1: 5.0}, {20: 5.0}])
-    known = np.eye(30, dtype=np.float32)[[0, 20]] + np.eye(30, dtype=np.float32)[[1, 20]]
-    teacher = task.teacher.score(sparse.csr_matrix(known), np.arange(30, dtype=np.int32))
-    expected = teacher / np.array([[np.sqrt(2)], [2.0]])  # a bag has unit length; row 2 counts its item twice
+    users = UserBatch.of(3, [{}, {}], [{0: 5.0, 1: 5.0}, {20: 1.0}])
+    rows = np.eye(30, dtype=np.float32)
+    known = Known(*map(sparse.csr_matrix, ([rows[0] + rows[1], 0 * rows[20]], [0 * rows[0], rows[20]])))
+    teacher = task.teacher.score(known, np.arange(30, dtype=np.int32))
+    liked, disliked = 60 * teacher  # a third of the ratings are no likes
     scores = towers.embed_tastes(users) @ towers.item_vectors().T
-    assert scores == pytest.approx(60 * expected, abs=0.01)
+    assert scores == pytest.approx(np.stack([liked / 2**0.5, disliked * (3 / 9) ** 0.5]), abs=0.01)
 
 
 def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalogue, ratings: Ratings) -> None:

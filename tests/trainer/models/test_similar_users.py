@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from deepmoviematch.data.tables import Floats
 from deepmoviematch.trainer.models import similar_users
 from deepmoviematch.trainer.models.similar_users import SimilarUsers
 
@@ -15,6 +16,10 @@ LIKES = np.array(
 ALL = np.arange(4, dtype=np.int32)
 
 
+def fitted_on(interests: Floats) -> SimilarUsers:
+    return SimilarUsers.fit(sparse.csr_matrix(LIKES), sparse.csr_matrix(interests), seed=1)
+
+
 def _history(*items: int) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(items), np.float32), ([0] * len(items), items)), shape=(1, 4))
 
@@ -23,37 +28,45 @@ def test_users_predict_what_they_like_by_the_square_of_the_cosine() -> None:
     # Told item 0, by the last user: the first and the third also like it, with lists of 2 and 3.
     # Squared similarities are r / 2 and r / 3 for some r, so they weigh 3 to 2, and together like
     # items 0 and 1 both, and item 2 by the third alone.
-    fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
+    fitted = fitted_on(LIKES)
     chances = fitted.chances(_history(0), np.array([3]), ALL)
     assert chances[0] == pytest.approx(np.array([5, 5, 2, 0]) / 12)
 
 
+def test_what_similar_users_rated_and_did_not_like_counts_for_less() -> None:
+    # As above, but the third user also rated the last item: 2 of 12 parts become 2 + 2 / 4 of 12.5.
+    interests = LIKES.copy()
+    interests[2, 3] = 0.25
+    chances = fitted_on(interests).chances(_history(0), np.array([3]), ALL)
+    assert chances[0] == pytest.approx(np.array([5, 5, 2, 0.5]) / 12.5)
+
+
 def test_shares_are_of_the_whole_catalogue_whatever_is_asked_about() -> None:
-    fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
+    fitted = fitted_on(LIKES)
     whole = fitted.chances(_history(0), np.array([3]), ALL)
     assert fitted.chances(_history(0), np.array([3]), ALL[1:3])[0] == pytest.approx(whole[0, 1:3])
 
 
 def test_a_rarer_item_says_more() -> None:
-    fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
+    fitted = fitted_on(LIKES)
     rare, common = (np.log(4 / count) for count in (2, 3))
     assert fitted.profiles[0, 0] == pytest.approx(rare / np.sqrt(2))
     assert fitted.profiles[1, 0] == pytest.approx(common / np.sqrt(2))
 
 
 def test_nobody_is_their_own_neighbour() -> None:
-    fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
+    fitted = fitted_on(LIKES)
     chances = fitted.chances(_history(0), np.array([2]), ALL)  # the first user is left
     assert chances[0] == pytest.approx(np.array([1, 1, 0, 0]) / 2)
 
 
 def test_a_history_like_nobody_elses_predicts_nothing() -> None:
-    fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
+    fitted = fitted_on(LIKES)
     assert not fitted.chances(_history(3), np.array([3]), ALL).any()
 
 
 def test_of_very_many_users_a_sample_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(similar_users, "MOST_USERS", 2)
-    fitted = SimilarUsers.fit(sparse.csr_matrix(LIKES), seed=1)
-    assert fitted.likes.shape == (2, 4)
+    fitted = fitted_on(LIKES)
+    assert fitted.interests.shape == (2, 4)
     assert np.isin(fitted.rows, [0, 1, 2]).all()

@@ -5,7 +5,7 @@ from scipy import sparse
 from deepmoviematch.data.tables import Catalogue, Ratings
 from deepmoviematch.trainer.likes import like_matrix
 from deepmoviematch.trainer.peers import ease
-from deepmoviematch.trainer.peers.ease import Ease, balanced_weights
+from deepmoviematch.trainer.peers.ease import Ease
 
 
 @pytest.mark.parametrize("users", [20, 5], ids=["more users than items", "fewer"])
@@ -20,24 +20,6 @@ def test_the_weights_are_the_least_squares_answer_without_the_diagonal(users: in
         expected = np.linalg.solve(gram, likes[:, others].T @ likes[:, item])
         assert weights[others, item] == pytest.approx(expected, abs=1e-5)
         assert weights[item, item] == 0
-
-
-@pytest.mark.parametrize("users", [20, 5], ids=["more users than items", "fewer"])
-def test_balanced_weights_are_the_answer_of_least_squares_with_heavy_users_weighing_less(users: int) -> None:
-    likes = (np.random.default_rng(1).random((users, 6)) < 0.5).astype(np.float32)
-    by_user = 1 / np.sqrt(likes.sum(axis=1))
-    scaled = likes * np.sqrt(by_user / by_user.mean())[:, None]
-    weights = Ease.fit(sparse.csr_matrix(likes), penalty=2.0, balanced=True).weights
-    for item in range(6):
-        others = np.delete(np.arange(6), item)
-        gram = scaled[:, others].T @ scaled[:, others] + 2.0 * np.eye(5)
-        expected = np.linalg.solve(gram, scaled[:, others].T @ scaled[:, item])
-        assert weights[others, item] == pytest.approx(expected, abs=1e-5)
-
-
-def test_balanced_weights_are_one_on_average_over_those_who_like_anything() -> None:
-    likes = sparse.csr_matrix(np.array([[1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]], dtype=np.float32))
-    assert balanced_weights(likes)[:2] == pytest.approx([4 / 3, 2 / 3])
 
 
 def test_an_item_that_nobody_likes_scores_nothing() -> None:

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from deepmoviematch.data.tables import Floats
+from deepmoviematch.trainer.models import interest
+from deepmoviematch.trainer.models.interest import told_by_others
+
+USERS, ITEMS = 60, 30
+
+
+def told(likes: Floats, others: Floats) -> float:
+    return told_by_others(sparse.csr_matrix(likes), sparse.csr_matrix(others), 5.0, seed=1)
+
+
+def two_tastes(*, rates: float) -> tuple[Floats, Floats]:
+    """Half of the users like some items of the first half, the others some of the second.
+
+    A share `rates` of the users rates others of the same half low, the others some of the other half.
+    """
+    draw = np.random.default_rng(4).random((USERS, ITEMS))
+    mine = np.arange(USERS)[:, None] % 2 == np.arange(ITEMS) // (ITEMS // 2)
+    likes = mine & (draw < 0.5)
+    others = ~likes & (draw < 0.7) & (mine == (np.random.default_rng(5).random((USERS, 1)) < rates))
+    return likes.astype(np.float32), others.astype(np.float32)
+
+
+def test_who_rates_low_what_is_like_the_likes_tells_of_interest() -> None:
+    assert told(*two_tastes(rates=1)) == 1
+
+
+def test_who_rates_low_what_is_unlike_the_likes_tells_none() -> None:
+    assert told(*two_tastes(rates=0)) == 0
+
+
+def test_in_between_it_tells_some() -> None:
+    assert 0 < told(*two_tastes(rates=0.8)) < 1
+
+
+def test_where_everything_rated_is_liked_there_is_nothing_to_tell() -> None:
+    likes, others = two_tastes(rates=1)
+    assert told(likes, np.zeros_like(others)) == 0
+    assert told(np.ones_like(likes), np.zeros_like(others)) == 0
+
+
+@pytest.mark.parametrize(("users", "items"), [(30, ITEMS), (USERS, 20)])
+def test_a_sample_of_very_many_tells_the_same(
+    monkeypatch: pytest.MonkeyPatch, users: int, items: int
+) -> None:
+    monkeypatch.setattr(interest, "MOST_USERS", users)
+    monkeypatch.setattr(interest, "MOST_ITEMS", items)
+    assert told(*two_tastes(rates=1)) > 0.5
+    assert told(*two_tastes(rates=0)) == 0
