@@ -1,9 +1,9 @@
-"""Exact search for many queries at once, with the bits that each would get alone.
+"""Search for one query or many at once, less what each leaves out, with the bits that each would get alone.
 
-Where there is much to compare, one matrix product scores everything, but rounds in another order than
-FAISS does. So it only picks candidates: everything that can be among the best once rounding errors
-are allowed for. FAISS scores these again. Symbols: `B` queries, `N` vectors, `D`
-width, `K` results, `G` groups of vectors.
+Where every vector is compared and there are many, one matrix product scores everything, but rounds in
+another order than FAISS does. So it only picks candidates: everything that can be among the best once
+rounding errors are allowed for. FAISS scores these again.
+Symbols: `B` queries, `N` vectors, `D` width, `K` results, `G` groups of vectors.
 """
 
 from collections.abc import Sequence, Set as AbstractSet
@@ -15,7 +15,7 @@ from deepmoviematch.data.tables import Floats, Times
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, Found, VectorIndex, best_first, check_search
 
-MANY, MANY_SCORES = 8, 40_000
+MANY, MANY_SCORES = 8, 20_000
 """So many queries and more, and so many scores in all, are sooner had by one matrix product."""
 
 CELLS = 1 << 21
@@ -43,7 +43,7 @@ def nearest_without(
         index: N vectors.
         queries: [B, D] float32, finite.
         counts: [B] results wanted, at least 1.
-        excluded: [B] rows never to return to a query.
+        excluded: [B] rows never to return to a query, 0 to N - 1.
         allowed: Which other rows may be returned to any of them; None for all.
 
     Returns:
@@ -52,17 +52,23 @@ def nearest_without(
     Raises:
         ValueError: As `VectorIndex.search`.
     """
+    if min(counts, default=1) < 1:
+        raise ValueError(f"each count must be at least 1, got {min(counts)}")
     if index.exact is index and len(queries) >= MANY and len(queries) * index.size >= MANY_SCORES:
         return _compared_together(index.exact, queries, counts, excluded, allowed)
     # As many more as there are exclusions: whatever is dropped, enough are left.
     wanted = [count + len(out) for count, out in zip(counts, excluded, strict=True)]
     found = index.nearest(queries, wanted, allowed=allowed)
-    for (rows, scores, _), count, out in zip(found, counts, excluded, strict=True):
-        for row in out & frozenset(rows):
-            place = rows.index(row)
-            del rows[place], scores[place]
-        del rows[count:], scores[count:]
-    return found
+    return [_without(each, out, count) for each, out, count in zip(found, excluded, counts, strict=True)]
+
+
+def _without(found: Found, out: AbstractSet[int], count: int) -> Found:
+    """The first `count` of what was found that are not `out`."""
+    rows, scores, exact = found
+    if out.isdisjoint(rows):
+        return Found(rows[:count], scores[:count], exact)
+    kept = [place for place, row in enumerate(rows) if row not in out][:count]
+    return Found([rows[place] for place in kept], [scores[place] for place in kept], exact)
 
 
 def _compared_together(

@@ -12,6 +12,7 @@ import struct
 import threading
 from collections.abc import Sequence
 from functools import cached_property
+from math import isfinite
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import faiss
@@ -106,7 +107,7 @@ class VectorIndex(Protocol):
     def nearest(
         self, queries: Floats, counts: Sequence[int], *, allowed: Selection | None = None
     ) -> list[Found]:
-        """What `search` finds for each query alone; sooner where there are few queries.
+        """What `search` finds for each query alone; sooner where that can be.
 
         Args:
             queries: [B, D] float32, finite.
@@ -223,13 +224,14 @@ class FlatIndex:
         self._index.search_c(len(queries), *pointers)
         found = []
         for query, k, near, worth in zip(queries, counts, rows, scores, strict=True):
+            passing: Any = slice(k + 1)
             if allowed is not None:
                 passing = np.flatnonzero(allowed.flags[near])[: k + 1]
-                near, worth = near[passing], worth[passing]  # noqa: PLW2901
-            best = worth[: k + 1].tolist()
-            if len(set(best)) == len(best) and (len(best) > k or fetch == self.size):
-                found.append(Found(near[:k].tolist(), best[:k], exact=True))
-            else:  # ties, or too few
+            best, best_rows = worth[passing].tolist(), near[passing].tolist()
+            enough = len(best) > k or fetch == self.size
+            if enough and len(set(best)) == len(best) and -1 not in best_rows and isfinite(sum(best)):
+                found.append(Found(best_rows[:k], best[:k], exact=True))
+            else:  # too few, ties, or what is to be refused
                 found.append(self._surely(query, k, allowed))
         return found
 

@@ -92,7 +92,7 @@ class Recommender:
         return self._answer(relevance, Origin.RETRIEVAL, listing)
 
     def recommend_batch(self, questions: Sequence[Question]) -> list[Answer]:
-        """Rank the catalogue for B users, with one matrix product for those who ask alike.
+        """Rank the catalogue for B users, with one search for those who ask alike.
 
         Returns:
             B answers, in the order of `questions`: those of `recommend`, bit for bit.
@@ -178,7 +178,7 @@ class Recommender:
         return self._answer(relevance, Origin.RETRIEVAL, listing, named=len(named))
 
     def similar_batch(self, questions: Sequence[tuple[Seeds, Listing]]) -> list[Answer]:
-        """The same for many, with one matrix product where that is sooner: bit for bit the same."""
+        """The same for many, with one search for those who allow the same items: bit for bit the same."""
         alike: dict[Selection | None, list[int]] = {}
         for place, (_, listing) in enumerate(questions):
             if _is_plain(listing):

@@ -54,6 +54,7 @@ FILMS = [
 def few_are_ranked_together() -> Iterator[None]:
     """Have the way of many on a small catalogue too."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "MANY", 2)
         patch.setattr(batch, "MANY_SCORES", 0)
         yield
 

@@ -67,6 +67,8 @@ class FewLikes:
     def score(self, histories: sparse.csr_matrix, asked: Ints) -> Floats:
         """[B, C] scores of the rows `asked` of the catalogue, of one standard deviation in each row.
 
+        All 0 where they are all the same.
+
         Args:
             histories: [B, N] 0 or 1.
             asked: [C] rows of the catalogue.
@@ -74,7 +76,9 @@ class FewLikes:
         scores = np.zeros(histories.shape, dtype=np.float32)
         scores[:, self.items] = histories[:, self.items] @ self.weights
         found: Floats = scores[:, asked]
-        found /= np.maximum(found.std(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        deviations = found.std(axis=1, keepdims=True)
+        noise = np.finfo(np.float32).eps * np.abs(found).max(axis=1, keepdims=True, initial=0)
+        found /= np.where(deviations > noise, deviations, np.float32(np.inf))
         return found
 
 

@@ -39,5 +39,6 @@ def told_by_others(likes: sparse.csr_matrix, others: sparse.csr_matrix, penalty:
     counts = np.maximum(unrated.sum(axis=0), 1)
     usual = (scores * unrated).sum(axis=0) / counts
     spread = np.sqrt(((scores - usual) ** 2 * unrated).sum(axis=0) / counts)
+    other &= spread > 0  # else there is hardly anybody who did not rate it
     difference, deviation = ((each * other).sum() for each in (scores - usual, spread))
     return float(np.clip(difference / deviation, 0, 1)) if deviation > 0 else 0.0

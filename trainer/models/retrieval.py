@@ -119,10 +119,10 @@ class RetrievalTask:
     def _start(self) -> float:
         """Let the linear part of the towers rebuild EASE and return the scale of the logits that fits.
 
-        With `start`'s Q, AQ and CQ the ids are 3 Q and the user's tables are 20 A Q and 20 c C Q, so that
+        With `start`'s Q, AQ and CQ the ids are 3 Q and the user's tables are 20 A Q and 20 r C Q, so that
         the bags' product with the items is about 60 (L A + O C) Q Q^T over the root of the number of
         likes. The bag of other ratings is divided by the root of their own number instead, for
-        which c makes up on average. The scale is one over the temperature.
+        which r makes up on average. The scale is one over the temperature.
         """
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, 2])

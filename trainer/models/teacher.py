@@ -21,6 +21,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from deepmoviematch.data.tables import Floats, Ints
+from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
@@ -145,9 +146,8 @@ class Solved(NamedTuple):
         second = second + sign * np.einsum("km,km->m", rated, rated)
         across = sign * np.einsum("km,km->m", likes, rated).astype(np.float64)
         area = first * second - across**2
-        by_likes = (
-            second * wanted[0] - across * wanted[1]
-        ) / area  # the blocks' inverses times what is wanted
+        # Inverses of the blocks, times what is wanted.
+        by_likes = (second * wanted[0] - across * wanted[1]) / area
         by_rated = (first * wanted[1] - across * wanted[0]) / area
         targets = likes * by_likes.astype(np.float32) + rated * by_rated.astype(np.float32)
         return cls(-sign * likes, -sign * rated, targets)
@@ -242,7 +242,10 @@ class FactoredTeacher:
 
 
 def balanced_weights(likes: sparse.csr_matrix) -> Floats:
-    """[U] weights n^-1/2 of users with n likes, 1 on average, so that heavy users do not drown the rest."""
+    """[U] weights n^-1/2 of users with n likes, 1 on average, so that heavy users do not drown the rest.
+
+    Those of users without likes are as of those with one: what they rate low counts little.
+    """
     counts = likes.getnnz(axis=1)
     weights: Floats = (1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)
     return weights / weights[counts > 0].mean() if counts.any() else weights
@@ -257,7 +260,13 @@ def _inverse_root(rows: sparse.csr_matrix, penalty: float) -> tuple[Floats, int,
     wide = users < columns
     gram = (rows @ rows.T if wide else rows.T @ rows).toarray()
     gram[np.diag_indices(len(gram))] += penalty
-    factor = linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+    try:
+        factor = linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+    except linalg.LinAlgError as error:
+        raise TrainingError(
+            f"ease_penalty must be large enough to tell likes from ratings of any kind, got {penalty:g}; "
+            "try 100 or more"
+        ) from error
     if wide:
         root = linalg.solve_triangular(factor, rows.toarray(), lower=True, check_finite=False)
         root /= np.float32(np.sqrt(penalty))

@@ -11,9 +11,11 @@ from deepmoviematch.data.tables import Flags, Floats
 from deepmoviematch.indexer.search import batch
 from deepmoviematch.indexer.search.batch import nearest_without
 from deepmoviematch.indexer.search.hnsw import HnswIndex
+from deepmoviematch.indexer.search.ivf import IvfIndex
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex
 
+LISTS = IvfIndex.of(np.random.default_rng(7).normal(size=(3000, 4)).astype(np.float32))
 ANY = st.floats(-2, 2, width=32)
 WHOLE = st.integers(-2, 2).map(float)  # many ties
 
@@ -91,13 +93,28 @@ def test_nobody_asks_and_nobody_is_answered() -> None:
 @pytest.mark.usefixtures("_way")
 @pytest.mark.parametrize(
     ("query", "limit", "message"),
-    [([1, np.nan, 1], 1, "finite"), ([1, 1], 1, "shape"), ([1, 1, 1], 0, "k must be at least 1")],
+    [([1, np.nan, 1], 1, "finite"), ([1, 1], 1, "shape"), ([1, 1, 1], 0, "must be at least 1")],
     ids=["NaN", "too narrow", "nothing wanted"],
 )
 def test_it_refuses_what_a_search_refuses(query: list[float], limit: int, message: str) -> None:
     index = FlatIndex.of(np.eye(3, dtype=np.float32))
     with pytest.raises(ValueError, match=message):
-        nearest_without(index, np.array([query], dtype=np.float32), [limit], [set()])
+        nearest_without(index, np.array([query], dtype=np.float32), [limit], [{0}])
+
+
+@given(data=st.data())
+def test_an_index_that_looks_at_a_part_answers_each_as_if_it_were_alone(data: st.DataObject) -> None:
+    rng = np.random.default_rng(6)
+    index, queries = LISTS, rng.normal(size=(5, 4)).astype(np.float32)
+    counts = data.draw(st.lists(st.integers(1, 40), min_size=5, max_size=5))
+    out = [frozenset(rng.integers(3000, size=size).tolist()) for size in counts]
+    allowed = Selection(rng.random(3000) < 0.5) if data.draw(st.booleans()) else None
+    together = nearest_without(index, queries, counts, out, allowed)
+    for place, found in enumerate(together):
+        each = slice(place, place + 1)
+        assert [found] == nearest_without(index, queries[each], counts[each], out[each], allowed)
+        assert len(found.rows) == counts[place]
+        assert out[place].isdisjoint(found.rows)
 
 
 def test_every_index_offers_exact_search_of_its_vectors() -> None:

@@ -179,9 +179,10 @@ def test_it_refuses(backend: Backend, queries: Floats, k: int, allowed: Flags | 
     ],
     ids=["too wide", "k too small", "NaN", "infinity"],
 )
-def test_it_refuses_one_query_too(backend: Backend, query: Floats, k: int) -> None:
+@pytest.mark.parametrize("size", [1, 3])
+def test_it_refuses_one_query_too(backend: Backend, size: int, query: Floats, k: int) -> None:
     with pytest.raises(ValueError, match=r"must (be|have)"):
-        backend(np.eye(3, dtype=np.float32)).nearest(query.astype(np.float32)[None], [k])
+        backend(np.eye(size, 3, dtype=np.float32)).nearest(query.astype(np.float32)[None], [k])
 
 
 @pytest.mark.parametrize("k", [1, 10, 70])

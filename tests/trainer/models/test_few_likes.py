@@ -55,6 +55,14 @@ def test_scores_have_one_standard_deviation_among_what_is_asked_about() -> None:
     assert not scores[1].any()  # nobody likes that item
 
 
+def test_scores_that_are_all_the_same_are_none() -> None:
+    likes = np.ones((8, 2), dtype=np.float32)
+    solved = FewLikes.fit(sparse.csr_matrix(likes), sparse.csr_matrix(likes), seed=1)
+    assert solved is not None
+    assert not solved.score(sparse.csr_matrix(likes[:1]), ALL[:2]).any()
+    assert not solved.score(sparse.csr_matrix(likes[:1]), ALL[:1]).any()
+
+
 def test_there_is_none_where_too_many_items_are_liked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(few_likes, "LARGEST", ITEMS - 2)
     likes, _ = some_likes(20)

@@ -33,6 +33,13 @@ def test_who_rates_low_what_is_unlike_the_likes_tells_none() -> None:
     assert told(*two_tastes(rates=0)) == 0
 
 
+def test_an_item_that_everybody_rated_tells_nothing() -> None:
+    likes, others = two_tastes(rates=0.8)
+    all_rated = np.random.default_rng(6).random((USERS, 3)) < 0.5
+    with_them = told(np.hstack([likes, all_rated]), np.hstack([others, ~all_rated]))
+    assert with_them == pytest.approx(told(likes, others), abs=0.1)
+
+
 def test_in_between_it_tells_some() -> None:
     assert 0 < told(*two_tastes(rates=0.8)) < 1
 

@@ -1,10 +1,13 @@
 """The teacher beside ridge regression, item by item, and the start that it gives the towers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from deepmoviematch.data.tables import Floats
+from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.models import teacher as teachers
 from deepmoviematch.trainer.models.teacher import (
     DenseTeacher,
@@ -56,6 +59,13 @@ def test_it_is_ridge_regression_of_each_item_on_what_was_liked_and_what_was_rate
         assert by_likes[:, item] == pytest.approx(found[:ITEMS] + told * 0.5 * found[ITEMS:], abs=1e-4)
         assert by_others[:, item] == pytest.approx(told * 0.5 * found[ITEMS:], abs=1e-4)
         assert by_likes[item, item] == by_others[item, item] == 0
+
+
+def test_a_penalty_that_cannot_tell_likes_from_ratings_is_refused() -> None:
+    likes = sparse.csr_matrix((np.random.default_rng(3).random((5000, 4)) < 0.5).astype(np.float32))
+    nothing = sparse.csr_matrix(likes.shape, dtype=np.float32)
+    with pytest.raises(TrainingError, match=r"ease_penalty must be large enough .* got 1e-06; try 100"):
+        teacher_of(Known(likes, nothing), replace(RECIPE, ease_penalty=1e-6), 1.0)
 
 
 def test_balanced_weights_are_one_on_average_over_those_who_like_anything() -> None:
