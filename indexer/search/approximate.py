@@ -19,6 +19,7 @@ from deepmoviematch.indexer.search.vectors import (
     Found,
     Hits,
     check_search,
+    one_by_one,
     serialised,
     stay_on_one_thread,
 )
@@ -100,11 +101,7 @@ class ApproximateIndex(ABC):
         self, queries: Floats, counts: Sequence[int], *, allowed: Selection | None = None
     ) -> list[Found]:
         """See `VectorIndex.nearest`."""
-        found = []
-        for query, k in zip(queries, counts, strict=True):
-            hits = self.search(query[None], k, allowed=allowed)
-            found.append(Found(hits.rows[0].tolist(), hits.scores[0].tolist(), hits.exact))
-        return found
+        return one_by_one(self, queries, counts, allowed)
 
     def vectors(self) -> Floats:
         """See `VectorIndex.vectors`."""

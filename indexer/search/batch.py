@@ -80,7 +80,6 @@ def _compared_together(
 ) -> list[Found]:
     """See `nearest_without`; sooner where queries and vectors are many."""
     check_search(index, queries, min(counts), allowed)
-    size = index.size if allowed is None else allowed.count
     refused = None if allowed is None else np.flatnonzero(~allowed.flags)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     at_once = max(1, CELLS // index.size)
@@ -90,9 +89,8 @@ def _compared_together(
         width = min(max(counts[part]), index.size)
         owners, candidates = _candidates(index, queries[part], width, excluded[part], refused)
         scores, rows = _best(index, queries[part], owners, candidates, width)
-        for each, (best, near) in enumerate(zip(scores.tolist(), rows.tolist(), strict=True), first):
-            out = excluded[each] if allowed is None else allowed.among(excluded[each])
-            count = min(counts[each], size - len(out))
+        there = np.minimum((rows >= 0).sum(axis=1), counts[part]).tolist()
+        for count, best, near in zip(there, scores.tolist(), rows.tolist(), strict=True):
             found.append(Found(near[:count], best[:count], exact=True))
     return found
 

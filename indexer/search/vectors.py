@@ -215,7 +215,7 @@ class FlatIndex:
             and queries.dtype == np.float32
             and queries.flags.c_contiguous
         ):  # few are allowed, very many wanted, or it is to be refused
-            return [self._surely(query, k, allowed) for query, k in zip(queries, counts, strict=True)]
+            return one_by_one(self, queries, counts, allowed)
         scores = np.empty((len(queries), fetch), dtype=np.float32)
         rows = np.empty((len(queries), fetch), dtype=np.int64)
         stay_on_one_thread()
@@ -223,7 +223,7 @@ class FlatIndex:
         pointers = faiss.swig_ptr(queries), fetch, faiss.swig_ptr(scores), faiss.swig_ptr(rows)
         self._index.search_c(len(queries), *pointers)
         found = []
-        for query, k, near, worth in zip(queries, counts, rows, scores, strict=True):
+        for place, (k, near, worth) in enumerate(zip(counts, rows, scores, strict=True)):
             passing: Any = slice(k + 1)
             if allowed is not None:
                 passing = np.flatnonzero(allowed.flags[near])[: k + 1]
@@ -232,13 +232,8 @@ class FlatIndex:
             if enough and len(set(best)) == len(best) and -1 not in best_rows and isfinite(sum(best)):
                 found.append(Found(best_rows[:k], best[:k], exact=True))
             else:  # too few, ties, or what is to be refused
-                found.append(self._surely(query, k, allowed))
+                found += one_by_one(self, queries[place : place + 1], [k], allowed)
         return found
-
-    def _surely(self, query: Floats, k: int, allowed: Selection | None) -> Found:
-        """What `search` finds for a query [D], however long that takes."""
-        hits = self.search(query[None], k, allowed=allowed)
-        return Found(hits.rows[0].tolist(), hits.scores[0].tolist(), exact=True)
 
     @property
     def exact(self) -> "FlatIndex":
@@ -331,6 +326,17 @@ def best_first(scores: Floats, rows: Times, k: int) -> tuple[Floats, Times]:
     order = np.lexsort((rows, -scores))[:, :k]
     each = np.arange(len(scores))[:, None]
     return scores[each, order], rows[each, order]
+
+
+def one_by_one(
+    index: VectorIndex, queries: Floats, counts: Sequence[int], allowed: Selection | None
+) -> list[Found]:
+    """What `index.search` finds for each query alone; arguments as of `VectorIndex.nearest`."""
+    found = []
+    for query, k in zip(queries, counts, strict=True):
+        hits = index.search(query[None], k, allowed=allowed)
+        found.append(Found(hits.rows[0].tolist(), hits.scores[0].tolist(), hits.exact))
+    return found
 
 
 def check_search(index: VectorIndex, queries: Floats, k: int, allowed: Selection | None) -> None:

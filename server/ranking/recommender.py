@@ -6,15 +6,15 @@ request that holds on to one gets its whole answer from one generation. Symbols:
 """
 
 import threading
-from collections.abc import Sequence, Set as AbstractSet
+from collections.abc import Callable, Hashable, Sequence, Set as AbstractSet
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from deepmoviematch.data.tables import TOP_STARS, Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.batch import nearest_without
-from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import VectorIndex
 from deepmoviematch.indexer.towers.mlp import unit
 from deepmoviematch.server.filtering.filters import Filters
@@ -40,7 +40,7 @@ NEAREST_GENRES = 50
 SWIFT_ITEMS = 100_000
 """Sixteen users are ranked in some 20 to 30 ms where so many are compared with each."""
 
-_NONE: AbstractSet[int] = frozenset()
+_Asked = TypeVar("_Asked", bound=tuple[object, ...])
 
 
 class Recommender:
@@ -97,21 +97,20 @@ class Recommender:
         Returns:
             B answers, in the order of `questions`: those of `recommend`, bit for bit.
         """
-        alike: dict[tuple[bool, Selection | None], list[int]] = {}
-        for place, (taste, listing) in enumerate(questions):
-            if (taste.history or taste.preferences) and _is_plain(listing):
-                alike.setdefault((taste.asks_next, listing.allowed), []).append(place)
-        answers: list[Answer | None] = [None] * len(questions)
-        for (asks_next, _), places in alike.items():
-            index = self.generation.index_for(asks_next=asks_next)
-            vectors = self._vectors([questions[place][0] for place in places], index.dim)
-            listings = [questions[place][1] for place in places]
-            found = self._nearest_many(index, vectors, listings, [_NONE] * len(places))
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
-        return [
-            answer or self.recommend(*question) for question, answer in zip(questions, answers, strict=True)
+        kinds = [
+            (taste.asks_next, listing.allowed)
+            if (taste.history or taste.preferences) and _is_plain(listing)
+            else None
+            for taste, listing in questions
         ]
+        return _by_kind(questions, kinds, self._recommend_alike, self.recommend)
+
+    def _recommend_alike(self, questions: Sequence[Question]) -> list[Answer]:
+        """Plain lists for users of whom something is known; all ask for the same and allow the same items."""
+        tastes, listings = zip(*questions, strict=True)
+        index = self._index(tastes[0])
+        vectors = self._vectors(tastes, index.dim)
+        return self._nearest_many(index, vectors, listings, [frozenset()] * len(questions))
 
     def embed(self, taste: Taste) -> Place:
         """Where a user is; one of whom nothing is known is where everyone starts from."""
@@ -179,21 +178,16 @@ class Recommender:
 
     def similar_batch(self, questions: Sequence[tuple[Seeds, Listing]]) -> list[Answer]:
         """The same for many, with one search for those who allow the same items: bit for bit the same."""
-        alike: dict[Selection | None, list[int]] = {}
-        for place, (_, listing) in enumerate(questions):
-            if _is_plain(listing):
-                alike.setdefault(listing.allowed, []).append(place)
-        answers: list[Answer | None] = [None] * len(questions)
-        for places in alike.values():
-            seeds, listings = zip(*[questions[place] for place in places], strict=True)
-            vectors = np.stack([self._direction(each) for each in seeds])
-            named = [_named(each) for each in seeds]
-            found = self._nearest_many(self.generation.similar, vectors, listings, named)
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
-        return [
-            answer or self.similar(*question) for question, answer in zip(questions, answers, strict=True)
-        ]
+        kinds = [(listing.allowed,) if _is_plain(listing) else None for _, listing in questions]
+        return _by_kind(questions, kinds, self._similar_alike, self.similar)
+
+    def _similar_alike(self, questions: Sequence[tuple[Seeds, Listing]]) -> list[Answer]:
+        """Plain lists of what is like seeds; all of them allow the same items."""
+        seeds, listings = zip(*questions, strict=True)
+        vectors = np.stack([self._direction(each) for each in seeds])
+        return self._nearest_many(
+            self.generation.similar, vectors, listings, [_named(each) for each in seeds]
+        )
 
     def _direction(self, seeds: Seeds) -> Floats:
         """[D] what is near to the positive seeds and far from the negative ones (Rocchio, 1971)."""
@@ -289,6 +283,23 @@ class Recommender:
     @cached_property
     def _built_titles(self) -> Titles:
         return Titles(self.generation.catalogue, self.generation.popular)
+
+
+def _by_kind(
+    questions: Sequence[_Asked],
+    kinds: Sequence[Hashable],
+    alike: Callable[[Sequence[_Asked]], list[Answer]],
+    alone: Callable[..., Answer],
+) -> list[Answer]:
+    """The answers in the order of `questions`: those of a kind by `alike`, those of None by `alone`."""
+    places: dict[Hashable, list[int]] = {}
+    for place, kind in enumerate(kinds):
+        if kind is not None:
+            places.setdefault(kind, []).append(place)
+    answers: dict[int, Answer] = {}
+    for some in places.values():
+        answers.update(zip(some, alike([questions[place] for place in some]), strict=True))
+    return [answers.get(place) or alone(*question) for place, question in enumerate(questions)]
 
 
 def _is_plain(listing: Listing) -> bool:

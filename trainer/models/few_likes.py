@@ -18,9 +18,7 @@ from scipy import linalg, sparse
 
 from deepmoviematch.data.tables import Floats, Ints
 from deepmoviematch.trainer.models.similar_users import compared
-
-LARGEST = 10_000
-"""Liked items that it is solved for: it holds the square of them."""
+from deepmoviematch.trainer.peers.ease import LARGEST
 
 TOLD = 3
 """Likes of a history, for which it is the best guess."""

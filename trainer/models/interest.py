@@ -8,6 +8,7 @@ Symbols: `U` users, `N` items.
 import numpy as np
 from scipy import sparse
 
+from deepmoviematch.trainer.models.similar_users import compared
 from deepmoviematch.trainer.peers.ease import Ease
 
 MOST_USERS = MOST_ITEMS = 2000
@@ -29,9 +30,7 @@ def told_by_others(likes: sparse.csr_matrix, others: sparse.csr_matrix, penalty:
     Returns:
         The mean difference in standard deviations, between 0 and 1: 1 on MovieLens, where it is 1 to 2.
     """
-    users = np.flatnonzero(likes.getnnz(axis=1))
-    if len(users) > MOST_USERS:
-        users = np.sort(np.random.default_rng([seed, 5]).choice(users, MOST_USERS, replace=False))
+    users = compared(likes, [seed, 5], MOST_USERS)
     items = np.sort(np.argsort(-likes[users].getnnz(axis=0), kind="stable")[:MOST_ITEMS])
     liked, other = likes[users][:, items], others[users][:, items].toarray() > 0
     scores = Ease.fit(liked, penalty).score(liked).astype(np.float64)

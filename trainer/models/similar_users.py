@@ -7,6 +7,7 @@ Symbols: `B` histories, `U` users, `V` of them compared with, `N` items, `C` ite
 that are asked about.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -95,9 +96,9 @@ def shares_of_likes(weights: Floats, likes: sparse.csr_matrix, totals: Floats, a
     )
 
 
-def compared(likes: sparse.csr_matrix, seed: int) -> Times:
-    """[V] rows of the users with likes [U, N], ascending: all of them, or a sample of `MOST_USERS`."""
-    rows = np.flatnonzero(likes.getnnz(axis=1))
-    if len(rows) > MOST_USERS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_USERS, replace=False))
+def compared(likes: sparse.csr_matrix, seed: int | Sequence[int], most: int | None = None) -> Times:
+    """[V] rows of the users with likes [U, N], ascending: all, or a sample of `most`, else `MOST_USERS`."""
+    rows, most = np.flatnonzero(likes.getnnz(axis=1)), most or MOST_USERS
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     return rows
