@@ -1,9 +1,11 @@
-"""Gives a call a thread only once its message is there, or none, and lets it be answered in few steps.
+"""Hears of calls, and has a unary call take no thread before its message is there, and few steps in all.
 
 gRPC takes a thread when a call begins and has it wait for the message. That costs two
 more switches between threads, a third of all that a call costs the server; and it lets
 a caller who begins calls and sends nothing hold every thread there is. The thread that hears
 of calls does nothing else; here it may be given work that takes less time than to hand it on.
+gRPC asks as well, of every call, to be told of its end, which is one more event for each; here
+only those that wait for a thread are asked about, and the others are told all at once.
 
 What follows rests on names of grpcio that are not public. Where they are not what they
 were (`SUPPORTED` is false then, and a test says so), calls go gRPC's own way: slower,
@@ -11,24 +13,24 @@ otherwise the same.
 """
 
 import inspect
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import grpc
-from grpc import _server
+from grpc import _common, _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-MOST_HEARD = 128
-"""So many events may be heard of before there is work again, at most: some 30 to 40 calls.
+HEARING = 0.5
+"""While calls wait to be answered others are heard of for so much of the time that answering took, at most.
 
-A call that is answered is four events, a refused one three. Were there no more than a group that is
-answered makes, nobody would ever be refused: who floods the server would fill the queue in gRPC's core,
-where 1,000 wait for longer than most callers do, and be dropped from there as CANCELLED. But a refusal
-costs a quarter of an answer: the more is heard of a flood, the sooner everybody knows, and the fewer are
-answered.
+A refusal costs a third of the cheapest answer. Were nothing heard of before all are answered, nobody would
+ever be refused: who floods the server would fill the queue in gRPC's core, where 1,000 wait for longer than
+most callers do, and be dropped from there as CANCELLED. Were everything heard of, a flood would be refused
+and nobody answered. So two thirds of the time are for answers, however many calls come.
 """
 
 
@@ -38,18 +40,24 @@ def _is_supported() -> bool:
             list(inspect.signature(function).parameters)
             for function in (
                 _server._unary_response_in_pool,
-                _server._unary_request,
-                _server._receive_message,
-                _server._send_status_from_server,
+                _server._handle_with_method_handler,
+                _server._receive_close_on_server,
                 _server._serve,
                 _server._process_event_and_continue,
                 _server._begin_shutdown_once,
+                _server._request_call,
+                _server._request_registered_call,
+                _server._HandlerCallDetails,
+                _common.decode,
+                _common.deserialize,
             )
         ]
         names = (
-            *(_server._RECEIVE_MESSAGE_TOKEN, _server._SEND_STATUS_FROM_SERVER_TOKEN, _server._CANCELLED),
+            *(_server._RPCState, _server._ServerStage.STARTED, _server._REQUEST_CALL_TAG),
+            *(_server._RECEIVE_CLOSE_ON_SERVER_TOKEN, _server._CANCELLED),
             *(cygrpc.ReceiveMessageOperation, cygrpc.SendMessageOperation, cygrpc.StatusCode.ok.name),
             *(cygrpc.SendInitialMetadataOperation, cygrpc.SendStatusFromServerOperation),
+            *(cygrpc.ReceiveCloseOnServerOperation, _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE),
             *(_server._DEALLOCATED_SERVER_CHECK_PERIOD_S, cygrpc.CompletionType.queue_timeout),
         )
     except (AttributeError, ValueError):
@@ -57,137 +65,164 @@ def _is_supported() -> bool:
     call = ["rpc_event", "state"]
     return all(names) and parameters == [
         [*call, "behavior", "argument_thunk", "request_deserializer", "response_serializer"],
-        [*call, "request_deserializer"],
-        ["state", "call", "request_deserializer"],
-        ["state", "token"],
+        [*call, "method_handler", "thread_pool"],
+        ["state"],
         ["state"],
         ["state", "event"],
         ["state"],
+        ["state"],
+        ["state", "method"],
+        ["method", "invocation_metadata"],
+        ["b"],
+        ["serialized_message", "deserializer"],
     ]
 
 
 SUPPORTED = _is_supported()
 _starting = threading.Lock()
 
+log = logging.getLogger(__name__)
+
+
+class Ending(NamedTuple):
+    """What a call is told at its end."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...] = ()
+
+
+_NO_METHOD = Ending(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+_NO_MESSAGE = Ending(grpc.StatusCode.UNIMPLEMENTED, "The method requires exactly one request message.")
+_NOT_READ = Ending(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+INTERNAL = Ending(grpc.StatusCode.INTERNAL, "internal error")
+_NOT_FOUND_OUT = Ending(grpc.StatusCode.UNKNOWN, "Error in service handler!")
+
+
+class Host(Protocol):
+    """Takes calls, and has work for the thread that hears of them; all is asked on that thread."""
+
+    def expect(self) -> None:
+        """A unary call has begun, whose message is not there yet."""
+
+    def receive(self, call: "Call | None") -> None:
+        """The message is there, or will never be."""
+
+    def has_work(self) -> bool:
+        """Whether there is work."""
+
+    def work(self) -> None:
+        """Do some of it; what is heard meanwhile waits, so it must not take long."""
+
 
 class Call:
-    """A unary call whose message is there: run it, or answer it."""
+    """A unary call: run it, or answer it."""
 
-    __slots__ = ("_codec", "_event", "_respond", "_run", "_state", "handler", "message")
+    __slots__ = ("_event", "_own", "_server", "handler", "is_open", "message")
 
-    def __init__(self, run: Callable[..., object], arguments: tuple[Any, ...], message: Any) -> None:
-        """Take what gRPC submitted, and the message that it waits for.
-
-        Args:
-            run: How to run what was submitted.
-            arguments: See `await_message`.
-            message: As the call's deserialiser made it.
-        """
-        self._respond, self._event, self._state, self.handler, _, *self._codec = arguments
-        self._run, self.message = run, message
+    def __init__(self, event: Any, server: Any, handler: Any) -> None:
+        self._event, self._server, self.handler = event, server, handler
+        self.message: Any = None
+        self._own: Any = None  # gRPC's state of the call, if it goes gRPC's own way
+        self.is_open = True
+        """Whether nobody has run, answered or refused it yet."""
 
     def __call__(self) -> None:
         """Have gRPC ask the handler, and send what it returns or raises."""
-        self.run(self.handler)
+        self.run(self.handler.unary_unary)
 
-    def run(self, handler: Callable[..., object]) -> None:
-        """Have gRPC ask another handler, which takes the message and a context."""
-        self._run(self._respond, self._event, self._state, handler, lambda: self.message, *self._codec)
+    def run(self, behavior: Callable[..., object]) -> None:
+        """Have gRPC ask another function, which takes the message and a context."""
+        self.is_open = False
+        self.follow()
+        own, answering = self._own, self.handler
+        own.context.run(
+            _server._unary_response_in_pool,
+            *(self._event, own, behavior, lambda: self.message),
+            *(answering.request_deserializer, answering.response_serializer),
+        )
+
+    def follow(self) -> None:
+        """Know from now on if its caller gives up."""
+        if self._own is not None:
+            return
+        own: Any = _server._RPCState()  # type: ignore[no-untyped-call]
+        self._own = own
+        with self._server.lock:  # whoever stops the server must find one of the two
+            self._server.rpc_states.add(own)
+            self._server.rpc_states.discard(self)
+        own.due.add(_server._RECEIVE_CLOSE_ON_SERVER_TOKEN)
+        self._event.call.start_server_batch(
+            (cygrpc.ReceiveCloseOnServerOperation(0),), _server._receive_close_on_server(own)
+        )
 
     def invocation_metadata(self) -> Any:
         """What the caller sent before the message: keys and values."""
         return self._event.invocation_metadata
 
     def is_awaited(self, now: float) -> bool:
-        """Whether at `now`, in seconds since 1970, the caller still waits for an answer."""
-        return bool(self._state.client is not _server._CANCELLED and self._event.call_details.deadline > now)
+        """Whether the caller still waits at `now`, in seconds since 1970, as far as is known."""
+        gave_up = self._own is not None and self._own.client is _server._CANCELLED
+        return bool(self._event.call_details.deadline > now and not gave_up)
 
     def answer(self, contents: bytes, trailing_metadata: Iterable[tuple[str, str]] = ()) -> None:
-        """End the call well: send a serialised reply, and nothing more to be run."""
-        with self._state.condition:
-            if self._state.client is _server._CANCELLED:
-                return
-            end(
-                self._event,
-                self._state,
-                cygrpc.SendMessageOperation(contents, 0),
-                cygrpc.SendStatusFromServerOperation(trailing_metadata, cygrpc.StatusCode.ok, b"", 0),
-            )
+        """End the call well, which nobody follows: send a serialised reply, and nothing more to be run."""
+        self._end(cygrpc.StatusCode.ok, b"", trailing_metadata, cygrpc.SendMessageOperation(contents, 0))
+
+    def refuse(self, ending: Ending) -> None:
+        """End the call, which nobody follows, without an answer."""
+        code = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE[ending.code]
+        self._end(code, ending.details.encode(), ending.trailing_metadata)
+
+    def await_message(self, host: Host) -> None:
+        """Have `host` receive the call with its message, or None if none comes."""
+        host.expect()
+        self._event.call.start_server_batch(
+            (cygrpc.ReceiveMessageOperation(0),), partial(self._arrived, host)
+        )
+
+    def _arrived(self, host: Host, event: Any) -> Any:
+        contents = event.batch_operations[0].message()
+        if contents is not None:
+            self.message = _common.deserialize(contents, self.handler.request_deserializer)
+        if self.message is None:
+            self.refuse(_NO_MESSAGE if contents is None else _NOT_READ)
+            host.receive(None)
+        else:
+            host.receive(self)
+        return None, ()
+
+    def _end(self, code: Any, details: bytes, trailing_metadata: Any, *operations: Any) -> None:
+        self.is_open = False
+        self._event.call.start_server_batch(
+            (
+                cygrpc.SendInitialMetadataOperation((), 0),
+                *operations,
+                cygrpc.ReceiveCloseOnServerOperation(0),
+                cygrpc.SendStatusFromServerOperation(trailing_metadata, code, details, 0),
+            ),
+            self._ended,
+        )
+
+    def _ended(self, _event: Any) -> Any:
+        return self, ()  # what gRPC no longer has to keep
 
 
-def end(rpc_event: Any, state: Any, *operations: Any) -> None:
-    """Send the last of a call, of which nothing was sent; whoever asks holds the call's lock."""
-    token = _server._SEND_STATUS_FROM_SERVER_TOKEN
-    rpc_event.call.start_server_batch(
-        (cygrpc.SendInitialMetadataOperation((), 0), *operations),
-        _server._send_status_from_server(state, token),
-    )
-    state.statused = True
-    state.due.add(token)
-
-
-def await_message(
-    run: Callable[..., object],
-    arguments: tuple[Any, ...],
-    then: Callable[[Callable[[], object] | None], None],
-) -> bool:
-    """Have `then` called once the message of a unary call is there, or will never be.
-
-    Args:
-        run: How gRPC wants the arguments run.
-        arguments: What gRPC submitted: how to answer the call, the call, and a function
-            that waits for its message.
-        then: Takes the `Call`, or how to end it if no message came, or None if it has ended. It
-            is called once, on gRPC's own thread, so it must not take long.
-
-    Returns:
-        False if gRPC submitted something else: nothing happens then.
-    """
-    if not SUPPORTED or not _is_unary(arguments):
-        return False
-    _, rpc_event, state, _, _, deserialise, _ = arguments
-    receive = _server._receive_message(state, rpc_event.call, deserialise)
-
-    def arrived(event: Any) -> Any:
-        ended, callbacks = receive(event)
-        message, state.request = state.request, None
-        if message is not None:
-            then(Call(run, arguments, message))
-        else:  # if it never comes, gRPC knows what to say
-            then(partial(run, *arguments) if ended is None else None)
-        return ended, callbacks
-
-    # gRPC holds the call's lock while it submits, so that nothing happens to the call meanwhile.
-    rpc_event.call.start_server_batch((cygrpc.ReceiveMessageOperation(0),), arrived)
-    state.due.add(_server._RECEIVE_MESSAGE_TOKEN)
-    return True
-
-
-def _is_unary(arguments: tuple[Any, ...]) -> bool:
-    return (
-        len(arguments) == 7
-        and arguments[0] is _server._unary_response_in_pool
-        and arguments[4].__qualname__.startswith("_unary_request.")  # else it streams its requests
-    )
-
-
-def start(server: grpc.Server, waits: Callable[[], object], work: Callable[[], object]) -> bool:
-    """Start a server, and have the thread that hears of calls do some work in between.
+def start(server: grpc.Server, host: Host) -> bool:
+    """Start a server, and have `host` receive its unary calls.
 
     Args:
-        server: As `grpc.server` made it.
-        waits: Whether there is work.
-        work: Does some of it; called as long as there is, whenever there is nothing new to hear,
-            or has been `MOST_HEARD` times. What is heard meanwhile waits, so it must not take long.
+        server: As `grpc.server` made it. A handler of its with an attribute `ending` ends calls with that.
+        host: Has work to be done whenever there is nothing new to hear; see `HEARING` for when there is.
 
     Returns:
-        False if the server was started gRPC's own way: `work` is never called then.
+        False if the server was started gRPC's own way: `host` is never asked then.
     """
     if not SUPPORTED:
         server.start()
         return False
     with _starting:  # gRPC gives the thread whatever has this name now
-        usual, _server._serve = _server._serve, partial(_hear, waits=waits, work=work)
+        usual, _server._serve = _server._serve, partial(_hear, host=host)
         try:
             server.start()
         finally:
@@ -195,20 +230,74 @@ def start(server: grpc.Server, waits: Callable[[], object], work: Callable[[], o
     return True
 
 
-def _hear(state: Any, waits: Callable[[], object], work: Callable[[], object]) -> None:
+def _hear(state: Any, host: Host) -> None:
     """What gRPC's thread does until the server ends, with work in between."""
-    heard = 0
+    hears_until = 0.0
     while True:
-        busy = waits()
+        busy = host.has_work()
         until = 0 if busy else time.time() + _server._DEALLOCATED_SERVER_CHECK_PERIOD_S
         event = state.completion_queue.poll(until)
         if state.server_deallocated:
             _server._begin_shutdown_once(state)
         nothing = event.completion_type == cygrpc.CompletionType.queue_timeout
-        if not nothing and not _server._process_event_and_continue(state, event):
+        if not (nothing or _began(state, event, host) or _server._process_event_and_continue(state, event)):
             return
         event = None  # a call that has ended must not be held while others are waited for
-        heard += 1
-        if busy and (nothing or heard >= MOST_HEARD):
-            work()
-            heard = 0
+        if busy and (nothing or time.perf_counter() > hears_until):
+            began = time.perf_counter()
+            host.work()
+            ended = time.perf_counter()
+            hears_until = ended + HEARING * (ended - began)
+
+
+def _began(state: Any, event: Any, host: Host) -> bool:
+    """Whether the event was a new call's, as long as there are to be some; it is seen to then."""
+    registered = event.tag in state.registered_method_handlers
+    if not (registered or event.tag is _server._REQUEST_CALL_TAG) or not event.success:
+        return False
+    with state.lock:
+        if state.stage is not _server._ServerStage.STARTED:
+            return False
+        state.due.remove(event.tag)
+        _open(state, event, host)
+        if registered:
+            _server._request_registered_call(state, event.tag)
+        else:
+            _server._request_call(state)
+    return True
+
+
+def _open(state: Any, event: Any, host: Host) -> None:
+    """Give a call to whatever handles it; whoever asks holds the server's lock."""
+    handler: Any = None
+    ending: Ending | None
+    try:
+        handler = _handler(state, event)
+        ending = _NO_METHOD if handler is None else getattr(handler, "ending", None)
+    except Exception:
+        log.exception("a bug in looking for a call's handler")
+        ending = _NOT_FOUND_OUT
+    if ending is None and (handler.request_streaming or handler.response_streaming):
+        own: Any = _server._RPCState()  # type: ignore[no-untyped-call]
+        state.rpc_states.add(own)
+        _server._handle_with_method_handler(event, own, handler, state.thread_pool)
+        return
+    call = Call(event, state, handler)
+    state.rpc_states.add(call)
+    if ending is None:
+        call.await_message(host)
+    else:
+        call.refuse(ending)
+
+
+def _handler(state: Any, event: Any) -> Any:
+    """What the server has for the method, or None."""
+    if event.tag is not _server._REQUEST_CALL_TAG:
+        return state.registered_method_handlers[event.tag]
+    method = _common.decode(event.call_details.method)
+    details = _server._HandlerCallDetails(method, event.invocation_metadata)
+    for each in state.generic_handlers:
+        handler = each.service(details)
+        if handler is not None:
+            return handler
+    return None

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 
-from deepmoviematch.server.host.arrival import Call, await_message, start
+from deepmoviematch.server.host.arrival import INTERNAL, Call, start
 
 PATIENCE_S = 0.015
 """How long a call may wait for a thread while there is no end to the waiting; seconds of processor time."""
@@ -79,7 +79,6 @@ class Pool(Executor):
         self._waiting: deque[_Waiting] = deque()  # for a thread, the oldest first
         self._turns: SimpleQueue[bool] = SimpleQueue()  # one for each of them; False ends a thread
         self._swift: deque[_Waiting] = deque()  # for the thread that hears of calls, and known to it alone
-        self._hears = False
         self._coming = 0  # calls whose message is not there yet; gRPC's thread alone counts them
         self._calm_at = clock()  # when a call last found nobody waiting
         self._busy = [False] * (threads + 1)  # the last is that which hears of calls
@@ -89,30 +88,49 @@ class Pool(Executor):
 
     def start(self, server: grpc.Server) -> None:
         """Start a server that was made with this pool."""
-        self._hears = start(server, self._swift.__len__, self._answer_swift)
+        start(server, self)
 
     def submit(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
-        """Run `fn(*args)` on a thread, after those that wait; a unary call once its message is there.
+        """Run `fn(*args)` on a thread, after those that wait.
 
         Returns:
             None: gRPC wants a future only for a limit of its own, which is not used.
         """
-        self._coming += 1
-        if not await_message(fn, args, self._come):
-            self._come(partial(fn, *args))
+        self._take_in(partial(fn, *args), swift=False)
 
-    def _come(self, task: _Task | None) -> None:
+    def expect(self) -> None:
+        """See `arrival.Host`."""
+        self._coming += 1
+
+    def receive(self, call: Call | None) -> None:
+        """See `arrival.Host`."""
         self._coming -= 1
-        if task is None:
+        if call is None:
             return
-        now = self._clock()
-        if not self.waiting:
-            self._calm_at = now
-        if self._hears and isinstance(task, Call) and getattr(task.handler, "is_swift", _never)(task.message):
-            self._swift.append(_Waiting(now, task))
-        else:
-            self._waiting.append(_Waiting(now, task))
-            self._turns.put(True)
+        swift = getattr(call.handler.unary_unary, "is_swift", _never)(call.message)
+        if not swift:
+            call.follow()
+        self._take_in(call, swift=swift)
+
+    def has_work(self) -> bool:
+        """See `arrival.Host`."""
+        return bool(self._swift)
+
+    def work(self) -> None:
+        """Answer some of the swift calls, which this thread alone knows of; see `arrival.Host`."""
+        self._busy[-1] = True
+        taken = [self._swift.popleft() for _ in range(min(TOGETHER, len(self._swift)))]
+        behind = self.waiting + len(taken)
+        alike: dict[Any, list[_Waiting]] = {}
+        for each in taken:
+            behind -= 1
+            if self._is_late(each, behind):
+                self._run(each.task, late=True)
+            else:
+                alike.setdefault(each.task.handler.unary_unary, []).append(each)
+        for handler, some in alike.items():
+            self._gather(handler, some)
+        self._busy[-1] = False
 
     @property
     def waiting(self) -> int:
@@ -152,6 +170,22 @@ class Pool(Executor):
         now = self._clock()
         return now - arrival > (BURST_S if now - self._calm_at < BURST_S else PATIENCE_S)
 
+    def _take_in(self, task: _Task, *, swift: bool) -> None:
+        """Have a task wait, from now on, behind those that do."""
+        now = self._clock()
+        if not self.waiting:
+            self._calm_at = now
+        waiting = _Waiting(now, task)
+        if swift:
+            self._swift.append(waiting)
+        else:
+            self._hand_on(waiting)
+
+    def _hand_on(self, waiting: _Waiting) -> None:
+        """Have it wait for a thread."""
+        self._waiting.append(waiting)
+        self._turns.put(True)
+
     def _work(self, place: int) -> None:
         while self._turns.get():
             self._busy[place] = True  # before it counts no longer as waiting
@@ -163,32 +197,19 @@ class Pool(Executor):
         waiting = self._waiting.popleft()
         self._run(waiting.task, late=self._is_late(waiting, self.waiting))
 
-    def _answer_swift(self) -> None:
-        """Answer some of the swift calls; they are known to this thread alone."""
-        self._busy[-1] = True
-        taken = [self._swift.popleft() for _ in range(min(TOGETHER, len(self._swift)))]
-        behind = self.waiting + len(taken)
-        alike: dict[Any, list[_Waiting]] = {}
-        for each in taken:
-            behind -= 1
-            if self._is_late(each, behind):
-                self._run(each.task, late=True)
-            else:
-                alike.setdefault(each.task.handler, []).append(each)
-        for handler, some in alike.items():
-            self._gather(handler, some)
-        self._busy[-1] = False
-
     def _gather(self, handler: Any, some: Sequence[_Waiting]) -> None:
         """Answer calls of one handler together, and have a thread run each that is left."""
+        left: Sequence[Call] = ()
         try:
             left = handler.together([each.task for each in some])
         except Exception:
             log.exception("a bug in answering calls together")
-            return
-        self._waiting.extend(each for each in some if each.task in left)
-        for _ in left:
-            self._turns.put(True)
+        for each in some:
+            if each.task in left:
+                each.task.follow()
+                self._hand_on(each)
+            elif each.task.is_open:
+                each.task.refuse(INTERNAL)
 
     def _is_late(self, waiting: _Waiting, behind: int) -> bool:
         """Whether what has waited, and has so many `behind` it, is not worth its work any more."""

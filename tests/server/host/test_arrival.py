@@ -17,6 +17,13 @@ from deepmoviematch.server.host.pool import FEW_WAITING, TOGETHER, Pool
 WAIT_S = 10
 
 
+class Faulty(grpc.GenericRpcHandler):
+    """Knows no method, and fails at one."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> None:
+        assert handler_call_details.method != "/test.Echo/Bug"
+
+
 @pytest.fixture(params=[True, False], ids=["ours", "gRPC's own way"])
 def echo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """A server with one thread that answers with the request, and counts."""
@@ -35,8 +42,12 @@ def echo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     handlers: Any = {
         "Unary": grpc.unary_unary_rpc_method_handler(answer),
         "Stream": grpc.stream_unary_rpc_method_handler(stream),
+        "Number": grpc.unary_unary_rpc_method_handler(
+            lambda number, _: number + 1, int, lambda number: str(number).encode()
+        ),
     }
     server.add_registered_method_handlers("test.Echo", handlers)
+    server.add_generic_rpc_handlers((Faulty(),))
     port = server.add_insecure_port("127.0.0.1:0")
     pool.start(server)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -84,6 +95,27 @@ def test_a_call_without_a_message_is_refused(echo: SimpleNamespace) -> None:
     assert echo.answered == []
 
 
+def test_a_message_that_cannot_be_read_is_told_to_its_caller_alone(echo: SimpleNamespace) -> None:
+    read = echo.channel.unary_unary("/test.Echo/Number")
+    with pytest.raises(grpc.RpcError) as caught:
+        read(b"none", timeout=WAIT_S)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert read(b"7", timeout=WAIT_S) == b"8"
+
+
+def test_a_bug_in_looking_for_a_method_is_told_to_its_caller_alone(echo: SimpleNamespace) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        echo.channel.unary_unary("/test.Echo/Bug")(b"", timeout=WAIT_S)
+    assert caught.value.code() is grpc.StatusCode.UNKNOWN
+    assert echo.channel.unary_unary("/test.Echo/Unary")(b"a", timeout=WAIT_S) == b"a"
+
+
+def test_a_method_that_is_not_there_is_unimplemented(echo: SimpleNamespace) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        echo.channel.unary_unary("/test.Echo/Other")(b"", timeout=WAIT_S)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 @pytest.mark.parametrize("echo", [True], indirect=True)
 def test_callers_who_send_nothing_hold_no_thread(echo: SimpleNamespace) -> None:
     silent = [begin(echo) for _ in range(5)]
@@ -115,10 +147,12 @@ class Pairing:
         self.swift = True
         self.sizes: list[int] = []
         self.ran: list[bytes] = []
+        self.active: dict[bytes, bool] = {}
         self.held, self.go_on = threading.Event(), threading.Event()
 
     def __call__(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         self.ran.append(message)
+        self.active[message] = context.is_active()
         self.go_on.wait(WAIT_S)
         return b"alone " + message
 
@@ -134,7 +168,7 @@ class Pairing:
         for call in awaited:
             if int(call.message) % 2 == 0:
                 call.answer(b"together " + call.message, (("x-name", call.message.decode()),))
-        return [call for call in awaited if int(call.message) % 2]
+        return [call for call in calls if call not in awaited or int(call.message) % 2]
 
 
 @pytest.fixture
@@ -147,7 +181,12 @@ def pairs(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
     port = server.add_insecure_port("127.0.0.1:0")
     pool.start(server)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield SimpleNamespace(ask=channel.unary_unary("/test.Pairs/Ask"), handler=handler, pool=pool)
+        yield SimpleNamespace(
+            ask=channel.unary_unary("/test.Pairs/Ask"),
+            handler=handler,
+            pool=pool,
+            states=lambda: vars(server)["_state"].rpc_states,
+        )
     handler.go_on.set()
     server.stop(None).wait()
     pool.shutdown()
@@ -208,13 +247,64 @@ def test_what_takes_long_after_all_waits_behind_those_who_came_before_it(pairs: 
     assert pairs.handler.ran == [b"1", b"3", b"5", b"7"]
 
 
-def test_whoever_gave_up_meanwhile_is_not_awaited_and_harms_nobody(pairs: SimpleNamespace) -> None:
+def test_whoever_gave_up_meanwhile_harms_nobody(pairs: SimpleNamespace) -> None:
     _, given_up, patient = begun(pairs, range(2, 6, 2))
     given_up.cancel()
     time.sleep(0.2)  # until that has reached the server too
     pairs.handler.go_on.set()
     assert patient.result() == b"together 4"
+    assert pairs.ask(b"6", timeout=WAIT_S) == b"together 6"
+
+
+def test_whose_deadline_passed_meanwhile_is_not_awaited(pairs: SimpleNamespace) -> None:
+    begun(pairs, range(0))
+    late = pairs.ask.future(b"2", timeout=0.1)
+    assert late.exception(WAIT_S) is not None
+    pairs.handler.go_on.set()
+    assert pairs.ask(b"4", timeout=WAIT_S) == b"together 4"
     assert sum(pairs.handler.sizes) == 2
+
+
+def test_whoever_gave_up_while_waiting_for_a_thread_is_known_not_to_wait(pairs: SimpleNamespace) -> None:
+    slow = pairs.ask.future(b"1", timeout=WAIT_S)
+    while not pairs.handler.ran:
+        time.sleep(0.001)
+    given_up, patient = (pairs.ask.future(each, timeout=WAIT_S) for each in (b"3", b"5"))
+    while len(pairs.pool._waiting) < 2:
+        time.sleep(0.001)
+    given_up.cancel()
+    time.sleep(0.2)  # until that has reached the server
+    pairs.handler.go_on.set()
+    assert [slow.result(), patient.result()] == [b"alone 1", b"alone 5"]
+    assert pairs.handler.active == {b"1": True, b"3": False, b"5": True}
+
+
+def test_whoever_a_bug_would_leave_without_an_answer_is_told(
+    pairs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = pairs.handler.together
+
+    def together(calls: list[arrival.Call]) -> list[arrival.Call]:
+        answer(calls[:1])
+        raise ZeroDivisionError
+
+    calls = begun(pairs, range(2, 6, 2))
+    monkeypatch.setattr(pairs.handler, "together", together)
+    pairs.handler.go_on.set()
+    assert calls[1].result() == b"together 2"
+    assert calls[2].code() is grpc.StatusCode.INTERNAL
+    assert pairs.ask(b"6", timeout=WAIT_S) == b"together 6"  # the bug comes after that
+
+
+def test_nothing_is_kept_of_calls_that_have_ended(pairs: SimpleNamespace) -> None:
+    pairs.handler.go_on.set()
+    calls = [pairs.ask.future(str(number).encode(), timeout=WAIT_S) for number in range(1, 101)]
+    for call in calls[::10]:
+        call.cancel()
+    for call in calls:
+        call.exception(WAIT_S) if not call.cancelled() else None
+    while pairs.states():  # the last are about to be told
+        time.sleep(0.001)
 
 
 def test_calls_that_are_not_swift_are_each_run_by_a_thread(pairs: SimpleNamespace) -> None:
@@ -227,7 +317,8 @@ def test_calls_that_are_not_swift_are_each_run_by_a_thread(pairs: SimpleNamespac
 def test_without_what_it_takes_each_is_run_by_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrival, "SUPPORTED", False)
     server = grpc.server(ThreadPoolExecutor(1))
-    assert not arrival.start(server, lambda: True, lambda: None)
+    host: Any = None  # which is never asked
+    assert not arrival.start(server, host)
     server.stop(None).wait()
 
 

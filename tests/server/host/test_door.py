@@ -10,7 +10,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from deepmoviematch.server.host import pool as pool_module, refusal
+from deepmoviematch.server.host import arrival, pool as pool_module
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -59,15 +59,11 @@ def test_too_many_calls_are_refused_at_once_and_told_when_to_come_back(
     assert info.reason == "OVERLOADED"
 
 
-def test_the_installed_grpc_has_what_it_takes_to_refuse_at_once() -> None:
-    assert refusal.SUPPORTED
-
-
 @pytest.mark.parametrize("supported", [True, False], ids=["ours", "gRPC's own way"])
 def test_a_refusal_does_not_wait_for_the_request(
     serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch, supported: bool
 ) -> None:
-    monkeypatch.setattr(refusal, "SUPPORTED", supported)
+    monkeypatch.setattr(arrival, "SUPPORTED", supported)
     monkeypatch.setattr(pool_module.Pool, "crowded", lambda self: True)
     with serve(Held(recommender)) as running:
         call = running.channel.stream_unary(
