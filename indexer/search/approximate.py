@@ -37,7 +37,7 @@ class ApproximateIndex(ABC):
     kind: ClassVar[str]
 
     first_breadth: ClassVar[int]
-    """`breadth` to begin with."""
+    """`breadth` to begin with, and at least."""
 
     most_breadth: ClassVar[int]
     """No file may ask for more."""
@@ -46,13 +46,14 @@ class ApproximateIndex(ABC):
         """Take FAISS's index, and exact search over the same vectors.
 
         Raises:
-            GenerationError: If it would search more broadly than any may.
+            GenerationError: If it would search less broadly than any does, or more than any may.
         """
         self._index = index
         self.exact, self.dim, self.size = exact, exact.dim, exact.size
-        if not 1 <= self.breadth <= self.most_breadth:
+        if not self.first_breadth <= self.breadth <= self.most_breadth:
             raise GenerationError(
-                f"the breadth of a search must be 1 to {self.most_breadth}, got {self.breadth}"
+                f"the breadth of a search must be {self.first_breadth} to {self.most_breadth}, "
+                f"got {self.breadth}; make the index again"
             )
 
     @property

@@ -35,6 +35,9 @@ LISTS = 2.0
 FEW = 128
 """Lists that mostly have enough members."""
 
+STEP = 0.5
+"""Standard deviations that `breadth` is counted in: each more doubles what a search of a million reads."""
+
 ROUNDS = 10
 SAMPLE = 64
 """Of k-means, and how many vectors it looks at for each centroid."""
@@ -43,10 +46,10 @@ _faiss: Any = faiss  # whose stubs lack what is used here
 
 
 class IvfIndex(ApproximateIndex):
-    """Looks through lists; `breadth` is the standard deviations within which one may hold a better vector."""
+    """Looks through lists; `breadth` is the steps of `STEP` within which one may hold a better vector."""
 
     kind = "ivf"
-    first_breadth, most_breadth = 3, 4096
+    first_breadth, most_breadth = 6, 4096
 
     def __init__(self, index: Any) -> None:
         self._lists = _faiss.downcast_index(index.base_index)
@@ -119,7 +122,8 @@ class IvfIndex(ApproximateIndex):
             first = _first(nearness, members, enough)
             worst = self._read(first, query, found[:fetch], allowed)
             deviation = np.sqrt(max(float(self._covariance.dot(query).dot(query)), 0))
-            hopeful = (nearness + self.breadth * deviation * self._spreads >= worst) & (members > 0)
+            reach = STEP * self.breadth * deviation * self._spreads
+            hopeful = (nearness + reach >= worst) & (members > 0)
             hopeful[first] = False
             self._read(np.flatnonzero(hopeful), query, found[fetch:], allowed)
         # The lists round in another order than exact search does.

@@ -36,13 +36,10 @@ class Filters:
         Raises:
             FilterError: If it is at fault.
         """
-        return self._find(text) or self._keep(text, self._compiler.compile(text))
+        return self.at_hand(text) or self._keep(text, self._compiler.compile(text))
 
-    def know(self, text: str) -> bool:
-        """Whether `allowed` has the answer at hand; it has for the time being then."""
-        return self._find(text) is not None
-
-    def _find(self, text: str) -> Selection | None:
+    def at_hand(self, text: str) -> Selection | None:
+        """What `allowed` has at hand, and will have for the time being; None if there is nothing."""
         allowed = self._recent.get(text)
         if allowed is None and (allowed := self._older.get(text)) is not None:
             self._keep(text, allowed)

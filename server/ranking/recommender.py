@@ -6,15 +6,18 @@ request that holds on to one gets its whole answer from one generation. Symbols:
 """
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence, Set as AbstractSet
 from functools import cached_property
 from typing import TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
 from deepmoviematch.data.tables import TOP_STARS, Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.batch import nearest_without
+from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import VectorIndex
 from deepmoviematch.indexer.towers.mlp import unit
 from deepmoviematch.server.filtering.filters import Filters
@@ -40,6 +43,9 @@ NEAREST_GENRES = 50
 SWIFT_ITEMS = 100_000
 """Sixteen users are ranked in some 20 to 30 ms where so many are compared with each."""
 
+SWIFT_S = 0.002
+"""A search that takes longer, in seconds of processor time, is not swift, nor is another with its filter."""
+
 _Asked = TypeVar("_Asked", bound=tuple[object, ...])
 
 
@@ -60,6 +66,7 @@ class Recommender:
         index = generation.index
         self.compares_all = index.exact is index
         self.is_swift = not self.compares_all or index.size <= SWIFT_ITEMS
+        self._slow: WeakSet[Selection] = WeakSet()  # what searches took long with
 
     def make_ready_as(self, other: "Recommender") -> None:
         """Make what `other` has been asked for so far, so that no request has to wait for it."""
@@ -138,7 +145,9 @@ class Recommender:
         excluded = [listing.excluded | each for listing, each in zip(listings, named, strict=True)]
         if allowed is not None:
             size, excluded = allowed.count, [allowed.among(each) for each in excluded]
+        began = time.thread_time()
         found = nearest_without(index, vectors, [listing.limit for listing in listings], excluded, allowed)
+        self._notice(allowed, began, questions=len(listings))
         return [
             self._answered(Scored(*each), size - len(out), Origin.RETRIEVAL, listing, named=len(left_out))
             for each, out, left_out, listing in zip(found, excluded, named, listings, strict=True)
@@ -209,8 +218,9 @@ class Recommender:
         return Answer(rows, scores, Origin.LOOKUP, listing.start, exhausted=len(found) <= stop)
 
     def _popular(self, listing: Listing) -> Answer:
-        generation = self.generation
+        generation, began = self.generation, time.thread_time()
         relevance = Popular(generation.popular, generation.popularity, listing.excluded, listing.allowed)
+        self._notice(listing.allowed, began)
         return self._answer(relevance, Origin.POPULARITY, listing)
 
     def _answer(self, relevance: Relevance, origin: Origin, listing: Listing, *, named: int = 0) -> Answer:
@@ -253,12 +263,13 @@ class Recommender:
         """Made when the first filter comes."""
         return Filters(self.generation)
 
-    def knows_filter(self, text: str) -> bool:
-        """Whether a filter has come before, and not too many others since, and does not make a search longer.
+    def is_swift_with(self, text: str) -> bool:
+        """Whether a filter has come before, and not too many others since, and made no search long.
 
         As it does where not every item is compared, if it keeps out what is near.
         """
-        return self.compares_all and "filters" in vars(self) and self.filters.know(text)
+        allowed = self.filters.at_hand(text) if "filters" in vars(self) else None
+        return allowed is not None and allowed not in self._slow
 
     @cached_property
     def _genres(self) -> dict[str, tuple[int, ...]]:
@@ -273,6 +284,11 @@ class Recommender:
         """[G, D] see `genre_directions`."""
         generation = self.generation
         return genre_directions(generation.directions, generation.catalogue.genres, generation.popularity)
+
+    def _notice(self, allowed: Selection | None, began: float, *, questions: int = 1) -> None:
+        """Take down which items were allowed if to find some for each question has taken long."""
+        if allowed is not None and time.thread_time() - began > SWIFT_S * questions:
+            self._slow.add(allowed)
 
     @property
     def _titles(self) -> Titles:

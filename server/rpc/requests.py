@@ -70,14 +70,14 @@ class SimilarQuery(NamedTuple):
 
 
 def is_light(request: Message | Malformed, recommender: Recommender) -> bool:
-    """Whether a request that is not large is sure to be answered soon: no new filter, style or later page."""
+    """Whether a request that is not large is soon answered: no new or slow filter, style or later page."""
     if isinstance(request, Malformed):
         return False
     names = _LIGHT_FIELDS.get(request.DESCRIPTOR.name, set())
     return all(
         field.name in names
         and (field.name != "page_size" or value <= LIGHT_PAGE_SIZE)
-        and (field.name != "filter" or recommender.knows_filter(value))
+        and (field.name != "filter" or recommender.is_swift_with(value))
         for field, value in request.ListFields()
     )
 

@@ -138,7 +138,7 @@ def test_a_search_is_a_step_broader_than_it_takes_to_find_enough(kind: Kind) -> 
         return 1.0 if len(asked) == 3 else 0.5
 
     index = index_of(VECTORS, kind.kind, recall)
-    steps = {IvfIndex: [3, 4, 5, 6], HnswIndex: [64, 128, 256, 512]}[kind]
+    steps = {IvfIndex: [6, 7, 8, 9], HnswIndex: [64, 128, 256, 512]}[kind]
     assert asked == steps[:3]
     again = restore(kind.kind, index.to_bytes(), dim=DIM, size=SIZE)
     assert isinstance(again, kind)

@@ -53,7 +53,7 @@ def breadth(index: Any) -> None:
 
 
 def no_breadth(index: Any) -> None:
-    lists(index).nprobe = 0
+    lists(index).nprobe = IvfIndex.first_breadth - 1
 
 
 def too_few_centroids(index: Any) -> None:

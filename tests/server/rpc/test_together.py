@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.generations.current import Current
-from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.ranking.recommender import SWIFT_S, Recommender
 from deepmoviematch.server.rpc.replies import Reply
 from deepmoviematch.server.rpc.service import RecommenderService
 from deepmoviematch.server.rpc.tokens import Tokens
@@ -120,6 +120,27 @@ def test_a_filter_that_came_before_is_soon_answered(service: RecommenderService)
         contents = request_.SerializeToString()
         first = service.ask(name_of(request_), contents)
         assert service.ask_together(name_of(request_), [contents] * 2) == [first] * 2
+
+
+@pytest.mark.parametrize("history", [[], [pb.Interaction(item_id="6")]], ids=["popular", "near"])
+def test_nobody_waits_for_a_filter_that_made_a_search_long(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch, history: list[pb.Interaction]
+) -> None:
+    current = Current()
+    current.set(Recommender(recommender.generation))
+    service = RecommenderService(current, Tokens())
+    user = pb.UserFeatures(history=history)
+    slow, swift = (
+        pb.RecommendRequest(user=user, filter=f"year < {year}").SerializeToString() for year in (1980, 1990)
+    )
+    seconds = iter([0.0, SWIFT_S * 1.1, 1.0, 1.0 + SWIFT_S * 0.9])
+    monkeypatch.setattr("deepmoviematch.server.ranking.recommender.time.thread_time", lambda: next(seconds))
+    for each in (slow, swift):
+        service.ask("Recommend", each)
+    monkeypatch.undo()
+    heavy, soon = service.ask_together("Recommend", [slow, swift])
+    assert heavy is None
+    assert isinstance(soon, Reply)
 
 
 def test_only_small_requests_to_small_catalogues_are_swift(
