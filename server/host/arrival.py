@@ -24,14 +24,17 @@ import grpc
 from grpc import _common, _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-HEARING = 0.5
+HEARING = 1.0
 """While calls wait to be answered others are heard of for so much of the time that answering took, at most.
 
 A refusal costs a third of the cheapest answer. Were nothing heard of before all are answered, nobody would
 ever be refused: who floods the server would fill the queue in gRPC's core, where 1,000 wait for longer than
-most callers do, and be dropped from there as CANCELLED. Were everything heard of, a flood would be refused
-and nobody answered. So two thirds of the time are for answers, however many calls come.
+most callers do, and be dropped from there as CANCELLED. So are most of a flood of cheap calls with half of
+this. Were everything heard of, a flood would be refused and nobody answered.
 """
+
+HEARING_S = 0.02
+"""And for so long at most, should answering have come to a halt for a while."""
 
 
 def _is_supported() -> bool:
@@ -40,6 +43,7 @@ def _is_supported() -> bool:
             list(inspect.signature(function).parameters)
             for function in (
                 _server._unary_response_in_pool,
+                _server._stream_response_in_pool,
                 _server._handle_with_method_handler,
                 _server._receive_close_on_server,
                 _server._serve,
@@ -52,19 +56,26 @@ def _is_supported() -> bool:
                 _common.deserialize,
             )
         ]
+        of_call, of_server = _server._RPCState.__annotations__, _server._ServerState.__annotations__
         names = (
+            *(of_call["context"], of_call["client"], of_server["lock"], of_server["completion_queue"]),
+            *(of_server["rpc_states"], of_server["due"], of_server["stage"], of_server["thread_pool"]),
+            *(of_server["registered_method_handlers"], of_server["generic_handlers"]),
+            *(of_server["interceptor_pipeline"], of_server["maximum_concurrent_rpcs"]),
             *(_server._RPCState, _server._ServerStage.STARTED, _server._REQUEST_CALL_TAG),
-            *(_server._RECEIVE_CLOSE_ON_SERVER_TOKEN, _server._CANCELLED),
+            _server._RECEIVE_CLOSE_ON_SERVER_TOKEN,
             *(cygrpc.ReceiveMessageOperation, cygrpc.SendMessageOperation, cygrpc.StatusCode.ok.name),
             *(cygrpc.SendInitialMetadataOperation, cygrpc.SendStatusFromServerOperation),
             *(cygrpc.ReceiveCloseOnServerOperation, _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE),
             *(_server._DEALLOCATED_SERVER_CHECK_PERIOD_S, cygrpc.CompletionType.queue_timeout),
         )
-    except (AttributeError, ValueError):
+    except (AttributeError, KeyError, ValueError):
         return False
     call = ["rpc_event", "state"]
+    answering = [*call, "behavior", "argument_thunk", "request_deserializer", "response_serializer"]
     return all(names) and parameters == [
-        [*call, "behavior", "argument_thunk", "request_deserializer", "response_serializer"],
+        answering,
+        answering,
         [*call, "method_handler", "thread_pool"],
         ["state"],
         ["state"],
@@ -103,7 +114,7 @@ class Host(Protocol):
     """Takes calls, and has work for the thread that hears of them; all is asked on that thread."""
 
     def expect(self) -> None:
-        """A unary call has begun, whose message is not there yet."""
+        """A call with one message has begun, which is not there yet."""
 
     def receive(self, call: "Call | None") -> None:
         """The message is there, or will never be."""
@@ -116,7 +127,7 @@ class Host(Protocol):
 
 
 class Call:
-    """A unary call: run it, or answer it."""
+    """A call with one message: run it, or answer it."""
 
     __slots__ = ("_event", "_own", "_server", "handler", "is_open", "message")
 
@@ -129,17 +140,18 @@ class Call:
 
     def __call__(self) -> None:
         """Have gRPC ask the handler, and send what it returns or raises."""
-        self.run(self.handler.unary_unary)
+        self.run(self.handler.unary_unary or self.handler.unary_stream)
 
     def run(self, behavior: Callable[..., object]) -> None:
         """Have gRPC ask another function, which takes the message and a context."""
         self.is_open = False
         self.follow()
-        own, answering = self._own, self.handler
+        own, handler = self._own, self.handler
+        unary, stream = _server._unary_response_in_pool, _server._stream_response_in_pool
         own.context.run(
-            _server._unary_response_in_pool,
+            stream if handler.response_streaming else unary,
             *(self._event, own, behavior, lambda: self.message),
-            *(answering.request_deserializer, answering.response_serializer),
+            *(handler.request_deserializer, handler.response_serializer),
         )
 
     def follow(self) -> None:
@@ -161,16 +173,15 @@ class Call:
         return self._event.invocation_metadata
 
     def is_awaited(self, now: float) -> bool:
-        """Whether the caller still waits at `now`, in seconds since 1970, as far as is known."""
-        gave_up = self._own is not None and self._own.client is _server._CANCELLED
-        return bool(self._event.call_details.deadline > now and not gave_up)
+        """Whether the call's deadline is later than `now`, in seconds since 1970."""
+        return bool(self._event.call_details.deadline > now)
 
     def answer(self, contents: bytes, trailing_metadata: Iterable[tuple[str, str]] = ()) -> None:
-        """End the call well, which nobody follows: send a serialised reply, and nothing more to be run."""
+        """End the call well, which must not be followed: send a serialised reply, and nothing more."""
         self._end(cygrpc.StatusCode.ok, b"", trailing_metadata, cygrpc.SendMessageOperation(contents, 0))
 
     def refuse(self, ending: Ending) -> None:
-        """End the call, which nobody follows, without an answer."""
+        """End the call, which must not be followed, without an answer."""
         code = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE[ending.code]
         self._end(code, ending.details.encode(), ending.trailing_metadata)
 
@@ -187,12 +198,12 @@ class Call:
             self.message = _common.deserialize(contents, self.handler.request_deserializer)
         if self.message is None:
             self.refuse(_NO_MESSAGE if contents is None else _NOT_READ)
-            host.receive(None)
-        else:
-            host.receive(self)
+        host.receive(self if self.is_open else None)
         return None, ()
 
     def _end(self, code: Any, details: bytes, trailing_metadata: Any, *operations: Any) -> None:
+        if not self.is_open or self._own is not None:
+            raise RuntimeError("a call must be ended once, and run if it is followed")
         self.is_open = False
         self._event.call.start_server_batch(
             (
@@ -209,16 +220,18 @@ class Call:
 
 
 def start(server: grpc.Server, host: Host) -> bool:
-    """Start a server, and have `host` receive its unary calls.
+    """Start a server, and have `host` receive its calls, but for those that stream their requests.
 
     Args:
         server: As `grpc.server` made it. A handler of its with an attribute `ending` ends calls with that.
         host: Has work to be done whenever there is nothing new to hear; see `HEARING` for when there is.
 
     Returns:
-        False if the server was started gRPC's own way: `host` is never asked then.
+        False if the server was started gRPC's own way: `host` is never asked then. So are servers with
+        interceptors and those with a limit of calls at once.
     """
-    if not SUPPORTED:
+    state: Any = vars(server).get("_state")
+    if not SUPPORTED or state.interceptor_pipeline or state.maximum_concurrent_rpcs:
         server.start()
         return False
     with _starting:  # gRPC gives the thread whatever has this name now
@@ -247,7 +260,7 @@ def _hear(state: Any, host: Host) -> None:
             began = time.perf_counter()
             host.work()
             ended = time.perf_counter()
-            hears_until = ended + HEARING * (ended - began)
+            hears_until = ended + min(HEARING * (ended - began), HEARING_S)
 
 
 def _began(state: Any, event: Any, host: Host) -> bool:
@@ -277,7 +290,7 @@ def _open(state: Any, event: Any, host: Host) -> None:
     except Exception:
         log.exception("a bug in looking for a call's handler")
         ending = _NOT_FOUND_OUT
-    if ending is None and (handler.request_streaming or handler.response_streaming):
+    if ending is None and handler.request_streaming:
         own: Any = _server._RPCState()  # type: ignore[no-untyped-call]
         state.rpc_states.add(own)
         _server._handle_with_method_handler(event, own, handler, state.thread_pool)

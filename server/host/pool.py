@@ -107,7 +107,11 @@ class Pool(Executor):
         self._coming -= 1
         if call is None:
             return
-        swift = getattr(call.handler.unary_unary, "is_swift", _never)(call.message)
+        swift = False
+        try:
+            swift = getattr(call.handler.unary_unary, "is_swift", _never)(call.message)
+        except Exception:
+            log.exception("a bug in telling whether a call is swift")
         if not swift:
             call.follow()
         self._take_in(call, swift=swift)
@@ -201,14 +205,16 @@ class Pool(Executor):
         """Answer calls of one handler together, and have a thread run each that is left."""
         left: Sequence[Call] = ()
         try:
-            left = handler.together([each.task for each in some])
+            left = tuple(handler.together([each.task for each in some]))
         except Exception:
             log.exception("a bug in answering calls together")
         for each in some:
+            if not each.task.is_open:
+                continue
             if each.task in left:
                 each.task.follow()
                 self._hand_on(each)
-            elif each.task.is_open:
+            else:
                 each.task.refuse(INTERNAL)
 
     def _is_late(self, waiting: _Waiting, behind: int) -> bool:

@@ -137,7 +137,7 @@ class Waiting(Protocol):
         """As that of a `grpc.ServicerContext`."""
 
     def is_awaited(self, now: float) -> bool:
-        """Whether at `now`, in seconds since 1970, the caller still waits for an answer."""
+        """Whether the call's deadline is later than `now`, in seconds since 1970."""
 
     def run(self, handler: Callable[[bytes, grpc.ServicerContext], Any]) -> None:
         """End it as `handler`, which takes message and context, returns or aborts."""

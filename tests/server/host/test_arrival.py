@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +42,7 @@ def echo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     handlers: Any = {
         "Unary": grpc.unary_unary_rpc_method_handler(answer),
         "Stream": grpc.stream_unary_rpc_method_handler(stream),
+        "Twice": grpc.unary_stream_rpc_method_handler(lambda message, _: iter([message] * 2)),
         "Number": grpc.unary_unary_rpc_method_handler(
             lambda number, _: number + 1, int, lambda number: str(number).encode()
         ),
@@ -52,8 +53,17 @@ def echo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     pool.start(server)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield SimpleNamespace(channel=channel, answered=answered)
-    server.stop(None).wait()
+    assert server.stop(None).wait(WAIT_S)
+    assert pool._coming == 0
     pool.shutdown()
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Wait until it does."""
+    until = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.001)
 
 
 def begin(echo: SimpleNamespace) -> Any:
@@ -126,6 +136,17 @@ def test_callers_who_send_nothing_hold_no_thread(echo: SimpleNamespace) -> None:
     assert [call.result() for call in silent] == [b"0", b"1", b"2", b"3", b"4"]
 
 
+@pytest.mark.parametrize("echo", [True], indirect=True)
+def test_callers_who_wait_for_a_stream_and_send_nothing_hold_no_thread_either(echo: SimpleNamespace) -> None:
+    silent = [
+        echo.channel.stream_stream("/test.Echo/Twice")(iter(threading.Event().wait, None), timeout=WAIT_S)
+        for _ in range(3)
+    ]
+    assert [*echo.channel.unary_stream("/test.Echo/Twice")(b"a", timeout=WAIT_S)] == [b"a", b"a"]
+    for call in silent:
+        call.cancel()
+
+
 def test_a_call_that_is_cancelled_before_its_message_is_never_answered(echo: SimpleNamespace) -> None:
     call = begin(echo)
     ended = threading.Event()
@@ -182,13 +203,15 @@ def pairs(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
     pool.start(server)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield SimpleNamespace(
+            channel=channel,
+            server=server,
             ask=channel.unary_unary("/test.Pairs/Ask"),
             handler=handler,
             pool=pool,
             states=lambda: vars(server)["_state"].rpc_states,
         )
     handler.go_on.set()
-    server.stop(None).wait()
+    assert server.stop(None).wait(WAIT_S)
     pool.shutdown()
 
 
@@ -240,8 +263,7 @@ def test_what_takes_long_after_all_waits_behind_those_who_came_before_it(pairs: 
     for place, (number, swift) in enumerate([(1, True), (3, False), (5, True), (7, False)]):
         pairs.handler.swift = swift
         calls.append(pairs.ask.future(str(number).encode(), timeout=WAIT_S))
-        while len(pairs.handler.ran) + len(pairs.pool._waiting) <= place:
-            time.sleep(0.001)
+        eventually(lambda: len(pairs.handler.ran) + len(pairs.pool._waiting) > place)  # noqa: B023
     pairs.handler.go_on.set()
     assert [call.result() for call in calls] == [b"alone 1", b"alone 3", b"alone 5", b"alone 7"]
     assert pairs.handler.ran == [b"1", b"3", b"5", b"7"]
@@ -267,13 +289,11 @@ def test_whose_deadline_passed_meanwhile_is_not_awaited(pairs: SimpleNamespace) 
 
 def test_whoever_gave_up_while_waiting_for_a_thread_is_known_not_to_wait(pairs: SimpleNamespace) -> None:
     slow = pairs.ask.future(b"1", timeout=WAIT_S)
-    while not pairs.handler.ran:
-        time.sleep(0.001)
+    eventually(lambda: pairs.handler.ran)
     given_up, patient = (pairs.ask.future(each, timeout=WAIT_S) for each in (b"3", b"5"))
-    while len(pairs.pool._waiting) < 2:
-        time.sleep(0.001)
+    eventually(lambda: len(pairs.pool._waiting) == 2)
     given_up.cancel()
-    time.sleep(0.2)  # until that has reached the server
+    eventually(lambda: len(pairs.states()) == 2)  # when that has reached the server
     pairs.handler.go_on.set()
     assert [slow.result(), patient.result()] == [b"alone 1", b"alone 5"]
     assert pairs.handler.active == {b"1": True, b"3": False, b"5": True}
@@ -288,12 +308,65 @@ def test_whoever_a_bug_would_leave_without_an_answer_is_told(
         answer(calls[:1])
         raise ZeroDivisionError
 
-    calls = begun(pairs, range(2, 6, 2))
+    _, *calls = begun(pairs, range(2, 42, 2))
     monkeypatch.setattr(pairs.handler, "together", together)
     pairs.handler.go_on.set()
-    assert calls[1].result() == b"together 2"
-    assert calls[2].code() is grpc.StatusCode.INTERNAL
-    assert pairs.ask(b"6", timeout=WAIT_S) == b"together 6"  # the bug comes after that
+    assert {call.code() for call in calls} == {grpc.StatusCode.OK, grpc.StatusCode.INTERNAL}
+
+
+def test_a_bug_that_leaves_an_answered_call_to_a_thread_harms_nobody(
+    pairs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = pairs.handler.together
+    monkeypatch.setattr(pairs.handler, "together", lambda calls: (answer(calls), calls)[1])
+    pairs.handler.go_on.set()
+    assert [pairs.ask(each, timeout=WAIT_S) for each in (b"2", b"4")] == [b"together 2", b"together 4"]
+    assert pairs.handler.ran == []
+
+
+def test_a_bug_in_telling_what_is_swift_harms_nobody(
+    pairs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs.handler, "is_swift", lambda message: 1 / 0)
+    pairs.handler.go_on.set()
+    assert pairs.ask(b"2", timeout=WAIT_S) == b"alone 2"
+
+
+def test_a_server_that_stops_ends_calls_wherever_they_are(pairs: SimpleNamespace) -> None:
+    silent = pairs.channel.stream_unary("/test.Pairs/Ask").future(
+        iter(threading.Event().wait, None), timeout=WAIT_S
+    )
+    runs, waits = (pairs.ask.future(each, timeout=WAIT_S) for each in (b"1", b"3"))
+    eventually(lambda: len(pairs.states()) == 3 and pairs.handler.ran)
+    stopped = pairs.server.stop(None)
+    for call in (silent, runs, waits):
+        assert call.exception(WAIT_S) is not None
+    pairs.handler.go_on.set()
+    assert stopped.wait(WAIT_S)
+
+
+def test_while_there_is_always_something_to_hear_calls_are_answered_still() -> None:
+    event = SimpleNamespace(completion_type=None, success=True, tag=lambda _: (None, ()))
+    polled, worked = 0, 0
+
+    def poll(until: float) -> SimpleNamespace:
+        nonlocal polled
+        polled += 1
+        if worked == 3 or polled == 1_000_000:
+            raise EOFError
+        return event
+
+    def work() -> None:
+        nonlocal worked
+        worked += 1
+
+    state = SimpleNamespace(
+        completion_queue=SimpleNamespace(poll=poll), server_deallocated=False, registered_method_handlers={}
+    )
+    host: Any = SimpleNamespace(has_work=lambda: True, work=work)
+    with pytest.raises(EOFError):
+        arrival._hear(state, host)
+    assert worked == 3
 
 
 def test_nothing_is_kept_of_calls_that_have_ended(pairs: SimpleNamespace) -> None:
@@ -303,8 +376,7 @@ def test_nothing_is_kept_of_calls_that_have_ended(pairs: SimpleNamespace) -> Non
         call.cancel()
     for call in calls:
         call.exception(WAIT_S) if not call.cancelled() else None
-    while pairs.states():  # the last are about to be told
-        time.sleep(0.001)
+    eventually(lambda: not pairs.states())  # the last are about to be told
 
 
 def test_calls_that_are_not_swift_are_each_run_by_a_thread(pairs: SimpleNamespace) -> None:
@@ -328,6 +400,5 @@ def test_nobody_is_forgotten(pairs: SimpleNamespace) -> None:
     for _ in range(5):
         calls = [pairs.ask.future(str(number).encode(), timeout=WAIT_S) for number in range(400)]
         assert [call.result().split()[1] for call in calls] == [str(number).encode() for number in range(400)]
-    while not pairs.pool.idle():  # the last call's thread is about to say so
-        pass
+    eventually(pairs.pool.idle)  # the last call's thread is about to say so
     assert pairs.pool.waiting == 0
