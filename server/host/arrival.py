@@ -33,8 +33,8 @@ most callers do, and be dropped from there as CANCELLED. So are most of a flood 
 this. Were everything heard of, a flood would be refused and nobody answered.
 """
 
-HEARING_S = 0.02
-"""And for so long at most, should answering have come to a halt for a while."""
+LEAST_S, MOST_S = 0.001, 0.02
+"""And for so many seconds: in less no more calls come together than are answered, and a halt says nothing."""
 
 
 def _is_supported() -> bool:
@@ -260,7 +260,7 @@ def _hear(state: Any, host: Host) -> None:
             began = time.perf_counter()
             host.work()
             ended = time.perf_counter()
-            hears_until = ended + min(HEARING * (ended - began), HEARING_S)
+            hears_until = ended + min(max(HEARING * (ended - began), LEAST_S), MOST_S)
 
 
 def _began(state: Any, event: Any, host: Host) -> bool:
