@@ -24,17 +24,15 @@ import grpc
 from grpc import _common, _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-HEARING = 1.0
-"""While calls wait to be answered others are heard of for so much of the time that answering took, at most.
+LEAST_S, MOST_S = 0.001, 0.02
+"""While calls wait to be answered others are heard of for as long as the last answers took, within these.
 
 A refusal costs a third of the cheapest answer. Were nothing heard of before all are answered, nobody would
 ever be refused: who floods the server would fill the queue in gRPC's core, where 1,000 wait for longer than
-most callers do, and be dropped from there as CANCELLED. So are most of a flood of cheap calls with half of
-this. Were everything heard of, a flood would be refused and nobody answered.
+most callers do, and be dropped from there as CANCELLED, as most of a flood of cheap calls are with half as
+long. Were everything heard of, a flood would be refused and nobody answered. In less than `LEAST_S` too few
+come together for one step to serve many; and a halt of the machine says nothing of what answers take.
 """
-
-LEAST_S, MOST_S = 0.001, 0.02
-"""And for so many seconds: in less no more calls come together than are answered, and a halt says nothing."""
 
 
 def _is_supported() -> bool:
@@ -224,7 +222,7 @@ def start(server: grpc.Server, host: Host) -> bool:
 
     Args:
         server: As `grpc.server` made it. A handler of its with an attribute `ending` ends calls with that.
-        host: Has work to be done whenever there is nothing new to hear; see `HEARING` for when there is.
+        host: Has work to be done whenever there is nothing new to hear; see `MOST_S` for when there is.
 
     Returns:
         False if the server was started gRPC's own way: `host` is never asked then. So are servers with
@@ -260,7 +258,7 @@ def _hear(state: Any, host: Host) -> None:
             began = time.perf_counter()
             host.work()
             ended = time.perf_counter()
-            hears_until = ended + min(max(HEARING * (ended - began), LEAST_S), MOST_S)
+            hears_until = ended + min(max(ended - began, LEAST_S), MOST_S)
 
 
 def _began(state: Any, event: Any, host: Host) -> bool:
