@@ -4,8 +4,8 @@ gRPC takes a thread when a call begins and has it wait for the message. That cos
 more switches between threads, a third of all that a call costs the server; and it lets
 a caller who begins calls and sends nothing hold every thread there is. The thread that hears
 of calls does nothing else; here it may be given work that takes less time than to hand it on.
-gRPC asks as well, of every call, to be told of its end, which is one more event for each; here
-only those that wait for a thread are asked about, and the others are told all at once.
+gRPC also asks at once to be told of every call's end, which is one more event for each; here
+only those that wait for a thread are asked about at once, the others in one go with their answer.
 
 What follows rests on names of grpcio that are not public. Where they are not what they
 were (`SUPPORTED` is false then, and a test says so), calls go gRPC's own way: slower,

@@ -64,8 +64,7 @@ class Recommender:
         self._rates_in_stars = scale.low >= 0 and scale.top == TOP_STARS
         self._titles_lock = threading.Lock()
         index = generation.index
-        self.compares_all = index.exact is index
-        self.is_swift = not self.compares_all or index.size <= SWIFT_ITEMS
+        self.is_swift = index.exact is not index or index.size <= SWIFT_ITEMS
         self._slow: WeakSet[Selection] = WeakSet()  # what searches took long with
 
     def make_ready_as(self, other: "Recommender") -> None:
