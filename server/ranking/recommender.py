@@ -44,7 +44,7 @@ SWIFT_ITEMS = 100_000
 """Sixteen users are ranked in some 20 to 30 ms where so many are compared with each."""
 
 SWIFT_S = 0.002
-"""A search that takes longer, in seconds of processor time, is not swift, nor is another with its filter."""
+"""A search that takes longer, in seconds of processor time, is not swift, nor is the next with its filter."""
 
 _Asked = TypeVar("_Asked", bound=tuple[object, ...])
 
@@ -65,7 +65,7 @@ class Recommender:
         self._titles_lock = threading.Lock()
         index = generation.index
         self.is_swift = index.exact is not index or index.size <= SWIFT_ITEMS
-        self._slow: WeakSet[Selection] = WeakSet()  # what searches took long with
+        self._slow: WeakSet[Selection] = WeakSet()  # what the last search took long with
 
     def make_ready_as(self, other: "Recommender") -> None:
         """Make what `other` has been asked for so far, so that no request has to wait for it."""
@@ -263,9 +263,9 @@ class Recommender:
         return Filters(self.generation)
 
     def is_swift_with(self, text: str) -> bool:
-        """Whether a filter has come before, and not too many others since, and made no search long.
+        """Whether a filter has come before, and not too many others since, and the last search was not long.
 
-        As it does where not every item is compared, if it keeps out what is near.
+        As one is where not every item is compared, if the filter keeps out what is near.
         """
         allowed = self.filters.at_hand(text) if "filters" in vars(self) else None
         return allowed is not None and allowed not in self._slow
@@ -285,9 +285,16 @@ class Recommender:
         return genre_directions(generation.directions, generation.catalogue.genres, generation.popularity)
 
     def _notice(self, allowed: Selection | None, began: float, *, questions: int = 1) -> None:
-        """Take down which items were allowed if to find some for each question has taken long."""
-        if allowed is not None and time.thread_time() - began > SWIFT_S * questions:
+        """Take down whether to find some for each question among the items allowed has taken long this time.
+
+        The first time it may, for what searches need to know of those items is worked out then.
+        """
+        if allowed is None:
+            return
+        if time.thread_time() - began > SWIFT_S * questions:
             self._slow.add(allowed)
+        else:
+            self._slow.discard(allowed)
 
     @property
     def _titles(self) -> Titles:

@@ -123,7 +123,7 @@ def test_a_filter_that_came_before_is_soon_answered(service: RecommenderService)
 
 
 @pytest.mark.parametrize("history", [[], [pb.Interaction(item_id="6")]], ids=["popular", "near"])
-def test_nobody_waits_for_a_filter_that_made_a_search_long(
+def test_nobody_waits_for_a_filter_whose_last_search_was_long(
     recommender: Recommender, monkeypatch: pytest.MonkeyPatch, history: list[pb.Interaction]
 ) -> None:
     current = Current()
@@ -141,6 +141,8 @@ def test_nobody_waits_for_a_filter_that_made_a_search_long(
     heavy, soon = service.ask_together("Recommend", [slow, swift])
     assert heavy is None
     assert isinstance(soon, Reply)
+    again = service.ask("Recommend", slow)  # on a thread, and quick this time
+    assert service.ask_together("Recommend", [slow]) == [again]
 
 
 def test_only_small_requests_to_small_catalogues_are_swift(
