@@ -94,6 +94,7 @@ class Follower:
         self.refusals = 0
         """Generations that failed a check; the same one for the same reason counts once."""
         self._stop = threading.Event()
+        self._clock: int | None = None  # of the thread's processor time
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     def start(self) -> None:
@@ -104,6 +105,7 @@ class Follower:
         """Stop following; a load under way is finished first."""
         self._stop.set()
         self._thread.join()
+        self._clock = None
 
     def poll(self) -> None:
         """Look at the store once; load what it calls current if that changed or is due for a retry."""
@@ -124,7 +126,13 @@ class Follower:
             if self._current.generation_id is None:
                 self._fall_back(wanted)
 
+    def thread_s(self) -> float:
+        """Seconds of processor time that its thread has taken."""
+        return 0.0 if self._clock is None else time.clock_gettime(self._clock)
+
     def _follow(self) -> None:
+        if hasattr(time, "pthread_getcpuclockid"):  # not on macOS
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
         self.poll()
         while not self._stop.wait(POLL_S):
             self.poll()

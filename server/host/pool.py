@@ -73,7 +73,7 @@ class Pool(Executor):
 
         Args:
             threads: How many, at least 1.
-            clock: Tells seconds of processor time.
+            clock: Tells seconds of processor time that calls have taken.
         """
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()  # for a thread, the oldest first

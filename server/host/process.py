@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,7 @@ def create_server(
     tokens: Tokens | None = None,
     observe: Observer | None = None,
     keeps: int = 0,
+    clock: Callable[[], float] = time.process_time,
 ) -> Wiring:
     """Wire up a server over `current`; its health is NOT_SERVING until told otherwise.
 
@@ -121,11 +123,12 @@ def create_server(
         tokens: Seals page tokens; None does so with a key that nobody else has.
         observe: Told of every call; see `handlers`.
         keeps: How many replies to have at hand for whoever asks the same again.
+        clock: Tells seconds of processor time; see `Pool`.
 
     Raises:
         ServeError: If the address cannot be had.
     """
-    pool: Any = Pool(threads)
+    pool: Any = Pool(threads, clock=clock)
     server = grpc.server(
         pool,
         options=[
@@ -205,6 +208,8 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         tokens=tokens,
         observe=all_of([each.observe for each in (metrics, traces) if each is not None]),
         keeps=options.kept_replies,
+        # Loading a generation takes turns with the calls: they wait for it, but are not too many for that.
+        clock=lambda: time.process_time() - follower.thread_s(),
     )
     if metrics is not None and options.metrics_port is not None:
         port = options.metrics_port + (worker or 0)

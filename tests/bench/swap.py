@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
@@ -147,6 +148,7 @@ class Judge:
     """Compares answers with what their generations must answer."""
 
     def __init__(self, store: Path, tokens: Tokens) -> None:
+        threadpool_limits(1)  # as in the server: two threads add in another order, and round otherwise
         self._store, self._tokens = Store(store), tokens
         self._services: dict[str, RecommenderService] = {}
 

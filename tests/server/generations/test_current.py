@@ -1,5 +1,7 @@
 import logging
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -175,6 +177,28 @@ def test_a_new_generation_is_picked_up_under_load_without_a_failed_call(
             seen.append(generation_id)
     followed.follower.stop()
     assert list(dict.fromkeys(seen)) == generations
+
+
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="threads have no clocks here")
+def test_what_a_load_takes_is_known_before_it_ends(
+    tmp_path: Path, publish: Callable[..., Generation]
+) -> None:
+    publish(tmp_path)
+    taken, go_on = threading.Event(), threading.Event()
+
+    def load_for_long() -> None:
+        while time.thread_time() < 0.05:
+            pass
+        taken.set()
+        go_on.wait()
+
+    follower = Follower(tmp_path, Current(), on_ready=load_for_long)
+    assert follower.thread_s() == 0
+    follower.start()
+    taken.wait()
+    assert follower.thread_s() >= 0.05
+    go_on.set()
+    follower.stop()
 
 
 def test_a_start_with_a_damaged_generation_begins_with_the_one_before(
