@@ -50,8 +50,8 @@ def test_a_line_says_what_the_logging_system_would(
     assert {**line, "time": 0} == {**expected, "time": 0}
 
 
-@pytest.mark.parametrize(("level", "form"), [("warning", "json"), ("info", "text")])
-def test_there_are_such_lines_only_where_they_are_wanted(
+@pytest.mark.parametrize(("level", "form"), [("warning", "json"), ("warning", "text")])
+def test_there_are_no_such_lines_where_they_are_not_wanted(
     monkeypatch: pytest.MonkeyPatch, level: str, form: str
 ) -> None:
     stream = io.StringIO()
@@ -59,7 +59,16 @@ def test_there_are_such_lines_only_where_they_are_wanted(
     logs.configure(level, form)
     logs.log_answer(METHOD, "OK", 0.001, REPLIES[0], "order-7")
     logging.root.handlers[-1].flush()
-    assert ("results=10" in stream.getvalue()) == (form == "text")
+    assert stream.getvalue() == ""
+
+
+def test_where_text_is_wanted_such_lines_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    logs.configure("info", "text")
+    logs.log_answer(METHOD, "OK", 0.001, REPLIES[0], "order-7")
+    logging.root.handlers[-1].flush()
+    assert "results=10" in stream.getvalue()
 
 
 def test_lines_are_in_order_and_whole_whoever_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
