@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 
 from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.data.features import SUMMARIES
+from deepmoviematch.data.rating_head import KIND
 from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
@@ -27,7 +28,7 @@ from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.telemetry import logs
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
 
-WIDTH, HIDDEN = 6, 4
+WIDTH, HIDDEN, TRANSITIONS = 6, 4, 2
 
 FILMS = [
     ("1", "Toy Story", 1995, "Comedy|Animation"),
@@ -99,8 +100,9 @@ def make_run(
     seed: int = 0,
     scale: tuple[float, float] = (0.5, 5.0),
     reads_moments: bool = True,
+    of_old: bool = False,
 ) -> Run:
-    """What the trainer would leave, with random weights."""
+    """What the trainer would leave, with random weights; `of_old` without what it did not always teach."""
     rng = np.random.default_rng(seed)
     items, genres = len(catalogue), len(catalogue.genre_names)
     users = {
@@ -117,6 +119,13 @@ def make_run(
     moments = np.random.default_rng(6)
     for feature, rows in (("hour", 24), ("weekday", 7), ("device", 2)) if reads_moments else ():
         users[f"moment_{feature}"] = _normal(moments, rows, WIDTH)
+    rating_head = None
+    if not of_old:
+        learnt = np.random.default_rng(7)
+        users["transitions"] = _normal(learnt, items, TRANSITIONS)
+        ids["follows"] = _normal(learnt, items, TRANSITIONS)
+        settings["next_largest_norm"] = 14.0
+        rating_head = _rating_head(learnt, items)
     facts = dict.fromkeys(("code_version", "created", "data_digest", "dataset", "recipe"), "tiny")
     return Run(
         provenance=facts
@@ -128,6 +137,15 @@ def make_run(
         item_tower=Weights(settings, ids),
         popularity=(rng.permutation(items) / items).astype(np.float32),
         reference={"histories": [[[0, 5.0], [3, 2.0]]], "preferences": []},
+        rating_head=rating_head,
+    )
+
+
+def _rating_head(rng: np.random.Generator, items: int) -> Weights:
+    spread = rng.random(WIDTH, dtype=np.float32)
+    return Weights(
+        {"kind": KIND, "damping": 4.0, "penalty": 6.0},
+        {"usual": 3 + _normal(rng, items), "axes": np.eye(WIDTH, dtype=np.float32), "spread": spread},
     )
 
 
@@ -186,7 +204,7 @@ def outcome() -> Callable[..., SimpleNamespace]:
 
 @pytest.fixture(scope="session")
 def publish() -> Callable[..., Generation]:
-    """Publishes a generation to a folder: `publish(folder, catalogue=films(), seed=0, scale=(0.5, 5))`."""
+    """Publishes a generation: `publish(folder, catalogue=films(), seed=0, scale=(0.5, 5), of_old=False)`."""
 
     def publish_to(folder: Path, catalogue: Catalogue | None = None, **options: Any) -> Generation:
         return Store(folder).publish(*bundle(make_run(catalogue or films(), **options)))

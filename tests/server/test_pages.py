@@ -81,13 +81,22 @@ def results(pages: list[Any]) -> list[Any]:
     return [item for page in pages for item in page.results]
 
 
+def check_are_the_same(found: list[Any], expected: list[Any]) -> None:
+    """Hold results to others; the last bits of a predicted rating vary with how many are on a page."""
+    ratings = [[item.predicted_rating for item in items] for items in (found, expected)]
+    assert ratings[0] == pytest.approx(ratings[1], abs=1e-5)
+    for item in (*found, *expected):
+        item.ClearField("predicted_rating")
+    assert found == expected
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5))
 def test_all_pages_are_the_one_answer(running: SimpleNamespace, name: str, sizes: list[int]) -> None:
     call = getattr(running.stub, name.partition(",")[0])
     [whole] = walk(call, QUESTIONS[name], [1000])
     pages = list(walk(call, QUESTIONS[name], sizes))
-    assert results(pages) == list(whole.results)
+    check_are_the_same(results(pages), list(whole.results))
     assert [item.rank for item in whole.results] == list(range(1, len(whole.results) + 1))
     assert [page.metadata.exhausted for page in pages] == [False] * (len(pages) - 1) + [True]
     assert [bool(page.next_page_token) for page in pages] == [True] * (len(pages) - 1) + [False]
@@ -137,7 +146,7 @@ def test_a_walk_stays_with_its_generation_across_swaps(swapped: SimpleNamespace,
         seen.append(page)
         if seed < 7:  # more than stay in memory
             swapped.swap(seed)
-    assert results(seen) == list(whole.results)
+    check_are_the_same(results(seen), list(whole.results))
     assert {page.metadata.generation_id for page in seen} == {whole.metadata.generation_id}
 
 

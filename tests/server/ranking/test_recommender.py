@@ -59,6 +59,7 @@ def approximate(recommender: Recommender) -> Recommender:
         replace(
             generation,
             index=HnswIndex.of(generation.index.vectors()),
+            next_index=HnswIndex.of(generation.next_index.vectors()),
             similar=HnswIndex.of(generation.directions),
         )
     )
@@ -110,6 +111,16 @@ def test_a_batch_is_answered_like_its_users_one_by_one_to_the_bit(
         for taste, listing in data.draw(st.lists(st.tuples(tastes, listings), max_size=25))
     ]
     assert recommender.recommend_batch(batch) == [recommender.recommend(*question) for question in batch]
+
+
+def test_what_comes_next_is_searched_in_a_space_of_its_own(recommender: Recommender) -> None:
+    generation, taste = recommender.generation, Taste(history={1: 5.0, 2: 5.0}, asks_next=True)
+    answer = recommender.recommend(taste, Listing(ITEMS))
+    vector = generation.user_tower.embed_next_one({}, taste.history)
+    scores = generation.next_index.vectors() @ vector
+    assert generation.next_index.dim > generation.index.dim
+    assert answer.rows == np.argsort(-scores, kind="stable").tolist()
+    assert answer.rows != recommender.recommend(taste._replace(asks_next=False), Listing(ITEMS)).rows
 
 
 def test_recommend_falls_back_to_popular_items(recommender: Recommender) -> None:

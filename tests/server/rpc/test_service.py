@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -326,19 +327,19 @@ def test_one_genre_or_one_dislike_is_no_cold_start(running: SimpleNamespace) -> 
 
 
 def test_a_user_is_embedded_as_recommend_does(running: SimpleNamespace, recommender: Recommender) -> None:
-    items = recommender.generation.catalogue.item_ids
+    generation = recommender.generation
+    items = generation.catalogue.item_ids
     for intent in pb.Intent.values():
         request = seen("6", "nope", "183", page_size=1000, include_history=True, intent=intent)
         place = running.stub.EmbedUser(pb.EmbedUserRequest(user=request.user, intent=request.intent))
-        scores = dict(zip(items, recommender.generation.index.vectors() @ place.vector, strict=True))
+        index = generation.next_index if intent == pb.INTENT_NEXT else generation.index
+        scores = dict(zip(items, index.vectors() @ place.vector, strict=True))
         ranked = {item.item_id: item.score for item in running.stub.Recommend(request).results}
         assert ranked == pytest.approx(scores, abs=1e-5)
         assert place.dimension == len(place.vector)
         assert place.missing_item_ids == ["nope"]
-        assert place.metadata == pb.ResponseMetadata(generation_id=recommender.generation.id)
-        assert {each.genre for each in place.nearest_genres} == set(
-            recommender.generation.catalogue.genre_names
-        )
+        assert place.metadata == pb.ResponseMetadata(generation_id=generation.id)
+        assert {each.genre for each in place.nearest_genres} == set(generation.catalogue.genre_names)
 
 
 def test_a_user_without_features_is_embedded_but_marked(running: SimpleNamespace) -> None:
@@ -374,9 +375,17 @@ def test_ratings_are_predicted_where_the_generation_can(
         assert not any(each.HasField("predicted_rating") for each in similar.results)
 
 
-def test_no_ratings_are_predicted_where_the_generation_cannot(running: SimpleNamespace) -> None:
-    found = running.stub.Recommend(seen("6"))
-    assert not any(each.HasField("predicted_rating") for each in found.results)
+def test_a_generation_of_old_answers_both_intents_in_one_space_and_predicts_no_ratings(
+    tmp_path: Path, publish: Callable[..., Generation], serve: Callable[..., Any]
+) -> None:
+    generation, current = publish(tmp_path / "store", of_old=True), Current()
+    assert generation.next_index is generation.index
+    current.set(Recommender(generation))
+    with serve(current) as running:
+        for intent in (pb.INTENT_TASTE, pb.INTENT_NEXT):
+            found = running.stub.Recommend(seen("6", "50", intent=intent)).results
+            assert len(found) == 10
+            assert not any(each.HasField("predicted_rating") for each in found)
 
 
 def test_results_are_explained_on_demand(running: SimpleNamespace) -> None:
