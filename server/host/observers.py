@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmoviematch.server.errors import ServeError
 from deepmoviematch.server.generations.current import Current
-from deepmoviematch.server.rpc.status import Observer
+from deepmoviematch.server.rpc.handlers import Observer
 
 if TYPE_CHECKING:
     from deepmoviematch.server.host.metrics import Metrics

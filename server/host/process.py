@@ -25,8 +25,8 @@ from deepmoviematch.server.host.observers import all_of, new_metrics, new_traces
 from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.server.host.reflection import Reflection
+from deepmoviematch.server.rpc.handlers import Observer, handlers
 from deepmoviematch.server.rpc.service import SERVICE, RecommenderService
-from deepmoviematch.server.rpc.status import Observer, handlers
 from deepmoviematch.server.rpc.tokens import KEY_BYTES, Tokens, read_key
 
 MAX_REQUEST_BYTES = 4 << 20
