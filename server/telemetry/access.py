@@ -14,16 +14,33 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from select import PIPE_BUF
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from deepmoviematch.server.rpc.replies import Reply
+from typing import Any, Protocol, TextIO
 
 FLUSH_S = 0.2
 """How long a line may wait for others to be written with."""
 
 MOST_WAITING = 10_000
 """Lines; whoever adds one more writes them first."""
+
+
+class LoggedReply(Protocol):
+    """What a line says of a reply."""
+
+    @property
+    def generation_id(self) -> str:
+        """Which generation it comes from."""
+
+    @property
+    def results(self) -> int:
+        """How many there are in all."""
+
+    @property
+    def requests(self) -> int | None:
+        """How many requests it answers, if it is the reply to a batch."""
+
+    @property
+    def chances(self) -> Sequence[Any]:
+        """What was left to chance, in named tuples that JSON takes as dictionaries."""
 
 
 class AccessHandler(logging.StreamHandler[TextIO]):
@@ -38,10 +55,10 @@ class AccessHandler(logging.StreamHandler[TextIO]):
         """
         super().__init__(stream)
         self._worker = "" if worker is None else f'"worker": {worker}, '
-        self._waiting: deque[tuple[float, str, float, Reply, str]] = deque()
+        self._waiting: deque[tuple[float, str, float, LoggedReply, str]] = deque()
         threading.Thread(target=self._flush_for_ever, name="access log", daemon=True).start()
 
-    def answered(self, method: str, seconds: float, reply: "Reply", request_id: str) -> None:
+    def answered(self, method: str, seconds: float, reply: LoggedReply, request_id: str) -> None:
         """Log that a call of `method` was answered with `reply` after so many seconds.
 
         The id must be such as JSON takes as it is; see `request_ids`.
@@ -73,7 +90,7 @@ class AccessHandler(logging.StreamHandler[TextIO]):
             self.stream.write("".join(lines))
             super().flush()
 
-    def _line(self, at: float, method: str, seconds: float, reply: "Reply", request_id: str) -> str:
+    def _line(self, at: float, method: str, seconds: float, reply: LoggedReply, request_id: str) -> str:
         requests = "" if reply.requests is None else f', "requests": {reply.requests}'
         if reply.chances:
             requests += f', "exploration": {json.dumps([each._asdict() for each in reply.chances])}'

@@ -10,12 +10,9 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from deepmoviematch.server.telemetry.access import AccessHandler
-
-if TYPE_CHECKING:  # the supervisor of the workers logs too, and needs no protobuf
-    from deepmoviematch.server.rpc.replies import Reply
+from deepmoviematch.server.telemetry.access import AccessHandler, LoggedReply
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +48,7 @@ def logs_answers() -> bool:
     return log.isEnabledFor(logging.INFO)
 
 
-def log_answer(method: str, code: str, seconds: float, reply: "Reply | None", request_id: str) -> None:
+def log_answer(method: str, code: str, seconds: float, reply: LoggedReply | None, request_id: str) -> None:
     """Log one request."""
     if _access is not None and code == "OK" and reply is not None:
         _access.answered(method, seconds, reply, request_id)
@@ -99,7 +96,7 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def _outcome(reply: "Reply | None") -> dict[str, object]:
+def _outcome(reply: LoggedReply | None) -> dict[str, object]:
     """Generation and number of results, of requests if it was a batch, and what was left to chance."""
     if reply is None:
         return {}
