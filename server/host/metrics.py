@@ -19,6 +19,7 @@ from deepmoviematch.server.errors import ServeError
 from deepmoviematch.server.generations.current import Current, Follower
 from deepmoviematch.server.host.door import Door
 from deepmoviematch.server.rpc.replies import Reply
+from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 RECENT = 1000
@@ -27,7 +28,7 @@ RECENT = 1000
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _BYTES = (256, 512, 1024, 2048, 4096, 16384, 65536, 262144, 1048576)
 _QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
-_SAMPLED = ("/deepmoviematch.v1.RecommenderService/Recommend",)
+_SAMPLED = f"/{NAME}/Recommend"
 
 
 class Metrics(Collector):
@@ -60,7 +61,7 @@ class Metrics(Collector):
         self._duration(method[1:], code).observe(seconds)
         if reply is not None:
             self._size(method[1:]).observe(len(reply.contents))
-            if method in _SAMPLED:
+            if method == _SAMPLED:
                 self._recent.append(reply.contents)
 
     def tell(self, host: str, port: int, *, current: Current, follower: Follower, door: Door) -> int:

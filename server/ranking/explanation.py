@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmoviematch.data.features import LIKE_STARS, NEUTRAL_STARS
-from deepmoviematch.data.tables import UNKNOWN_YEAR, Catalogue, Flags, Floats, Times
+from deepmoviematch.data.tables import Catalogue, Flags, Floats, Times
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.towers.attribution import attribute
 from deepmoviematch.server.ranking.question import Answer, Origin, Taste
@@ -145,8 +145,7 @@ class _Causes:
     def __getitem__(self, cause: int) -> str:
         if cause < len(self._history):
             row, stars = self._history[cause]
-            year = self._catalogue.years[row]
-            title = self._catalogue.titles[row] + (f" ({year})" if year != UNKNOWN_YEAR else "")
+            title = self._catalogue.label(row)
             if stars >= LIKE_STARS:
                 return f"liking {title}"
             return f"the low rating of {title}" if stars < NEUTRAL_STARS else f"the rating of {title}"

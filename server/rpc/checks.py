@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from deepmoviematch.data.cells import MAX_ID_BYTES
 from deepmoviematch.data.features import LOWEST_STARS
 from deepmoviematch.data.tables import TOP_STARS
 from deepmoviematch.server.errors import InvalidRequestError, Violation, shown
@@ -14,7 +15,6 @@ from deepmoviematch.server.rpc.tokens import Mark
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1000
-MAX_ID_BYTES = 256
 
 UTF8_BYTES = 4
 """A character takes no more."""

@@ -11,13 +11,14 @@ import numpy as np
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from deepmoviematch.data.cells import MAX_ID_BYTES
 from deepmoviematch.data.context import HOURS, NO_MOMENT, Moment, device_name
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.server.errors import FilterError, UnknownItemError, listed, shown
 from deepmoviematch.server.ranking.order import Style
 from deepmoviematch.server.ranking.question import Listing, Seeds, Taste
 from deepmoviematch.server.ranking.recommender import Recommender
-from deepmoviematch.server.rpc.checks import MAX_ID_BYTES, UTF8_BYTES, Checks, Start, number
+from deepmoviematch.server.rpc.checks import UTF8_BYTES, Checks, Start, number
 from deepmoviematch.server.rpc.malformed import Malformed
 from deepmoviematch.server.rpc.tokens import digest_of
 from deepmoviematch.v1 import recommender_pb2 as pb

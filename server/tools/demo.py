@@ -23,7 +23,7 @@ from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.arguments import PROGRAM, parser
 from deepmoviematch.server.errors import QueryError, ServeError
 from deepmoviematch.server.tools import query
-from deepmoviematch.server.tools.lookup import Lookup, connected
+from deepmoviematch.server.tools.lookup import Lookup, connected, titled
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 START_S = 60.0
@@ -81,12 +81,8 @@ def _named(client: Lookup, titles: tuple[str, ...], popular: Sequence[pb.Recomme
     """The titles that the catalogue has, popular ones in place of the others."""
     known = [title for title in titles if any(item.score == 1 for item in client.find(title).results)]
     # A title that begins with a dash would read as an option.
-    spare = [name for name in map(_name, popular) if name not in known and not name.startswith("-")]
+    spare = [name for name in map(titled, popular) if name not in known and not name.startswith("-")]
     return (known + spare)[: len(titles)]
-
-
-def _name(item: pb.Recommendation) -> str:
-    return f"{item.title} ({item.year})" if item.year else item.title
 
 
 def _taste(popular: Sequence[pb.Recommendation]) -> dict[str, float]:

@@ -102,10 +102,14 @@ def connected(reach: Reach | str) -> Iterator[Lookup]:
         yield Lookup(client, reach.address)
 
 
+def titled(item: pb.Recommendation) -> str:
+    """Title and year of an item, as far as it is known: "Heat (1995)"."""
+    return f"{item.title} ({item.year})" if item.year else item.title
+
+
 def label(item: pb.Recommendation) -> str:
     """An item for people: "Heat (1995) [6]"."""
-    year = f" ({item.year})" if item.year else ""
-    return f"{item.title}{year} [{item.item_id}]"
+    return f"{titled(item)} [{item.item_id}]"
 
 
 def _explained(error: CallError, address: str) -> str:

@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from deepmoviematch.server.tools.lookup import titled
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 SHOWN_PARTS = 6
@@ -89,8 +90,7 @@ def print_explanations(out: Console, results: Iterable[pb.Recommendation]) -> No
         why = item.explanation
         if not item.HasField("explanation"):
             continue
-        title = f"{item.title} ({item.year})" if item.year else item.title
-        out.print(f"{item.rank}. {title}: {why.sentence}")
+        out.print(f"{item.rank}. {titled(item)}: {why.sentence}")
         parts = [(part.title, part.contribution) for part in why.history]
         parts += [(part.genre, part.contribution) for part in why.genres]
         parts += [(f"the {part.feature}", part.contribution) for part in why.context]
