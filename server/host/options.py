@@ -8,7 +8,7 @@ from deepmoviematch.server.errors import ServeError
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """How to serve."""
+    """How to serve, by the names of the command line's flags, whose defaults these are."""
 
     store: Path
     """Folder of the store; it may be empty yet."""
@@ -40,16 +40,16 @@ class ServeOptions:
     production: bool = False
     """Whether to keep to oneself what only those who develop need: no reflection."""
 
-    keys: Path | None = None
+    api_keys: Path | None = None
     """File of the API keys, one of which every call must have then."""
 
-    certificate: Path | None = None
+    tls_cert: Path | None = None
     """PEM file for TLS; None speaks in the clear."""
 
-    certificate_key: Path | None = None
-    """PEM file with the key of `certificate`."""
+    tls_key: Path | None = None
+    """PEM file with the key of `tls_cert`."""
 
-    client_ca: Path | None = None
+    tls_client_ca: Path | None = None
     """PEM file of authorities, one of which must vouch for every client then."""
 
     page_token_key: Path | None = None
@@ -63,9 +63,9 @@ class ServeOptions:
 
     def __post_init__(self) -> None:
         """Refuse half of a pair."""
-        if (self.certificate is None) != (self.certificate_key is None):
+        if (self.tls_cert is None) != (self.tls_key is None):
             raise ServeError("TLS needs both --tls-cert and --tls-key, got one")
-        if self.client_ca is not None and self.certificate is None:
+        if self.tls_client_ca is not None and self.tls_cert is None:
             raise ServeError("--tls-client-ca needs --tls-cert and --tls-key too, got neither")
 
     def check_store(self) -> None:

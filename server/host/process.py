@@ -93,11 +93,11 @@ def create_server(
     current: Current,
     *,
     health: Health | None = None,
-    host: str = "127.0.0.1",
+    host: str = ServeOptions.host,
     port: int = 0,
-    threads: int = 2,
+    threads: int = ServeOptions.threads,
     shares_port: bool = False,
-    connection_s: float = 300.0,
+    connection_s: float = ServeOptions.connection_s,
     keys: Keys | None = None,
     credentials: grpc.ServerCredentials | None = None,
     reflects: bool = True,
@@ -178,12 +178,12 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
     gc.freeze()  # what there is now lasts as long as the process, and need not be looked through
     gc.set_threshold(NEW_OBJECTS)
     options.check_store()
-    keys = None if options.keys is None else Keys(options.keys, workers=options.workers)
+    keys = None if options.api_keys is None else Keys(options.api_keys, workers=options.workers)
     credentials = None
-    if options.certificate is not None and options.certificate_key is not None:
+    if options.tls_cert is not None and options.tls_key is not None:
         from deepmoviematch.server.host.tls import server_credentials  # noqa: PLC0415 - takes its time to load
 
-        credentials = server_credentials(options.certificate, options.certificate_key, options.client_ca)
+        credentials = server_credentials(options.tls_cert, options.tls_key, options.tls_client_ca)
     tokens = Tokens(read_key(options.page_token_key) if worker is None else os.read(0, KEY_BYTES))
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # for all threads; waited for below
     if worker is not None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.arguments import PROGRAM, parser
 from deepmoviematch.server.errors import QueryError, ServeError
-from deepmoviematch.server.tools import query
+from deepmoviematch.server.program import PROGRAM
 from deepmoviematch.server.tools.lookup import Lookup, connected, titled
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -34,8 +33,12 @@ _NEAR = "Toy Story (1995)"
 _TASTE = {"action": 5.0, "sci-fi": 4.5, "romance": 1.0}
 
 
-def run(store: Path) -> None:
+def run(store: Path, query: Callable[[Sequence[str]], None]) -> None:
     """Show the three questions and their answers.
+
+    Args:
+        store: Folder of the store.
+        query: Runs the command of that name with the words after it.
 
     Raises:
         StoreError: If there is no current generation.
@@ -50,7 +53,7 @@ def run(store: Path) -> None:
         for caption, words in asked:
             command = [*PROGRAM.split(), "query", *words]
             print(f"{caption}\n$ {shlex.join(command)}", flush=True)
-            query.run(parser().parse_args(["query", *words, "--address", address]))
+            query([*words, "--address", address])
     print(f"the server has stopped; start one with: {PROGRAM} serve --store {shlex.quote(str(store))}")
 
 

@@ -22,8 +22,7 @@ from deepmoviematch.data.readers import read
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.__main__ import main
-from deepmoviematch.server.arguments import parser
+from deepmoviematch.server.__main__ import main, parser
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.question import Listing
 from deepmoviematch.server.ranking.recommender import Recommender

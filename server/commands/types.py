@@ -1,0 +1,94 @@
+"""What a word on the command line may be. Each function takes the word, and refuses what it must not be."""
+
+import math
+from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+Subparsers: TypeAlias = "_SubParsersAction[ArgumentParser]"
+"""What commands are added to."""
+
+
+def assignment(text: str) -> tuple[str, float]:
+    """A name and a finite number: "comedy=4.5"."""
+    name, equals, stated = text.rpartition("=")
+    value = _float(stated)
+    if not equals or not name.strip() or not math.isfinite(value):
+        raise ArgumentTypeError(f'must be NAME=NUMBER such as "comedy=4.5", got {text!r}')
+    return name.strip(), value
+
+
+def moment(text: str) -> int:
+    """A date or a time, as whole seconds since 1970; without a zone it is UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"must be a date or a time as in ISO 8601, got {text!r}") from None
+    return math.floor((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
+def port(text: str) -> int:
+    """0 to 65535."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError(f"must be 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """1 to 1000."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise ArgumentTypeError(f"must be 1 to 1000, got {text!r}")
+    return int(text)
+
+
+def amount(text: str) -> int:
+    """0 to 10 million."""
+    if not text.isdecimal() or int(text) > 10_000_000:
+        raise ArgumentTypeError(f"must be 0 to 10000000, got {text!r}")
+    return int(text)
+
+
+def hour(text: str) -> int:
+    """0 to 23."""
+    if not text.isdecimal() or int(text) > 23:
+        raise ArgumentTypeError(f"must be 0 to 23, got {text!r}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """0 to 2^64 - 1."""
+    if not text.isdecimal() or int(text) >= 2**64:
+        raise ArgumentTypeError(f"must be 0 to {2**64 - 1}, got {text!r}")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """A finite number of 0 or more."""
+    value = _float(text)
+    if not 0 <= value < math.inf:
+        raise ArgumentTypeError(f"must be a number of 0 or more, got {text!r}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    value = number(text)
+    if value == 0:
+        raise ArgumentTypeError(f"must be above 0, got {text!r}")
+    return value
+
+
+def share(text: str) -> float:
+    """0 to 1."""
+    value = _float(text)
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"must be 0 to 1, got {text!r}")
+    return value
+
+
+def _float(text: str) -> float:
+    """The number that `text` says, or NaN, which is in no range."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
