@@ -14,15 +14,22 @@ from deepmoviematch.server.commands import demo, key, loadtest, query, recommend
 from deepmoviematch.server.program import PROGRAM
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line (`words`, or the process's own) and return the exit status."""
-    words = sys.argv[1:] if words is None else words
-    arguments = parser().parse_args(words, Namespace(words=words))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; None for those of the process.
+
+    Returns:
+        The exit status: 0, 1 where there is something to cure, or 130 after SIGINT.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    chosen = parser().parse_args(words, Namespace(words=words))
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it has to say comes as our errors
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may lack a title's letters
     try:
-        arguments.run(arguments)
+        chosen.run(chosen)
     except (MovieMatchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
