@@ -20,7 +20,7 @@ def add(commands: Subparsers) -> None:
         description="The best items for a user. An ITEM is an id or a title; options may be repeated.",
     )
     recommend.add_argument(
-        "--explore", type=share, default=0.0, metavar="SHARE", help="give this share of the places to chance"
+        "--explore", type=share, default=0.0, metavar="SHARE", help="share of positions to randomise"
     )
     recommend.add_argument("--seed", type=seed, default=0, help="of chance (default: %(default)s)")
     recommend.add_argument("--include-history", action="store_true", help="return liked and rated items too")
@@ -74,7 +74,7 @@ def _paged() -> ArgumentParser:
     """What those with a list for an answer take."""
     options = ArgumentParser(add_help=False)
     options.add_argument(
-        "--pages", type=count, default=1, help="how many times so many results (default: %(default)s)"
+        "--pages", type=count, default=1, help="pages of --count results to fetch (default: %(default)s)"
     )
     return options
 
@@ -84,7 +84,7 @@ def _choice() -> ArgumentParser:
     options = ArgumentParser(add_help=False)
     options.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="never return this")
     options.add_argument(
-        "--only", action="append", default=[], metavar="ITEM", help="choose among this and others named so"
+        "--only", action="append", default=[], metavar="ITEM", help="restrict to these candidates; repeatable"
     )
     options.add_argument(
         "--filter",
@@ -97,12 +97,14 @@ def _choice() -> ArgumentParser:
         "--diversity", type=share, default=0.0, metavar="0..1", help="results that differ from each other"
     )
     options.add_argument(
-        "--max-per-genre", type=count, default=0, metavar="N", help="so many results of a genre at most"
+        "--max-per-genre", type=count, default=0, metavar="N", help="at most N results per genre"
     )
     options.add_argument(
         "--novelty", type=share, default=0.0, metavar="0..1", help="pass over what is popular"
     )
-    options.add_argument("--validate", action="store_true", help="say what would be done, without doing it")
+    options.add_argument(
+        "--validate", action="store_true", help="dry run: check the request and print the plan"
+    )
     return options
 
 
@@ -115,7 +117,7 @@ def _user() -> ArgumentParser:
         action="append",
         default=[],
         metavar="ITEM",
-        help="the same as the lowest rating there is",
+        help="the user dislikes this: sent as the lowest rating",
     )
     options.add_argument(
         "--rate",
@@ -139,7 +141,7 @@ def _user() -> ArgumentParser:
     options.add_argument(
         "--weekday", choices=WEEKDAYS, metavar="DAY", help="the user asks on a day such as friday"
     )
-    options.add_argument("--device", default="", help="the user looks at this, as the data name it")
+    options.add_argument("--device", default="", help="device the user is on, as the data name it (tv)")
     options.add_argument(
         "--next", action="store_true", help="ask what to take next: what is named later was taken later"
     )

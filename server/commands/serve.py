@@ -22,7 +22,10 @@ def add(commands: Subparsers) -> None:
         help="address to listen on (default: %(default)s; 0.0.0.0 for all)",
     )
     command.add_argument(
-        "--port", type=port, default=ServeOptions.port, help="default: %(default)s; 0 takes a free one"
+        "--port",
+        type=port,
+        default=ServeOptions.port,
+        help="port to listen on; 0 picks a free one (default: %(default)s)",
     )
     command.add_argument(
         "--port-file", type=Path, metavar="PATH", help="write the port to this file once the server listens"
@@ -45,15 +48,15 @@ def add(commands: Subparsers) -> None:
         type=amount,
         default=ServeOptions.kept_replies,
         metavar="N",
-        help="replies to have at hand for whoever asks the same again; 0 for none (default: %(default)s)",
+        help="replies cached for byte-identical requests; 0 disables the cache (default: %(default)s)",
     )
     command.add_argument(
         "--connection-s",
         type=number,
         default=ServeOptions.connection_s,
         metavar="SECONDS",
-        help="how long a connection may last before its client is asked to make a new one, which may "
-        "reach another worker (default: %(default)g)",
+        help="maximum age of a connection; its client then makes a new one, which may reach another worker "
+        "(default: %(default)g)",
     )
     command.add_argument(
         "--grace-s",
@@ -62,19 +65,20 @@ def add(commands: Subparsers) -> None:
         metavar="SECONDS",
         help="how long calls in flight may take after SIGTERM or SIGINT (default: %(default)g)",
     )
+    command.add_argument("--production", action="store_true", help="disable server reflection")
     command.add_argument(
-        "--production", action="store_true", help="no reflection: callers must know the contract"
+        "--api-keys",
+        type=Path,
+        metavar="FILE",
+        help="TOML file of API keys; calls without one of them are UNAUTHENTICATED",
     )
-    command.add_argument(
-        "--api-keys", type=Path, metavar="FILE", help="let in only calls with one of these keys"
-    )
-    command.add_argument("--tls-cert", type=Path, metavar="PEM", help="speak TLS with this certificate")
-    command.add_argument("--tls-key", type=Path, metavar="PEM", help="key of the certificate")
+    command.add_argument("--tls-cert", type=Path, metavar="PEM", help="server certificate chain; enables TLS")
+    command.add_argument("--tls-key", type=Path, metavar="PEM", help="private key of the certificate")
     command.add_argument(
         "--tls-client-ca",
         type=Path,
         metavar="PEM",
-        help="let in only clients whose certificates these vouch for",
+        help="require client certificates signed by these CAs (mTLS)",
     )
     command.add_argument(
         "--page-token-key",
@@ -87,7 +91,7 @@ def add(commands: Subparsers) -> None:
         "--metrics-port",
         type=port,
         metavar="PORT",
-        help="tell Prometheus how it goes, at /metrics; each further worker takes the next port",
+        help="serve Prometheus metrics at /metrics; worker N, counted from 0, uses PORT+N",
     )
     command.add_argument(
         "--traces",
