@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
-from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from hypothesis import given, strategies as st
 
@@ -20,6 +19,7 @@ from deepmoviematch.server.generations.shelf import Shelf
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.tokens import Tokens
 from deepmoviematch.v1 import recommender_pb2 as pb
+from tests.server.rpc.messages import details
 
 Outcome: TypeAlias = Callable[..., SimpleNamespace]
 
@@ -159,13 +159,6 @@ def test_requests_of_a_batch_go_on_each_with_its_own_generation(swapped: SimpleN
     seen += pages
     assert [item.item_id for item in results(seen)] == [item.item_id for item in whole.results]
     assert {page.metadata.generation_id for page in seen} == {whole.metadata.generation_id} != {latest}
-
-
-def details(status: Any, kind: type[Message]) -> Any:
-    [found] = [detail for detail in status.details if detail.Is(kind.DESCRIPTOR)]
-    message = kind()
-    found.Unpack(message)
-    return message
 
 
 def test_a_generation_that_was_collected_ends_the_walk(swapped: SimpleNamespace, outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
+from tests.server.rpc.messages import told
 
 contexts = st.builds(
     pb.Context,
@@ -25,12 +26,6 @@ contexts = st.builds(
 def asked(context: pb.Context | None = None, **fields: Any) -> pb.RecommendRequest:
     history = [pb.Interaction(item_id="6"), pb.Interaction(item_id="183", rating=2)]
     return pb.RecommendRequest(user=pb.UserFeatures(history=history, context=context), **fields)
-
-
-def told(response: Any) -> Any:
-    """The response without its token, which depends on how the request was spelt."""
-    response.ClearField("next_page_token")
-    return response
 
 
 @pytest.fixture(scope="module")
