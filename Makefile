@@ -75,7 +75,7 @@ check: setup  ## Lint, format, types, import directions, spelling.
 bench: $(STORE)/CURRENT  ## Measure speed, start, memory and growth (minutes; needs h2load); writes runs/bench.
 	@$(PY) -m tests.bench.floor --store $(STORE) --json runs/bench/floor.json
 	@$(PY) -m tests.bench.batch --store $(STORE) --json runs/bench/batch.json
-	@$(PY) -m tests.bench.everyone --store $(STORE) --data $(DATA) --json runs/bench/everyone.json
+	@$(PY) -m tests.bench.recommend_all --store $(STORE) --data $(DATA) --json runs/bench/recommend_all.json
 	@$(PY) -m tests.bench.start --store $(STORE) --json runs/bench/start.json
 	@$(PY) -m tests.bench.scale --sizes 1700 10000 100000 --json runs/bench/scale.json
 	@$(PY) -m tests.bench.served --sizes 10000 100000 --json runs/bench/served.json

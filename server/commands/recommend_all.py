@@ -57,10 +57,10 @@ def run(arguments: Namespace) -> None:
     """
     keep_to_one_thread()  # more could give other bits
     try:
-        from deepmoviematch.server.tools import everyone  # noqa: PLC0415
+        from deepmoviematch.server.tools import recommend_all  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise RecommendAllError(
             f"reading data and writing Parquet need {error.name}, which is missing; "
             "install deepmoviematch[train]"
         ) from error
-    everyone.run(arguments)
+    recommend_all.run(arguments)

@@ -1,6 +1,6 @@
 """How fast recommend-all writes, and in how much memory, as a table and as JSON.
 
-    python -m tests.bench.everyone --store STORE --data DIR [--users 100000] [--json PATH]
+    python -m tests.bench.recommend_all --store STORE --data DIR [--users 100000] [--json PATH]
 
 Once for real data and once for made-up users of `SYNTHETIC_ITEMS` made-up items. The
 command runs twice in processes of their own: the second finds all parts written, so it

@@ -1,6 +1,6 @@
 """Cuts the power at every step of recommend-all, and goes on with what is left.
 
-    python -m tests.server.tools.everyone_deaths STORE DATA FOLDER
+    python -m tests.server.tools.recommend_all_deaths STORE DATA FOLDER
 
 Prints the number of deaths.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from pyarrow import parquet
 
 from deepmoviematch.server.__main__ import main
-from deepmoviematch.server.tools import everyone
+from deepmoviematch.server.tools import recommend_all
 from tests.indexer.deaths import deaths
 
 
@@ -29,7 +29,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 if __name__ == "__main__":
     os.fsync = lambda fd: None  # only processes die here, so the disk may take its time
-    everyone.PART_ROWS = 200  # two parts
+    recommend_all.PART_ROWS = 200  # two parts
     store, data, folder = sys.argv[1:]
     words = ["recommend-all", "--store", store, "--data", data, "--resume"]
     calm, out = Path(folder) / "calm", Path(folder) / "out"

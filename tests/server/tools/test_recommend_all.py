@@ -26,7 +26,7 @@ from deepmoviematch.server.__main__ import main, parser
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.question import Listing
 from deepmoviematch.server.ranking.recommender import Recommender
-from deepmoviematch.server.tools import everyone
+from deepmoviematch.server.tools.recommend_all import Audience
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 ROOT = Path(__file__).parents[3]
@@ -212,7 +212,7 @@ def test_an_index_that_may_miss_items_is_not_asked(
     approximate = replace(generation, index=index, next_index=next_index)
     for name in ("nearest", "search"):
         monkeypatch.setattr(HnswIndex, name, lambda *_: pytest.fail("an approximate search"))
-    audience = everyone.Audience.of(read(data), approximate)
+    audience = Audience.of(read(data), approximate)
     for asks_next in (False, True):
         questions = audience.questions(0, USERS, Listing(3), asks_next=asks_next)
         assert all(answer.exact for answer in audience.recommender.recommend_batch(questions))
@@ -222,7 +222,7 @@ def test_the_parts_are_the_table_in_pieces(
     recommend_all: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = recommend_all(out=tmp_path / "whole")
-    monkeypatch.setattr(everyone, "PART_ROWS", 70)
+    monkeypatch.setattr("deepmoviematch.server.tools.recommend_all.PART_ROWS", 70)
     pieces, said = recommend_all("--json", out=tmp_path / "pieces")
     assert json.loads(said)["parts"] == 6
     assert [path.name for path in sorted(pieces.glob("*.parquet"))] == [
@@ -313,9 +313,9 @@ def test_ratings_off_the_scale_are_refused_by_user(
 def test_an_installation_that_only_serves_is_told_what_is_missing(
     recommend_all: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "deepmoviematch.server.tools.everyone")
-    monkeypatch.setattr(sys.modules["deepmoviematch.server.tools"], "everyone", None)
-    monkeypatch.delattr(sys.modules["deepmoviematch.server.tools"], "everyone")
+    monkeypatch.delitem(sys.modules, "deepmoviematch.server.tools.recommend_all")
+    monkeypatch.setattr(sys.modules["deepmoviematch.server.tools"], "recommend_all", None)
+    monkeypatch.delattr(sys.modules["deepmoviematch.server.tools"], "recommend_all")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "install deepmoviematch[train]" in recommend_all()[1]
 
@@ -324,7 +324,7 @@ def in_pieces(store: Path, data: Path, out: Path) -> subprocess.Popen[bytes]:
     """The command in a process of its own, which writes a part for every user."""
     script = (
         "import sys; from deepmoviematch.server import __main__;"
-        "from deepmoviematch.server.tools import everyone; everyone.PART_ROWS = 1;"
+        "from deepmoviematch.server.tools import recommend_all; recommend_all.PART_ROWS = 1;"
         "sys.exit(__main__.main(sys.argv[1:]))"
     )
     words = ["--store", str(store), "--data", str(data), "--out", str(out), "--resume"]
@@ -354,7 +354,14 @@ def test_a_killed_process_is_taken_over_where_it_was(store: Path, data: Path, tm
 
 def test_it_may_die_at_any_step(store: Path, data: Path, tmp_path: Path) -> None:
     outcome = subprocess.run(
-        [sys.executable, "-m", "tests.server.tools.everyone_deaths", str(store), str(data), str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "tests.server.tools.recommend_all_deaths",
+            str(store),
+            str(data),
+            str(tmp_path),
+        ],
         capture_output=True,
         text=True,
         check=False,
