@@ -46,7 +46,7 @@ SWIFT_ITEMS = 100_000
 SWIFT_S = 0.002
 """A search that takes longer, in seconds of processor time, is not swift, nor is the next with its filter."""
 
-_Asked = TypeVar("_Asked", bound=tuple[object, ...])
+_Query = TypeVar("_Query", bound=tuple[object, ...])
 
 
 class Recommender:
@@ -308,9 +308,9 @@ class Recommender:
 
 
 def _by_kind(
-    questions: Sequence[_Asked],
+    questions: Sequence[_Query],
     kinds: Sequence[Hashable],
-    alike: Callable[[Sequence[_Asked]], list[Answer]],
+    alike: Callable[[Sequence[_Query]], list[Answer]],
     alone: Callable[..., Answer],
 ) -> list[Answer]:
     """The answers in the order of `questions`: those of a kind by `alike`, those of None by `alone`."""

@@ -28,7 +28,7 @@ _MOVED |= {"el", "los", "las", "der", "die", "das", "den", "det", "o", "os", "as
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _TypedTitle:
     """A title as somebody typed it."""
 
     key: str
@@ -79,13 +79,13 @@ class Titles:
         ranked = list(found.items())
         return ranked[:exact] + sorted(ranked[exact:], key=lambda match: self._place[match[0]])
 
-    def _whole_matches(self, asked: _Asked) -> list[int]:
+    def _whole_matches(self, asked: _TypedTitle) -> list[int]:
         rows = self._whole.get(asked.key, [])
         if asked.year is not None:
             rows = [row for row in rows if self._catalogue.years[row] in (asked.year, UNKNOWN_YEAR)]
         return sorted(rows, key=self._place.__getitem__)
 
-    def _partial_matches(self, asked: _Asked) -> set[int]:
+    def _partial_matches(self, asked: _TypedTitle) -> set[int]:
         with_year = asked.words if asked.year is None else asked.words | {str(asked.year)}
         # A wrong year is a common slip, so it does not hide the title it was put to.
         return self._with_all(with_year) or self._with_all(asked.words)
@@ -95,13 +95,13 @@ class Titles:
         return set.intersection(*sets) if sets else set()
 
 
-def _asked(text: str) -> _Asked:
+def _asked(text: str) -> _TypedTitle:
     year = _YEAR.search(text)
     title = text[: year.start()] if year else text
     if year and not title.strip():  # the year is all there is: "(1984)"
         year, title = None, text
     tokens = _tokens(title)
-    return _Asked(_key(title, tokens), _words(tokens), int(year.group(1)) if year else None)
+    return _TypedTitle(_key(title, tokens), _words(tokens), int(year.group(1)) if year else None)
 
 
 def _keys(title: str, tokens: list[str]) -> set[str]:

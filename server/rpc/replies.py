@@ -113,7 +113,7 @@ class Reply(NamedTuple):
     """Whether the same request gets it for as long as its generation is the current one."""
 
 
-Asked: TypeAlias = tuple[str, bytes]
+ReplyKey: TypeAlias = tuple[str, bytes]
 """Name of a method, and the bytes of a request."""
 
 
@@ -127,7 +127,7 @@ class Replies:
         self._card = lru_cache(CARDS)(partial(_card, recommender.generation.catalogue))
         self._metadata = lru_cache(1024)(partial(_metadata, self._generation_id))
         self._keeps = keeps
-        self._kept: dict[Asked, Reply] = {}
+        self._kept: dict[ReplyKey, Reply] = {}
 
     def reply(
         self,
@@ -183,11 +183,11 @@ class Replies:
         )
         return Reply(response.SerializeToString(), self._generation_id, 0)
 
-    def kept(self, asked: Asked) -> Reply | None:
+    def kept(self, key: ReplyKey) -> Reply | None:
         """The reply that was kept for the very same request."""
-        return self._kept.get(asked) if self._kept else None
+        return self._kept.get(key) if self._kept else None
 
-    def keep(self, asked: Asked, reply: Reply) -> None:
+    def keep(self, key: ReplyKey, reply: Reply) -> None:
         """Have `reply` at hand for the next who asks the same, if both are small.
 
         One from another generation is not kept: it is to be had for as long as that generation is.
@@ -196,12 +196,12 @@ class Replies:
         if (
             self._keeps
             and reply.lasting
-            and len(asked[1]) + len(reply.contents) <= KEPT_BYTES
+            and len(key[1]) + len(reply.contents) <= KEPT_BYTES
             and reply.generation_id == self._generation_id
         ):
             if len(self._kept) >= self._keeps:
                 self._kept.clear()
-            self._kept[asked] = reply
+            self._kept[key] = reply
 
     def refusal(self, status: Message) -> Reply:
         """The part of a batch that is at fault."""

@@ -79,16 +79,16 @@ class RecommenderService:
         Raises:
             InvalidRequestError: If the bytes are no message of the method; the method has more to say.
         """
-        asked = method, contents
+        key = method, contents
         latest = self._replies()
-        reply = latest.kept(asked)
+        reply = latest.kept(key)
         if reply is None:
             read, answer = self._methods[method]
             request = read(contents)
             if isinstance(request, Malformed):
                 raise request.error()
             reply = answer(request, latest)
-            latest.keep(asked, reply)
+            latest.keep(key, reply)
         return reply
 
     def ask_together(self, method: str, contents: Sequence[bytes]) -> list[Reply | MovieMatchError | None]:

@@ -22,7 +22,7 @@ from deepmoviematch.client import CallError, Client
 from deepmoviematch.client.channel import SERVICE, open_channel
 from deepmoviematch.server.errors import LoadTestError
 from deepmoviematch.server.tools.latency import Measurements, outcome_counts, print_summary
-from deepmoviematch.server.tools.questions import Asked, number_of
+from deepmoviematch.server.tools.questions import CheckedCall, number_of
 from deepmoviematch.server.tools.reach import Reach
 from deepmoviematch.server.tools.traffic import Traffic, read_histories
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -101,11 +101,11 @@ class LoadTest:
     def __init__(
         self,
         reach: Reach,
-        questions: Sequence[Asked],
+        questions: Sequence[CheckedCall],
         *,
         connections: int = 1,
         timeout_s: float = 5.0,
-        heed: Callable[[Asked, Any], None] = lambda *_: None,
+        heed: Callable[[CheckedCall, Any], None] = lambda *_: None,
     ) -> None:
         """Prepare a run.
 
@@ -201,7 +201,7 @@ class LoadTest:
     def _now(self) -> float:
         return time.perf_counter() - self._began
 
-    def _send(self, method: Any, question: Asked, contents: bytes, due_s: float) -> None:
+    def _send(self, method: Any, question: CheckedCall, contents: bytes, due_s: float) -> None:
         sent_s = self._now()
         oldest = max(number for seen_s, number in self._seen if seen_s < sent_s - AGREE_S)
 
@@ -220,7 +220,9 @@ class LoadTest:
         call = method.future(contents, timeout=self._timeout_s, metadata=self._reach.metadata)
         call.add_done_callback(finish)
 
-    def _take(self, call: Any, question: Asked, due_s: float, sent_s: float, oldest: int) -> Asked | None:
+    def _take(
+        self, call: Any, question: CheckedCall, due_s: float, sent_s: float, oldest: int
+    ) -> CheckedCall | None:
         """Take down how a call ended; what to ask next, if there is something."""
         latency_s = self._now() - due_s
         outcome, fault, generation = _outcome(call, question, oldest)
@@ -236,7 +238,7 @@ class LoadTest:
         return question.following(call.result()) if outcome == "OK" else None
 
 
-def _outcome(call: Any, question: Asked, oldest: int) -> tuple[str, str | None, str | None]:
+def _outcome(call: Any, question: CheckedCall, oldest: int) -> tuple[str, str | None, str | None]:
     """How a call ended, what is wrong with it, and the generation that answered."""
     if call.exception() is not None:
         code = call.code().name

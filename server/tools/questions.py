@@ -22,8 +22,8 @@ _PARTS = 1e-3
 
 
 @dataclass(frozen=True)
-class Question:
-    """One request and what its answer must look like."""
+class ListCall:
+    """A request for a list, and what its answer must look like."""
 
     call: str
     """Name of the method."""
@@ -88,7 +88,7 @@ class Question:
         name: str = response.metadata.generation_id
         return name
 
-    def following(self, response: Any) -> "Question | None":
+    def following(self, response: Any) -> "ListCall | None":
         """What to ask next, given the answer: for the next page, if it is wanted and there is one."""
         if self.pages == 1 or not response.next_page_token:
             return None
@@ -107,7 +107,7 @@ class Question:
 class Batch:
     """Several questions in one call."""
 
-    questions: tuple[Question, ...]
+    questions: tuple[ListCall, ...]
     call: str = "BatchRecommend"
 
     @property
@@ -116,7 +116,7 @@ class Batch:
         return pb.BatchRecommendRequest(requests=[question.request for question in self.questions])
 
     def fault(self, response: Any, oldest: int) -> str | None:
-        """See `Question.fault`."""
+        """See `ListCall.fault`."""
         answers = response.responses
         if len(answers) != len(self.questions):
             return f"{len(answers)} answers to a batch of {len(self.questions)}"
@@ -128,11 +128,11 @@ class Batch:
         return next(filter(None, (question.fault(answer, oldest) for question, answer in pairs)), None)
 
     def generation(self, response: Any) -> str:
-        """See `Question.generation`."""
+        """See `ListCall.generation`."""
         return self.questions[0].generation(response.responses[0]) if response.responses else ""
 
     def following(self, response: Any) -> None:
-        """Nothing: see `Question.following`."""
+        """Nothing: see `ListCall.following`."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Embedding:
     call: str = "EmbedUser"
 
     def fault(self, response: pb.EmbedUserResponse, oldest: int) -> str | None:
-        """See `Question.fault`."""
+        """See `ListCall.fault`."""
         cosines = [genre.cosine for genre in response.nearest_genres]
         faults = {
             f"{len(response.vector)} numbers for {response.dimension}": response.dimension < 1
@@ -157,15 +157,15 @@ class Embedding:
         return _first(faults) or _fault_of(self.generation(response), oldest)
 
     def generation(self, response: pb.EmbedUserResponse) -> str:
-        """See `Question.generation`."""
+        """See `ListCall.generation`."""
         return response.metadata.generation_id
 
     def following(self, response: pb.EmbedUserResponse) -> None:
-        """Nothing: see `Question.following`."""
+        """Nothing: see `ListCall.following`."""
 
 
-Asked: TypeAlias = Question | Batch | Embedding
-"""One call of a load test."""
+CheckedCall: TypeAlias = ListCall | Batch | Embedding
+"""One call of a load test, which can tell whether its answer is wrong."""
 
 
 def _first(faults: Mapping[str, bool]) -> str | None:

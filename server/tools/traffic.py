@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from deepmoviematch.client import Client, pb
 from deepmoviematch.server.errors import LoadTestError
-from deepmoviematch.server.tools.questions import Asked, Batch, Embedding, Question, adds_up
+from deepmoviematch.server.tools.questions import Batch, CheckedCall, Embedding, ListCall, adds_up
 
 SIZES = (5, 10, 20, 50)
 LONGEST = 100
@@ -84,7 +84,7 @@ class Traffic:
         if not self._histories:
             raise LoadTestError("the server must know items of the data set, got none; name its own --data")
 
-    def draw(self) -> Asked:
+    def draw(self) -> CheckedCall:
         """The next question."""
         kinds = _KINDS if self._genres else {**_KINDS, Traffic._taste: 0.0}
         shares = np.array(list(kinds.values()))
@@ -97,7 +97,7 @@ class Traffic:
         start = int(self._rng.integers(len(history) - length + 1))
         return history[start : start + length]
 
-    def _recommend(self, size: int, *, asks_next: bool = False) -> Question:
+    def _recommend(self, size: int, *, asks_next: bool = False) -> ListCall:
         history = self._history()
         user = pb.UserFeatures(
             history=[pb.Interaction(item_id=item, rating=rating) for item, rating in history]
@@ -106,19 +106,19 @@ class Traffic:
         request = pb.RecommendRequest(user=user, page_size=size, intent=intent)
         return self._question("Recommend", request, size, {item for item, _ in history})
 
-    def _question(self, call: str, request: Any, size: int, absent: set[str]) -> Question:
+    def _question(self, call: str, request: Any, size: int, absent: set[str]) -> ListCall:
         left = len(self._popular) - len(absent & self._popular.keys())
-        return Question(call, request, size, frozenset(absent), available=left)
+        return ListCall(call, request, size, frozenset(absent), available=left)
 
-    def _explained(self, size: int) -> Question:
+    def _explained(self, size: int) -> ListCall:
         question = self._recommend(size)
         question.request.explain = True
         return replace(question, fits=adds_up)
 
-    def _next(self, size: int) -> Question:
+    def _next(self, size: int) -> ListCall:
         return self._recommend(size, asks_next=True)
 
-    def _earlier(self, size: int) -> Question:
+    def _earlier(self, size: int) -> ListCall:
         """What a user would have been told earlier, when only some of the history had happened."""
         history = self._history()
         known = int(self._rng.integers(len(history) + 1))
@@ -128,7 +128,7 @@ class Traffic:
         request = pb.RecommendRequest(user=user, page_size=size, as_of=Timestamp(seconds=known))
         return self._question("Recommend", request, size, {item for item, _ in history[:known]})
 
-    def _told(self, size: int) -> Question:
+    def _told(self, size: int) -> ListCall:
         """A question at a moment, which a generation may read or not."""
         question = self._recommend(size, asks_next=bool(self._rng.integers(2)))
         context = question.request.user.context
@@ -137,7 +137,7 @@ class Traffic:
         question.request.explain = explains = bool(self._rng.integers(2))
         return replace(question, fits=adds_up) if explains else question
 
-    def _taste(self, size: int) -> Question:
+    def _taste(self, size: int) -> ListCall:
         count = int(self._rng.integers(1, min(5, len(self._genres)) + 1))
         names = self._rng.choice(self._genres, count, replace=False)
         stars = self._rng.integers(1, 11, count) / 2
@@ -145,25 +145,25 @@ class Traffic:
         user = pb.UserFeatures(genre_preferences=preferences)
         return self._question("Recommend", pb.RecommendRequest(user=user, page_size=size), size, set())
 
-    def _similar(self, size: int) -> Question:
+    def _similar(self, size: int) -> ListCall:
         (item, _), *rest = self._history()
         excluded = [other for other, _ in rest[:3]]
         request = pb.SimilarItemsRequest(item_id=item, page_size=size, exclude_item_ids=excluded)
         return self._question("SimilarItems", request, size, {item, *excluded})
 
-    def _seeds(self, size: int) -> Question:
+    def _seeds(self, size: int) -> ListCall:
         items = [item for item, _ in self._history()]
         near, far = items[:2], items[2:3]
         request = pb.SimilarItemsRequest(positive_item_ids=near, negative_item_ids=far, page_size=size)
         return self._question("SimilarItems", request, size, {*near, *far})
 
-    def _recommend_filtered(self, size: int) -> Question:
+    def _recommend_filtered(self, size: int) -> ListCall:
         return self._filtered(self._recommend(size))
 
-    def _similar_filtered(self, size: int) -> Question:
+    def _similar_filtered(self, size: int) -> ListCall:
         return self._filtered(self._similar(size))
 
-    def _filtered(self, question: Question) -> Question:
+    def _filtered(self, question: ListCall) -> ListCall:
         """The question with a filter; its results show whether they satisfy it."""
         genre, year = str(self._rng.choice(self._genres or ["none"])), int(self._rng.choice(self._years))
         has, since = f"genres:{_quoted(genre)}", f"year >= {year}"
@@ -179,25 +179,25 @@ class Traffic:
         question.request.filter, fits = filters[self._rng.integers(len(filters))]
         return self._limited(question, fits)
 
-    def _limited(self, question: Question, fits: Callable[[pb.Recommendation], bool]) -> Question:
+    def _limited(self, question: ListCall, fits: Callable[[pb.Recommendation], bool]) -> ListCall:
         """The question when only what `fits` is in the running."""
         left = self._popular.keys() - question.absent
         return replace(question, fits=fits, available=sum(fits(self._popular[item]) for item in left))
 
-    def _among(self, size: int) -> Question:
+    def _among(self, size: int) -> ListCall:
         """A question about some items alone."""
         question = self._recommend(size)
         among = {item for _ in range(5) for item, _ in self._history()}
         question.request.candidate_item_ids.extend(sorted(among))
         return self._limited(question, lambda item: item.item_id in among)
 
-    def _walked(self, size: int) -> Question:
+    def _walked(self, size: int) -> ListCall:
         """A question that goes on for a few pages."""
         kinds = Traffic._recommend, Traffic._similar, Traffic._recommend_filtered, Traffic._styled
         question = kinds[self._rng.integers(len(kinds))](self, size)
         return replace(question, pages=int(self._rng.integers(2, MOST_PAGES + 1)))
 
-    def _styled(self, size: int) -> Question:
+    def _styled(self, size: int) -> ListCall:
         """A question for more than what is most relevant."""
         question = self._recommend(size)
         request = question.request
@@ -212,12 +212,12 @@ class Traffic:
             available=0 if request.diversity.max_per_genre else question.available,
         )
 
-    def _found(self, _: int) -> Question:
+    def _found(self, _: int) -> ListCall:
         """A look-up of an item by its id, of which there is one."""
         ids = list(self._popular)
         wanted = ids[self._rng.integers(len(ids))]
         request = pb.FindItemsRequest(title=wanted, page_size=1)
-        return Question("FindItems", request, 1, fits=lambda item: item.item_id == wanted, available=1)
+        return ListCall("FindItems", request, 1, fits=lambda item: item.item_id == wanted, available=1)
 
     def _embedded(self, size: int) -> Embedding:
         asked = self._recommend(size, asks_next=bool(self._rng.integers(2))).request
@@ -245,7 +245,7 @@ def _quoted(text: str) -> str:
     return '"' + "".join(f"\\{letter}" if letter in '\\"*' else letter for letter in text) + '"'
 
 
-_KINDS: Mapping[Callable[[Traffic, int], Asked], float] = {
+_KINDS: Mapping[Callable[[Traffic, int], CheckedCall], float] = {
     Traffic._recommend: 0.25,
     Traffic._told: 0.03,
     Traffic._walked: 0.05,

@@ -21,7 +21,7 @@ from deepmoviematch.client import Client, pb
 from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.server.tools.latency import Measurements
 from deepmoviematch.server.tools.loadtest import LoadTest, arrivals
-from deepmoviematch.server.tools.questions import Question
+from deepmoviematch.server.tools.questions import ListCall
 from deepmoviematch.server.tools.reach import Reach
 from tests.bench import h2load, machine
 from tests.bench.servers import LOAD_CPU, Running, serving
@@ -52,7 +52,7 @@ def measure(server: Running, times: float, seconds: float) -> dict[str, Any]:
         history = [pb.Interaction(item_id=item.item_id) for item in popular]
         request = pb.RecommendRequest(user=pb.UserFeatures(history=history), page_size=RESULTS)
         size = client.recommend(request).ByteSize()
-    question = Question("Recommend", request, RESULTS, frozenset(item.item_id for item in history))
+    question = ListCall("Recommend", request, RESULTS, frozenset(item.item_id for item in history))
 
     def capacity() -> float:
         load = h2load.drive(server, f"/{NAME}/Recommend", request, 2000, reply_bytes=size, streams=1)
@@ -91,7 +91,7 @@ def measure(server: Running, times: float, seconds: float) -> dict[str, Any]:
     }
 
 
-def ask(server: Running, question: Question, rate: float, seconds: float) -> Measurements:
+def ask(server: Running, question: ListCall, rate: float, seconds: float) -> Measurements:
     """An open loop at `rate`."""
     test = LoadTest(Reach(server.address), [question], connections=8)
     return test.run(list(arrivals(rate, seconds, seed=0)))

@@ -14,7 +14,7 @@ import grpc
 
 from deepmoviematch.client import Client
 from deepmoviematch.server.host.pool import Pool
-from deepmoviematch.server.tools.questions import Asked
+from deepmoviematch.server.tools.questions import CheckedCall
 from deepmoviematch.server.tools.traffic import Traffic, read_histories
 from deepmoviematch.v1 import recommender_pb2_grpc as rpc
 
@@ -112,7 +112,7 @@ def say(port: int) -> None:
     print(json.dumps({"event": "listening", "port": port}), flush=True)
 
 
-def questions(server: Running, data: Path, seed: int) -> list[Asked]:
+def questions(server: Running, data: Path, seed: int) -> list[CheckedCall]:
     """What a load test would ask `server` for the users of the ratings in `data`."""
     with Client(server.address, timeout_s=30) as client:
         traffic = Traffic(client, read_histories(data), seed=seed)

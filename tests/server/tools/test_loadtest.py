@@ -15,7 +15,7 @@ from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import LoadTestError, OverloadedError
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.tools import loadtest
-from deepmoviematch.server.tools.questions import Batch, Embedding, Question, number_of
+from deepmoviematch.server.tools.questions import Batch, Embedding, ListCall, number_of
 from deepmoviematch.server.tools.traffic import Histories, Traffic, read_histories
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
@@ -34,8 +34,8 @@ def answer(*ids: str, **metadata: Any) -> pb.RecommendResponse:
     )
 
 
-def question(**changes: Any) -> Question:
-    return Question("Recommend", pb.RecommendRequest(), **{"size": 2, "absent": frozenset("h"), **changes})
+def question(**changes: Any) -> ListCall:
+    return ListCall("Recommend", pb.RecommendRequest(), **{"size": 2, "absent": frozenset("h"), **changes})
 
 
 def test_a_good_answer_has_no_fault() -> None:
@@ -191,7 +191,7 @@ def test_questions_leave_out_what_the_server_does_not_know(running: SimpleNamesp
         with pytest.raises(LoadTestError, match="must know items of the data set, got none"):
             Traffic(client, histories[1:], seed=1)
     batched = [one for each in drawn if isinstance(each, Batch) for one in each.questions]
-    alone = [each for each in drawn if isinstance(each, Question)]
+    alone = [each for each in drawn if isinstance(each, ListCall)]
     assert {item for each in alone + batched for item in each.absent} == {"6"}
     assert {each.call for each in drawn} == set(loadtest._RESPONSES)
     assert set(loadtest._RESPONSES) == {method.name for method in SERVICE.methods}
@@ -204,7 +204,7 @@ def test_questions_check_their_filters_and_choices(running: SimpleNamespace) -> 
         limited = [
             each
             for each in drawn
-            if isinstance(each, Question)
+            if isinstance(each, ListCall)
             and each.call != "FindItems"
             and (each.request.filter or each.request.candidate_item_ids)
         ]
@@ -292,7 +292,7 @@ def test_a_check_that_cannot_be_made_ends_the_test_and_says_so(
     def failing(*_: Any) -> None:
         raise KeyError("what was to be compared")
 
-    monkeypatch.setattr(Question, "fault", failing)
+    monkeypatch.setattr(ListCall, "fault", failing)
     assert main(["loadtest", "--at", running.address, "--rate", "20", "--seconds", "60", "--json"]) == 1
     assert "every answer must be checked, got KeyError('what was to be compared')" in capsys.readouterr().err
 
