@@ -15,7 +15,7 @@ from typing import TypeAlias
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import NotReadyError
-from deepmoviematch.server.generations.shelf import Shelf, load
+from deepmoviematch.server.generations.cache import GenerationCache, load
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.telemetry.logs import log_event
 
@@ -34,7 +34,7 @@ class Current:
     def __init__(self, store: Path | None = None) -> None:
         """Take other generations than the current one from `store` too, if there is one."""
         self._recommender: Recommender | None = None
-        self._shelf = Shelf(None if store is None else Store(store))
+        self._cache = GenerationCache(None if store is None else Store(store))
 
     def get(self, generation_id: str | None = None) -> Recommender:
         """What to answer a request with, from beginning to end.
@@ -52,13 +52,13 @@ class Current:
             raise NotReadyError
         if generation_id in (None, recommender.generation.id):
             return recommender
-        return self._shelf.get(generation_id)
+        return self._cache.get(generation_id)
 
     def set(self, recommender: Recommender) -> None:
         """Answer with `recommender` from the next request on."""
         replaced, self._recommender = self._recommender, recommender
         if replaced is not None:
-            self._shelf.put(replaced)
+            self._cache.put(replaced)
 
     @property
     def latest(self) -> Recommender | None:

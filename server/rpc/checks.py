@@ -11,7 +11,7 @@ from deepmoviematch.data.cells import MAX_ID_BYTES
 from deepmoviematch.data.features import LOWEST_STARS
 from deepmoviematch.data.tables import TOP_STARS
 from deepmoviematch.server.errors import InvalidRequestError, Violation, shown
-from deepmoviematch.server.rpc.tokens import Mark
+from deepmoviematch.server.rpc.tokens import Cursor
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1000
@@ -19,7 +19,7 @@ MAX_PAGE_SIZE = 1000
 UTF8_BYTES = 4
 """A character takes no more."""
 
-Start: TypeAlias = Mark | Violation | None
+Start: TypeAlias = Cursor | Violation | None
 """Where a request says that it goes on, or why its token is no good; None begins."""
 
 
@@ -50,7 +50,7 @@ class Checks:
         if size < 0:
             self.refuse("page_size", f"must be 0 or more, got {size}; 0 means {DEFAULT_PAGE_SIZE}")
         limit = page_limit(size)
-        if isinstance(start, Mark):
+        if isinstance(start, Cursor):
             return limit, start.start, start.ahead
         if start is not None:
             self._violations.append(start)

@@ -31,7 +31,7 @@ from deepmoviematch.server.rpc.requests import (
     read_similar,
 )
 from deepmoviematch.server.rpc.status import to_status
-from deepmoviematch.server.rpc.tokens import Mark, Tokens
+from deepmoviematch.server.rpc.tokens import Cursor, Tokens
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
@@ -158,7 +158,7 @@ class RecommenderService:
         if not request.page_token:
             return latest, None
         start = self._tokens.open(request)
-        if not isinstance(start, Mark):
+        if not isinstance(start, Cursor):
             return latest, start
         recommender = self._current.get(start.generation_id)
         return latest if recommender is latest.recommender else Replies(recommender), start
@@ -239,7 +239,7 @@ class RecommenderService:
         """The tokens for the pages that come next, empty where there is none."""
         name = replies.recommender.generation.id
         return [
-            self._tokens.seal(Mark(name, answer.start + len(answer.rows), answer.ahead), request)
+            self._tokens.seal(Cursor(name, answer.start + len(answer.rows), answer.ahead), request)
             if answer.rows and not answer.exhausted
             else b""
             for request, answer in zip(requests, answers, strict=True)

@@ -30,7 +30,7 @@ _PAGING = ("page_size", "page_token", "validate_only", "explain")
 """Fields that may change from page to page."""
 
 
-class Mark(NamedTuple):
+class Cursor(NamedTuple):
     """Where a walk goes on."""
 
     generation_id: str
@@ -50,13 +50,13 @@ class Tokens:
         key = key or secrets.token_bytes(KEY_BYTES)
         self._seal = partial(hashlib.blake2b, key=key, digest_size=_SEAL_BYTES)
 
-    def seal(self, mark: Mark, request: Any) -> bytes:
-        """The token with which `request` goes on at `mark`."""
-        name = mark.generation_id.encode()
-        body = _BODY.pack(_FORM, mark.start, mark.ahead, len(name), digest_of(request)) + name
+    def seal(self, cursor: Cursor, request: Any) -> bytes:
+        """The token with which `request` goes on at `cursor`."""
+        name = cursor.generation_id.encode()
+        body = _BODY.pack(_FORM, cursor.start, cursor.ahead, len(name), digest_of(request)) + name
         return base64.urlsafe_b64encode(body + self._seal(body).digest())
 
-    def open(self, request: Any) -> Mark | Violation:
+    def open(self, request: Any) -> Cursor | Violation:
         """Where the token of `request` says that it goes on, or why it is not one for it."""
         token: str = request.page_token
         try:
@@ -74,7 +74,7 @@ class Tokens:
                 "got that of another one; repeat all arguments but page_size, validate_only and explain, "
                 "or begin without one"
             )
-        return Mark(body[_BODY.size :].decode(), start, ahead)
+        return Cursor(body[_BODY.size :].decode(), start, ahead)
 
 
 def digest_of(request: Any) -> bytes:

@@ -142,16 +142,16 @@ def filters(_: Path) -> Fuzzed:
 
 def tokens(_: Path) -> Fuzzed:
     """Of all page tokens only the one that was given out is any good."""
-    from deepmoviematch.server.rpc.tokens import Mark, Tokens  # noqa: PLC0415
+    from deepmoviematch.server.rpc.tokens import Cursor, Tokens  # noqa: PLC0415
     from deepmoviematch.v1 import recommender_pb2 as pb  # noqa: PLC0415
 
     known = Tokens(b"k" * 32)
-    good = known.seal(Mark("g000001-0123abcd", 10, 0), pb.RecommendRequest())
+    good = known.seal(Cursor("g000001-0123abcd", 10, 0), pb.RecommendRequest())
 
     def target(contents: bytes) -> None:
         token = contents.decode(errors="ignore")
         opened = known.open(pb.RecommendRequest(page_token=token))
-        if isinstance(opened, Mark) and token != good.decode():
+        if isinstance(opened, Cursor) and token != good.decode():
             raise AssertionError(f"{token!r} was never given out")
 
     return target, [good, good[:-4], good + b"="]

@@ -14,8 +14,8 @@ from hypothesis import given, strategies as st
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import GenerationLoadingError
+from deepmoviematch.server.generations.cache import GenerationCache
 from deepmoviematch.server.generations.current import Current, Follower
-from deepmoviematch.server.generations.shelf import Shelf
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.tokens import Tokens
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -188,12 +188,12 @@ def test_a_batch_that_came_while_a_generation_was_loading_is_answered_when_it_co
     page.page_token = first.next_page_token
     swapped.swap(2)
 
-    def busy(self: Shelf, generation_id: str) -> Recommender:
+    def busy(self: GenerationCache, generation_id: str) -> Recommender:
         raise GenerationLoadingError(generation_id)
 
     batch = pb.BatchRecommendRequest(requests=[page])
     with monkeypatch.context() as patch:
-        patch.setattr(Shelf, "get", busy)
+        patch.setattr(GenerationCache, "get", busy)
         [refused] = swapped.stub.BatchRecommend(batch).responses
     assert refused.status.code == grpc.StatusCode.UNAVAILABLE.value[0]
     [answered] = swapped.stub.BatchRecommend(batch).responses

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deepmoviematch.server.errors import ServeError, Violation
-from deepmoviematch.server.rpc.tokens import Mark, Tokens, read_key
+from deepmoviematch.server.rpc.tokens import Cursor, Tokens, read_key
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 KEY = b"k" * 32
-MARK = Mark("g000012-5f3a9c1e", start=30, ahead=10)
+CURSOR = Cursor("g000012-5f3a9c1e", start=30, ahead=10)
 
 
 def request(token: bytes | str = b"", **changes: Any) -> pb.RecommendRequest:
@@ -25,45 +25,45 @@ def request(token: bytes | str = b"", **changes: Any) -> pb.RecommendRequest:
     return pb.RecommendRequest(**{"user": user, "page_size": 7, **changes}, page_token=text)
 
 
-def refused(opened: Mark | Violation) -> str:
+def refused(opened: Cursor | Violation) -> str:
     assert isinstance(opened, Violation)
     assert opened.field == "page_token"
     return opened.rule
 
 
 @given(
-    mark=st.builds(
-        Mark,
+    cursor=st.builds(
+        Cursor,
         st.sampled_from(["g000000-00000000", "g123456789-5f3a9c1e"]),
         start=st.integers(0, 2**32 - 1),
         ahead=st.integers(0, 1000),
     )
 )
-def test_a_token_says_where_its_request_goes_on(mark: Mark) -> None:
-    token = Tokens(KEY).seal(mark, request())
+def test_a_token_says_where_its_request_goes_on(cursor: Cursor) -> None:
+    token = Tokens(KEY).seal(cursor, request())
     assert len(token) <= 128
     assert set(token.decode()) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
-    assert Tokens(KEY).open(request(token, page_size=1000, validate_only=True, explain=True)) == mark
+    assert Tokens(KEY).open(request(token, page_size=1000, validate_only=True, explain=True)) == cursor
 
 
 def test_the_seal_is_keyed_blake2() -> None:
-    contents = base64.urlsafe_b64decode(Tokens(KEY).seal(MARK, request()))
+    contents = base64.urlsafe_b64decode(Tokens(KEY).seal(CURSOR, request()))
     assert contents[-32:] == hashlib.blake2b(contents[:-32], key=KEY, digest_size=32).digest()
 
 
 def test_the_order_in_which_a_map_travels_does_not_matter() -> None:
-    token = Tokens(KEY).seal(MARK, request())
+    token = Tokens(KEY).seal(CURSOR, request())
     turned = pb.UserFeatures(
         history=[pb.Interaction(item_id="6", rating=3), pb.Interaction(item_id="7")],
         genre_preferences={"Horror": 1, "Comedy": 5},
     )
-    assert Tokens(KEY).open(request(token, user=turned)) == MARK
+    assert Tokens(KEY).open(request(token, user=turned)) == CURSOR
 
 
 def test_what_this_server_does_not_know_does_not_matter() -> None:
-    token = Tokens(KEY).seal(MARK, request())
+    token = Tokens(KEY).seal(CURSOR, request())
     unknown = request(token).SerializeToString() + b"\xfa\x7f\x03new"
-    assert Tokens(KEY).open(pb.RecommendRequest.FromString(unknown)) == MARK
+    assert Tokens(KEY).open(pb.RecommendRequest.FromString(unknown)) == CURSOR
 
 
 @pytest.mark.parametrize(
@@ -77,25 +77,25 @@ def test_what_this_server_does_not_know_does_not_matter() -> None:
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_token_is_good_for_its_own_request_alone(changes: dict[str, Any]) -> None:
-    token = Tokens(KEY).seal(MARK, request())
+    token = Tokens(KEY).seal(CURSOR, request())
     assert "got that of another one" in refused(Tokens(KEY).open(request(token, **changes)))
 
 
 def test_a_token_of_another_method_is_refused() -> None:
-    token = Tokens(KEY).seal(MARK, pb.SimilarItemsRequest(item_id="6")).decode()
+    token = Tokens(KEY).seal(CURSOR, pb.SimilarItemsRequest(item_id="6")).decode()
     assert refused(Tokens(KEY).open(pb.FindItemsRequest(title="6", page_token=token)))
 
 
 @given(place=st.integers(0, 73), bit=st.integers(0, 7))
 def test_no_bit_of_a_token_may_change(place: int, bit: int) -> None:
-    contents = bytearray(base64.urlsafe_b64decode(Tokens(KEY).seal(MARK, request())))
+    contents = bytearray(base64.urlsafe_b64decode(Tokens(KEY).seal(CURSOR, request())))
     contents[place] ^= 1 << bit
     assert refused(Tokens(KEY).open(request(base64.urlsafe_b64encode(contents))))
 
 
 @given(length=st.integers(1, 99))
 def test_a_token_that_was_cut_is_refused(length: int) -> None:
-    token = Tokens(KEY).seal(MARK, request())[:length]
+    token = Tokens(KEY).seal(CURSOR, request())[:length]
     assert f"got {length} characters that are no whole token" in refused(Tokens(KEY).open(request(token)))
 
 
@@ -105,7 +105,7 @@ def test_whatever_is_no_token_is_refused(text: str) -> None:
 
 
 def test_a_token_has_one_spelling() -> None:
-    token = Tokens(KEY).seal(MARK, request())
+    token = Tokens(KEY).seal(CURSOR, request())
     assert token.endswith(b"=")
     twin = token[:-2] + bytes([token[-2] + 1]) + b"="
     assert base64.urlsafe_b64decode(twin) == base64.urlsafe_b64decode(token)
@@ -113,7 +113,7 @@ def test_a_token_has_one_spelling() -> None:
 
 
 def test_another_key_reads_nothing() -> None:
-    token = Tokens().seal(MARK, request())
+    token = Tokens().seal(CURSOR, request())
     assert "sealed with another key" in refused(Tokens().open(request(token)))
 
 

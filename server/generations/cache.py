@@ -21,7 +21,7 @@ SIZE = 2
 log = logging.getLogger(__name__)
 
 
-class Shelf:
+class GenerationCache:
     """A few recommenders by the id of their generation; the one that was not used for longest goes first."""
 
     def __init__(self, store: Store | None = None) -> None:

@@ -10,15 +10,15 @@ import pytest
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import GenerationGoneError, GenerationLoadingError, NotReadyError
-from deepmoviematch.server.generations import shelf as shelf_module
+from deepmoviematch.server.generations import cache as cache_module
+from deepmoviematch.server.generations.cache import SIZE, GenerationCache
 from deepmoviematch.server.generations.current import Current
-from deepmoviematch.server.generations.shelf import SIZE, Shelf
 from deepmoviematch.server.ranking.recommender import Recommender
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, publish: Callable[..., Generation]) -> Path:
-    folder = tmp_path_factory.mktemp("shelf") / "store"
+    folder = tmp_path_factory.mktemp("cache") / "store"
     for seed in range(SIZE + 2):
         publish(folder, seed=seed)
     return folder
@@ -51,58 +51,58 @@ def test_a_generation_that_is_replaced_stays_at_hand(generations: list[Generatio
 
 
 def test_the_generation_that_was_not_asked_for_the_longest_makes_way(generations: list[Generation]) -> None:
-    shelf = Shelf()
+    cache = GenerationCache()
     for generation in generations[:SIZE]:
-        shelf.put(Recommender(generation))
-    shelf.get(generations[0].id)
-    shelf.put(Recommender(generations[SIZE]))
-    assert shelf.get(generations[0].id).generation is generations[0]
+        cache.put(Recommender(generation))
+    cache.get(generations[0].id)
+    cache.put(Recommender(generations[SIZE]))
+    assert cache.get(generations[0].id).generation is generations[0]
     with pytest.raises(GenerationGoneError):
-        shelf.get(generations[1].id)
+        cache.get(generations[1].id)
 
 
 def test_what_the_store_has_is_loaded_once_and_outlives_it(
     store: Path, generations: list[Generation]
 ) -> None:
-    shelf = Shelf(Store(store))
-    loaded = shelf.get(generations[0].id)
+    cache = GenerationCache(Store(store))
+    loaded = cache.get(generations[0].id)
     assert loaded.generation.id == generations[0].id
     shutil.rmtree(store / "generations" / generations[0].id)
-    assert shelf.get(generations[0].id) is loaded
+    assert cache.get(generations[0].id) is loaded
     for generation in generations[1:]:
-        shelf.get(generation.id)
+        cache.get(generation.id)
     with pytest.raises(GenerationGoneError):
-        shelf.get(generations[0].id)
+        cache.get(generations[0].id)
 
 
 def test_a_damaged_generation_is_as_good_as_gone(store: Path, generations: list[Generation]) -> None:
     (store / "generations" / generations[0].id / "popularity.npy").write_bytes(b"cut short")
     with pytest.raises(GenerationGoneError):
-        Shelf(Store(store)).get(generations[0].id)
+        GenerationCache(Store(store)).get(generations[0].id)
 
 
 def test_generations_are_loaded_one_at_a_time_and_nobody_waits(
     store: Path, generations: list[Generation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    load = shelf_module.load
+    load = cache_module.load
 
     def slowly(store: Store, generation_id: str) -> Recommender:
         begun.set()
         assert go_on.wait(60)
         return load(store, generation_id)
 
-    monkeypatch.setattr(shelf_module, "load", slowly)
-    shelf = Shelf(Store(store))
+    monkeypatch.setattr(cache_module, "load", slowly)
+    cache = GenerationCache(Store(store))
     held = Recommender(generations[2])
-    shelf.put(held)
-    loader = threading.Thread(target=shelf.get, args=(generations[0].id,))
+    cache.put(held)
+    loader = threading.Thread(target=cache.get, args=(generations[0].id,))
     loader.start()
     assert begun.wait(60)
     for generation in generations[:2]:
         with pytest.raises(GenerationLoadingError, match="try again in a moment"):
-            shelf.get(generation.id)
-    assert shelf.get(generations[2].id) is held
+            cache.get(generation.id)
+    assert cache.get(generations[2].id) is held
     go_on.set()
     loader.join()
-    assert shelf.get(generations[0].id).generation.id == generations[0].id
+    assert cache.get(generations[0].id).generation.id == generations[0].id
