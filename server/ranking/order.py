@@ -26,34 +26,11 @@ from deepmoviematch.server.ranking.diversity import (
     rescaled,
 )
 from deepmoviematch.server.ranking.exploration import shuffled
+from deepmoviematch.server.ranking.question import Figures, Style
 from deepmoviematch.server.ranking.relevance import Relevance, Scored, beyond
 
 POOL = 1000
 """Items that are reordered, the most relevant ones."""
-
-
-class Style(NamedTuple):
-    """What a list is to be besides relevant; see recommender.proto."""
-
-    novelty: float = 0.0
-
-    diversity: float = 0.0
-
-    max_per_genre: int = 0
-    """0 for no cap."""
-
-    exploration: float = 0.0
-
-    seed: bytes = b""
-    """Decides what exploration does."""
-
-
-class Figures(NamedTuple):
-    """What became of a page; see recommender.proto."""
-
-    intra_list_diversity: float
-    relevance_paid: float
-    mean_popularity: float
 
 
 class Arranged(NamedTuple):

@@ -1,19 +1,8 @@
 """What a request would do, said without doing it."""
 
-from typing import NamedTuple
-
-from deepmoviematch.server.ranking.order import POOL, Style
+from deepmoviematch.server.ranking.order import POOL
+from deepmoviematch.server.ranking.question import Plan, Style
 from deepmoviematch.server.ranking.relevance import Relevance
-
-
-class Plan(NamedTuple):
-    """See recommender.proto."""
-
-    candidates: int
-    reordered: int
-    exact: bool
-    is_last: bool
-    notes: list[str]
 
 
 def planned(relevance: Relevance, start: int, stop: int, style: Style | None) -> Plan:

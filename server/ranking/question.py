@@ -11,8 +11,6 @@ from typing import NamedTuple, TypeAlias
 from deepmoviematch.data.context import NO_MOMENT, Moment
 from deepmoviematch.data.tables import Floats
 from deepmoviematch.indexer.search.selection import Selection
-from deepmoviematch.server.ranking.order import Figures, Style
-from deepmoviematch.server.ranking.plan import Plan
 
 
 class Origin(Enum):
@@ -49,7 +47,7 @@ class Seeds(NamedTuple):
     """To be far from: each once, none of them positive."""
 
 
-class Place(NamedTuple):
+class UserEmbedding(NamedTuple):
     """Where a user is in the embedding space."""
 
     vector: Floats
@@ -60,6 +58,22 @@ class Place(NamedTuple):
 
     known: bool
     """Whether anything is known of the user."""
+
+
+class Style(NamedTuple):
+    """What a list is to be besides relevant; see recommender.proto."""
+
+    novelty: float = 0.0
+
+    diversity: float = 0.0
+
+    max_per_genre: int = 0
+    """0 for no cap."""
+
+    exploration: float = 0.0
+
+    seed: bytes = b""
+    """Decides what exploration does."""
 
 
 class Listing(NamedTuple):
@@ -88,6 +102,24 @@ class Listing(NamedTuple):
 
 
 Question: TypeAlias = tuple[Taste, Listing]
+
+
+class Figures(NamedTuple):
+    """What became of a page; see recommender.proto."""
+
+    intra_list_diversity: float
+    relevance_paid: float
+    mean_popularity: float
+
+
+class Plan(NamedTuple):
+    """See recommender.proto."""
+
+    candidates: int
+    reordered: int
+    exact: bool
+    is_last: bool
+    notes: list[str]
 
 
 class Answer(NamedTuple):

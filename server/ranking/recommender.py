@@ -24,7 +24,15 @@ from deepmoviematch.server.filtering.filters import Filters
 from deepmoviematch.server.ranking.affinity import genre_directions
 from deepmoviematch.server.ranking.order import arranged
 from deepmoviematch.server.ranking.plan import planned
-from deepmoviematch.server.ranking.question import Answer, Listing, Origin, Place, Question, Seeds, Taste
+from deepmoviematch.server.ranking.question import (
+    Answer,
+    Listing,
+    Origin,
+    Question,
+    Seeds,
+    Taste,
+    UserEmbedding,
+)
 from deepmoviematch.server.ranking.relevance import Nearest, Popular, Relevance, Scored, page_of
 from deepmoviematch.server.ranking.titles import Titles
 
@@ -118,7 +126,7 @@ class Recommender:
         vectors = self._vectors(tastes, index.dim)
         return self._nearest_many(index, vectors, listings, [frozenset()] * len(questions))
 
-    def embed(self, taste: Taste) -> Place:
+    def embed(self, taste: Taste) -> UserEmbedding:
         """Where a user is; one of whom nothing is known is where everyone starts from."""
         tower, names = self.generation.user_tower, self.generation.catalogue.genre_names
         likings = tower.embed_one(taste.preferences, taste.history, taste.moment)
@@ -127,7 +135,7 @@ class Recommender:
         cosines = self._genre_directions[lying] @ likings
         nearest = np.argsort(-cosines, kind="stable")[:NEAREST_GENRES]
         genres = [(names[lying[place]], float(cosines[place])) for place in nearest]
-        return Place(vector, genres, bool(taste.preferences or taste.history))
+        return UserEmbedding(vector, genres, bool(taste.preferences or taste.history))
 
     def _nearest_many(
         self,

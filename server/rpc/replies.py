@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.server.ranking.explanation import Explanation
-from deepmoviematch.server.ranking.question import Answer, Origin, Place
+from deepmoviematch.server.ranking.question import Answer, Origin, UserEmbedding
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.checks import MAX_PAGE_SIZE
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -172,14 +172,14 @@ class Replies:
             chances = (Chance(0, answer.start + 1, answer.explored, answer.propensities),)
         return Reply(b"".join(pieces), self._generation_id, len(answer.rows), chances=chances)
 
-    def place(self, place: Place, missing: Sequence[str] = ()) -> Reply:
+    def embedding(self, user: UserEmbedding, missing: Sequence[str] = ()) -> Reply:
         """The reply with where a user is."""
         response = pb.EmbedUserResponse(
-            vector=place.vector,
-            dimension=len(place.vector),
+            vector=user.vector,
+            dimension=len(user.vector),
             missing_item_ids=missing,
-            metadata=pb.ResponseMetadata(generation_id=self._generation_id, cold_start=not place.known),
-            nearest_genres=[pb.GenreAffinity(genre=genre, cosine=cosine) for genre, cosine in place.genres],
+            metadata=pb.ResponseMetadata(generation_id=self._generation_id, cold_start=not user.known),
+            nearest_genres=[pb.GenreAffinity(genre=genre, cosine=cosine) for genre, cosine in user.genres],
         )
         return Reply(response.SerializeToString(), self._generation_id, 0)
 

@@ -15,8 +15,7 @@ from deepmoviematch.data.cells import MAX_ID_BYTES
 from deepmoviematch.data.context import HOURS, NO_MOMENT, Moment, device_name
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.server.errors import FilterError, UnknownItemError, listed, shown
-from deepmoviematch.server.ranking.order import Style
-from deepmoviematch.server.ranking.question import Listing, Seeds, Taste
+from deepmoviematch.server.ranking.question import Listing, Seeds, Style, Taste
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.checks import UTF8_BYTES, Checks, Start, number
 from deepmoviematch.server.rpc.malformed import Malformed

@@ -144,7 +144,7 @@ class RecommenderService:
     def EmbedUser(self, request: pb.EmbedUserRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
         query = read_embed(request, latest.recommender)
-        return latest.place(latest.recommender.embed(query.taste), query.missing)
+        return latest.embedding(latest.recommender.embed(query.taste), query.missing)
 
     def _replies(self) -> Replies:
         """Those of the current generation."""

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmoviematch.indexer.generation import Generation
-from deepmoviematch.server.ranking.order import Style
-from deepmoviematch.server.ranking.question import Listing, Taste
+from deepmoviematch.server.ranking.question import Listing, Style, Taste
 from deepmoviematch.server.ranking.recommender import Recommender
 from tests.bench import machine, synthetic
 

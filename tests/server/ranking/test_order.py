@@ -10,8 +10,8 @@ from hypothesis import given, strategies as st
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.server.ranking import order
-from deepmoviematch.server.ranking.order import Style, arranged
-from deepmoviematch.server.ranking.question import Listing, Seeds, Taste
+from deepmoviematch.server.ranking.order import arranged
+from deepmoviematch.server.ranking.question import Figures, Listing, Seeds, Style, Taste
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.ranking.relevance import Nearest, Scored
 
@@ -166,7 +166,7 @@ def test_figures_say_what_became_of_the_page(generation: Generation) -> None:
 
 
 def test_more_diversity_and_novelty_make_more_of_it(generation: Generation) -> None:
-    def figures(style: Style) -> Iterator[order.Figures]:
+    def figures(style: Style) -> Iterator[Figures]:
         for row in range(ITEMS):
             yield arranged(asked(generation, row, frozenset()), 0, 6, style, generation).figures
 

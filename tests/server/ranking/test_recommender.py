@@ -14,8 +14,7 @@ from deepmoviematch.data.tables import Floats
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.search.selection import Selection
-from deepmoviematch.server.ranking.order import Style
-from deepmoviematch.server.ranking.question import Listing, Origin, Seeds, Taste
+from deepmoviematch.server.ranking.question import Listing, Origin, Seeds, Style, Taste
 from deepmoviematch.server.ranking.recommender import NEGATIVE_SHARE, Recommender
 
 ITEMS, GENRES = 25, 5

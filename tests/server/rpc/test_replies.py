@@ -8,8 +8,7 @@ from google.rpc import status_pb2
 from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
-from deepmoviematch.server.ranking.order import Figures
-from deepmoviematch.server.ranking.question import Answer, Origin
+from deepmoviematch.server.ranking.question import Answer, Figures, Origin
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.replies import KEPT_BYTES, Replies, Reply
 from deepmoviematch.v1 import recommender_pb2 as pb
