@@ -125,7 +125,7 @@ def ratings_of(sheet: Sheet, catalogue: Catalogue, gate: Gate) -> Ratings:
         np.frombuffer(column, dtype=column.typecode) for column in (owners, items, ratings, times, devices)
     ]
     user_ids = tuple(users)
-    first = np.sort(np.unique(pair_codes(columns[0], columns[1]), return_index=True)[1])
+    first = np.sort(np.unique(pair_codes(columns[0], columns[1], len(catalogue)), return_index=True)[1])
     for row in np.setdiff1d(np.arange(len(numbers)), first):
         pair = f"user {user_ids[owners[row]]!r} and movie {catalogue.item_ids[items[row]]!r} again"
         gate.refuse(sheet, numbers[row], BrokenRowError("a user may rate a movie once", pair))

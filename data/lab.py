@@ -88,7 +88,7 @@ class LabRows:
     def to_tables(self) -> tuple[Catalogue, Ratings]:
         """The catalogue, and each pair of user and item once, in file order, without times."""
         user_ids, users, items = self.codes
-        first = np.sort(np.unique(pair_codes(users, items), return_index=True)[1])
+        first = np.sort(np.unique(pair_codes(users, items, len(self.catalogue)), return_index=True)[1])
         table = Ratings.from_columns(user_ids, users[first], items[first], self.ratings[first], None)
         return self.catalogue, table
 
@@ -201,7 +201,8 @@ def _years(header: Header, features: Floats) -> Ints:
 
 def _check_repetitions(rows: LabRows, ratings: Matrix) -> None:
     _, users, items = rows.codes
-    _, first, pairs = np.unique(pair_codes(users, items), return_index=True, return_inverse=True)
+    codes = pair_codes(users, items, len(rows.catalogue))
+    _, first, pairs = np.unique(codes, return_index=True, return_inverse=True)
     agreed = rows.ratings[first][pairs]
     for row in np.flatnonzero(agreed != rows.ratings):
         raise DataError(

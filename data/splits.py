@@ -10,7 +10,7 @@ import numpy as np
 
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.tables import Flags, Ints, Ratings, Times
+from deepmoviematch.data.tables import Flags, Ints, Ratings, Times, pair_codes
 
 MIN_LIKES = 5
 """Users with fewer likes are not held out: too little could be asked of them."""
@@ -72,8 +72,8 @@ class UserSplit:
         if both := set(self.train.user_ids) & set(self.history.user_ids):
             raise DataError(f"held-out users must not be trained on, got {min(both)!r} in both")
         width = 1 + max(int(self.history.items.max()), int(self.target_items.max()))
-        known = self.history.users.astype(np.int64) * width + self.history.items
-        asked = self.target_users.astype(np.int64) * width + self.target_items
+        known = pair_codes(self.history.users, self.history.items, width)
+        asked = pair_codes(self.target_users, self.target_items, width)
         if len(np.unique(asked)) != len(asked) or np.isin(asked, known).any():
             raise DataError("a target must be asked for once and not be in its user's history")
 

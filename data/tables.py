@@ -187,15 +187,18 @@ class RatingScale:
         return self.low - 0.5 * star, star
 
 
-def pair_codes(users: Ints, items: Ints) -> Times:
+def pair_codes(users: Ints | Times, items: Ints | Times, width: int) -> Times:
     """[R] a number for each pair of user and item, the same for equal pairs only.
+
+    Codes of several tables can be compared where all have the same `width`.
 
     Args:
         users: [R] rows of users.
-        items: [R] rows of the catalogue, R above 0.
+        items: [R] rows of the catalogue.
+        width: Above every one of `items`, such as the size of the catalogue.
     """
     codes = users.astype(np.int64)
-    codes *= int(items.max()) + 1
+    codes *= width
     codes += items
     return codes
 
@@ -250,7 +253,7 @@ class Ratings:
             raise DataError(f"devices must be rows of {len(self.device_names)} names, or -1")
         if self.items.min() < 0:
             raise DataError(f"items must be rows of the catalogue, got {self.items.min()}")
-        pairs = pair_codes(self.users, self.items)
+        pairs = pair_codes(self.users, self.items, int(self.items.max()) + 1)
         pairs.sort()
         if (pairs[1:] == pairs[:-1]).any():
             raise DataError("a user may rate an item once, got a duplicate")

@@ -250,7 +250,7 @@ def test_times_tell_an_order_where_someone_rated_twice_at_different_ones() -> No
 
 def test_pair_codes_do_not_overflow_int32() -> None:
     top = np.array([2**31 - 2, 2**31 - 2], dtype=np.int32)
-    codes = pair_codes(top, np.array([2**31 - 2, 0], dtype=np.int32))
+    codes = pair_codes(top, np.array([2**31 - 2, 0], dtype=np.int32), 2**31 - 1)
     assert codes.tolist() == [(2**31 - 2) * (2**31 - 1) + 2**31 - 2, (2**31 - 2) * (2**31 - 1)]
 
 

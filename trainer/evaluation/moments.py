@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepmoviematch.data.context import FEATURES, UNTOLD, moments_of
-from deepmoviematch.data.tables import Floats, Ints, Ratings, Times
+from deepmoviematch.data.tables import Floats, Ints, Ratings, Times, pair_codes
 from deepmoviematch.trainer.evaluation.metrics import Interval
 from deepmoviematch.trainer.evaluation.protocols import Trial
 from deepmoviematch.trainer.models.moments import Moments
@@ -92,9 +92,9 @@ def _moments(trial: Trial, ratings: Ratings, devices: tuple[str, ...]) -> Ints:
     row_of = {user_id: row for row, user_id in enumerate(ratings.user_ids)}
     users = np.array([row_of[user_id] for user_id in trial.user_ids], dtype=np.int64)
     width = int(max(ratings.items.max(), trial.target_items.max())) + 1
-    codes = ratings.users.astype(np.int64) * width + ratings.items
+    codes = pair_codes(ratings.users, ratings.items, width)
     order = np.argsort(codes)
-    wanted = users[trial.target_users] * width + trial.target_items
+    wanted = pair_codes(users[trial.target_users], trial.target_items, width)
     places: Times = order[np.searchsorted(codes, wanted, sorter=order)]
     return moments_of(ratings, devices)[places]
 

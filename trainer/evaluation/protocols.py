@@ -17,7 +17,7 @@ import numpy as np
 
 from deepmoviematch.data.features import LIKE_STARS, UserBatch, preferences_from_lift
 from deepmoviematch.data.splits import hold_out_users
-from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ints, Ratings, Times
+from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ints, Ratings, Times, pair_codes
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_lift, genre_shares, like_matrix
 from deepmoviematch.trainer.peers.rankers import liked_histories
@@ -67,8 +67,8 @@ class Trial:
             raise TrainingError("every user of a trial must have a target")
         for known in (self.hidden, self.users):
             width = int(max(self.target_items.max(), known.items.max(initial=0))) + 1
-            targets = self.target_users.astype(np.int64) * width + self.target_items
-            if np.isin(targets, known.owners * width + known.items).any():
+            targets = pair_codes(self.target_users, self.target_items, width)
+            if np.isin(targets, pair_codes(known.owners, known.items, width)).any():
                 raise TrainingError("history and targets must not overlap")
 
     def targets(self, first: int, last: int, items: int) -> Flags:

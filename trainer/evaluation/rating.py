@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.tables import Catalogue, Dataset
+from deepmoviematch.data.tables import Catalogue, Dataset, pair_codes
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.metrics import Interval
 from deepmoviematch.trainer.evaluation.protocols import new_users
@@ -119,5 +119,6 @@ def _predictor(catalogue: Catalogue, rows: SeedRows, recipe: SeedRecipe) -> Pred
 
 def _repeated_share(train: RatingRows, test: RatingRows) -> float:
     """Share of the test rows whose pair of user and item is in the training rows too."""
-    width = max(train.items.max(), test.items.max()) + 1
-    return float(np.isin(test.users * width + test.items, train.users * width + train.items).mean())
+    width = int(max(train.items.max(), test.items.max())) + 1
+    trained = pair_codes(train.users, train.items, width)
+    return float(np.isin(pair_codes(test.users, test.items, width), trained).mean())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepmoviematch.data.rating_head import RatingHead
-from deepmoviematch.data.tables import Floats, Ratings, Times
+from deepmoviematch.data.tables import Floats, Ratings, Times, pair_codes
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.evaluation.metrics import Interval
 from deepmoviematch.trainer.evaluation.protocols import Trial
@@ -46,8 +46,9 @@ class StarErrors:
         number = {user_id: row for row, user_id in enumerate(trial.user_ids)}
         row_of = np.array([number.get(user_id, -1) for user_id in ratings.user_ids])
         owners = row_of[ratings.users]
-        told = users.owners * len(directions) + users.items
-        asked = (owners >= 0) & ~np.isin(owners * len(directions) + ratings.items, told)
+        told = pair_codes(users.owners, users.items, len(directions))
+        rated = pair_codes(owners, ratings.items, len(directions))
+        asked = (owners >= 0) & ~np.isin(rated, told)
         heads = {
             BIASES: RatingHead(head, np.zeros_like(directions), scale),
             OURS: RatingHead(head, directions, scale),
