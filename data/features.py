@@ -12,13 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepmoviematch.data.tables import TOP_STARS, UNKNOWN_YEAR, Catalogue, Flags, Floats, Ints, Ratings, Times
+from deepmoviematch.data.tables import (
+    LOWEST_STARS,
+    TOP_STARS,
+    UNKNOWN_YEAR,
+    Catalogue,
+    Flags,
+    Floats,
+    Ints,
+    Ratings,
+    Times,
+)
 
-LOWEST_STARS = 0.5
 NEUTRAL_STARS = (LOWEST_STARS + TOP_STARS) / 2
 LIKE_STARS = 4.0
 """A rating of this many stars or more is a like; so is an interaction without a rating."""
-
 
 WINDOW = 50
 """Interactions that the order of a history is read from, the latest ones."""

@@ -30,6 +30,9 @@ UNKNOWN_YEAR = 0
 TOP_STARS = 5.0
 """The best of every rating scale, once expressed in stars."""
 
+LOWEST_STARS = 0.5
+"""The least that a preference can be, and what the lowest rating of a scale that goes below zero is."""
+
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
@@ -158,7 +161,7 @@ class RatingScale:
         """Express ratings in stars, of which `TOP_STARS` is the best.
 
         A scale that starts at or above zero is stretched (1..10 is halved, MovieLens
-        stays as it is); one that goes below zero is shifted onto 0.5..5.
+        stays as it is); one that goes below zero is shifted onto `LOWEST_STARS`..`TOP_STARS`.
 
         Args:
             ratings: [...] float32, in the data's units.
@@ -171,7 +174,7 @@ class RatingScale:
         if self.low >= 0:
             return (ratings * np.float32(TOP_STARS / self.top)).astype(np.float32)
         share = (ratings - self.low) / (self.top - self.low)
-        return (0.5 + share * (TOP_STARS - 0.5)).astype(np.float32)
+        return (LOWEST_STARS + share * (TOP_STARS - LOWEST_STARS)).astype(np.float32)
 
     @property
     def units(self) -> tuple[float, float]:
@@ -183,8 +186,8 @@ class RatingScale:
             return self.top, 0.0
         if self.low >= 0:
             return 0.0, self.top / TOP_STARS
-        star = (self.top - self.low) / (TOP_STARS - 0.5)
-        return self.low - 0.5 * star, star
+        star = (self.top - self.low) / (TOP_STARS - LOWEST_STARS)
+        return self.low - LOWEST_STARS * star, star
 
 
 def pair_codes(users: Ints | Times, items: Ints | Times, width: int) -> Times:

@@ -1,8 +1,10 @@
 """What can go wrong with what the indexer keeps.
 
-MovieMatchError
-  GenerationError    a generation, or the run it is built from, fails a check
-  StoreError         the store cannot do what was asked
+    MovieMatchError
+      GenerationError    a generation, or the run it is built from, fails a check
+      StoreError         the store cannot do what was asked
+
+The root is that of `data.errors`, where it says what a message gives.
 """
 
 from deepmoviematch.data.errors import MovieMatchError

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.data.features import LOWEST_STARS
-from deepmoviematch.data.tables import TOP_STARS
+from deepmoviematch.data.tables import LOWEST_STARS, TOP_STARS
 from deepmoviematch.trainer.console import print_measure, print_rows, print_sheet, print_table
 from deepmoviematch.trainer.errors import RecipeError, TrainingError
 from deepmoviematch.trainer.quiet import import_tensorflow

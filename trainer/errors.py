@@ -1,8 +1,10 @@
 """What can go wrong in training.
 
-MovieMatchError
-RecipeError      a recipe has a setting that no run could use
-TrainingError    a run cannot start, go on or be read
+    MovieMatchError
+      RecipeError      a recipe has a setting that no run could use
+      TrainingError    a run cannot start, go on or be read
+
+The root is that of `data.errors`, where it says what a message gives.
 """
 
 from deepmoviematch.data.errors import MovieMatchError
