@@ -24,7 +24,7 @@ from deepmoviematch.trainer.evaluation.lists import overlap_of_unlike_users
 from deepmoviematch.trainer.evaluation.moments import Gain, gains
 from deepmoviematch.trainer.evaluation.progress import Progress
 from deepmoviematch.trainer.evaluation.protocols import POOLED, PROTOCOLS, Split, Trial, new_users, next_item
-from deepmoviematch.trainer.evaluation.ranking import rank, running
+from deepmoviematch.trainer.evaluation.ranking import candidate_counts, rank
 from deepmoviematch.trainer.evaluation.rating import rating, rating_of_new_users
 from deepmoviematch.trainer.evaluation.table import Table, about
 from deepmoviematch.trainer.evaluation.tuning import PEERS, tuned
@@ -380,7 +380,7 @@ def _collapse(measured: Mapping[str, Sequence[Measured]], asked: Sequence[Trial]
     """What is wrong with a model, the last one, that shows the same to users who told different things."""
     model = list(measured)[-1]
     overlaps = [
-        overlap_of_unlike_users(each.report.tops, trial.users, running(trial, items))
+        overlap_of_unlike_users(each.report.tops, trial.users, candidate_counts(trial, items))
         for each, trial in zip(measured[model], asked, strict=True)
         if trial.candidates is None  # items that nobody rated may have nothing to tell them apart
     ]

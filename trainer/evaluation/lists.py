@@ -53,13 +53,13 @@ def overlap(tops: Rows) -> float:
     return pairs / max(len(shown) / users, 1)
 
 
-def overlap_of_unlike_users(tops: Rows, users: UserBatch, running: Times) -> float | None:
+def overlap_of_unlike_users(tops: Rows, users: UserBatch, candidate_counts: Times) -> float | None:
     """`overlap` among users who told different things; the measure of a collapsed model.
 
     Args:
         tops: [U, 10] rows of the catalogue, -1 where a list is shorter.
         users: U users as they were told.
-        running: [U] how many items were in the running for each.
+        candidate_counts: [U] how many items were in the running for each.
 
     Returns:
         None where it would prove nothing: fewer than `FEWEST_ASKED` users who differ, or
@@ -70,7 +70,7 @@ def overlap_of_unlike_users(tops: Rows, users: UserBatch, running: Times) -> flo
         one = users.slice(user, user + 1)
         parts = (one.preferences, one.items, one.stars, one.asks_next)
         told.setdefault(tuple(part.tobytes() for part in parts), user)
-    forced = np.mean(np.minimum(10, running) / np.maximum(running, 1))
+    forced = np.mean(np.minimum(10, candidate_counts) / np.maximum(candidate_counts, 1))
     if len(told) < FEWEST_ASKED or forced > MOST_FORCED:
         return None
     return overlap(tops[list(told.values())])

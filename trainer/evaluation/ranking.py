@@ -57,7 +57,7 @@ def history_bands(trial: Trial) -> dict[str, Flags]:
     return {name: (low <= sizes) & (sizes < high) for name, (low, high) in HISTORY_BANDS.items()}
 
 
-def running(trial: Trial, items: int) -> Times:
+def candidate_counts(trial: Trial, items: int) -> Times:
     """[B] how many of the `items` are in the running for each user."""
     ranked = np.ones(items, dtype=np.bool_) if trial.candidates is None else trial.candidates
     hidden = trial.hidden

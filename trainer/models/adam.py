@@ -15,7 +15,7 @@ EPSILON = 1e-7
 LARGE = 20_000
 """Rows of a table of which each step moves only those that it meets: the rest would take most of its time."""
 
-QUICK = 4.0
+FAST = 4.0
 """How much faster those learn that start from nothing, beside others that start well."""
 
 
@@ -31,8 +31,8 @@ class AdamW:
         steps: int,
         *,
         decay: float = 0.0,
-        kept: Sequence[keras.Variable] = (),
-        quick: Sequence[keras.Variable] = (),
+        no_decay: Sequence[keras.Variable] = (),
+        fast: Sequence[keras.Variable] = (),
     ) -> None:
         """Settle the schedule.
 
@@ -40,11 +40,11 @@ class AdamW:
             learning_rate: Step size of the first step.
             steps: After so many it is 0.
             decay: Share of a weight, times the step size, that each step takes from it.
-            kept: Variables that do not decay.
-            quick: Variables that step `QUICK` times as far.
+            no_decay: Variables that do not decay.
+            fast: Variables that step `FAST` times as far.
         """
         self._learning_rate, self._steps, self._decay = learning_rate, steps, decay
-        self._kept, self._quick = ({id(variable) for variable in chosen} for chosen in (kept, quick))
+        self._no_decay, self._fast = ({id(variable) for variable in chosen} for chosen in (no_decay, fast))
         self.variables: list[tf.Variable] = []
         """What a checkpoint keeps: the number of steps made, and two moments of each gradient."""
 
@@ -60,8 +60,8 @@ class AdamW:
         falling = self._learning_rate * 0.5 * (1 + tf.cos(np.float32(np.pi) * done))
         powers = [tf.pow(beta, made + 1) for beta in BETAS]
         for place, (variable, gradient) in enumerate(zip(trainable, gradients, strict=True)):
-            rate = QUICK * falling if id(variable) in self._quick else falling
-            decays = self._decay and id(variable) not in self._kept
+            rate = FAST * falling if id(variable) in self._fast else falling
+            decays = self._decay and id(variable) not in self._no_decay
             decay = rate * self._decay if decays else 0.0
             mean, square = moments[2 * place : 2 * place + 2]
             if isinstance(gradient, tf.IndexedSlices) and variable.shape[0] > LARGE:

@@ -2,14 +2,14 @@
 
 import tensorflow as tf
 
-NEVER = -1e9
+MASKED = -1e9
 """Stands for minus infinity in a logit: its softmax is 0, and 0 times it is still 0."""
 
 NEGATIVES = 64
 """Likes of a batch that a triplet's negative is looked for among."""
 
 
-def running(correction: tf.Tensor, known: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
+def logit_mask(correction: tf.Tensor, known: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
     """What to add to logits, so that a softmax is over all that is not known yet, seen through a draw.
 
     Args:
@@ -18,19 +18,19 @@ def running(correction: tf.Tensor, known: tf.Tensor, users: tf.Tensor) -> tf.Ten
         users: B.
 
     Returns:
-        [B, N] float32, the correction or `NEVER`.
+        [B, N] float32, the correction or `MASKED`.
     """
     everyone = tf.tile(correction[None], [users, 1])
-    return tf.tensor_scatter_nd_update(everyone, known, tf.fill(tf.shape(known)[:1], NEVER))
+    return tf.tensor_scatter_nd_update(everyone, known, tf.fill(tf.shape(known)[:1], MASKED))
 
 
-def surprise(logits: tf.Tensor, wanted: tf.Tensor, correction: tf.Tensor) -> tf.Tensor:
+def soft_cross_entropy(logits: tf.Tensor, wanted: tf.Tensor, correction: tf.Tensor) -> tf.Tensor:
     """Cross-entropy against a distribution, in one kernel with its gradient.
 
     Args:
-        logits: [B, N] float32, with `running` added.
+        logits: [B, N] float32, with `logit_mask` added.
         wanted: [B, N] float32 rows that sum to 1, 0 where an item is known; they have no gradient.
-        correction: [N] float32 as in `running`. What is wanted of it is added, so that the
+        correction: [N] float32 as in `logit_mask`. What is wanted of it is added, so that the
             logarithms are of chances in the whole catalogue, not in the draw.
 
     Returns:
@@ -40,11 +40,11 @@ def surprise(logits: tf.Tensor, wanted: tf.Tensor, correction: tf.Tensor) -> tf.
     return found + tf.linalg.matvec(wanted, correction)
 
 
-def surprise_at(logits: tf.Tensor, asked: tf.Tensor) -> tf.Tensor:
+def cross_entropy(logits: tf.Tensor, asked: tf.Tensor) -> tf.Tensor:
     """Cross-entropy of one item a user, in one kernel with its gradient.
 
     Args:
-        logits: [B, N] float32, with `running` added.
+        logits: [B, N] float32, with `logit_mask` added.
         asked: [B] int64 column of the item, whose correction is 0.
 
     Returns:
@@ -88,11 +88,11 @@ def triplet_loss(scores: tf.Tensor, targets: tf.Tensor, known: tf.Tensor, margin
     """
     users, asked = tf.shape(scores)[0], tf.shape(targets)[0]
     liked = tf.concat([known, targets], axis=0)
-    others = tf.tensor_scatter_nd_min(scores, liked, tf.fill(tf.shape(liked)[:1], NEVER))
+    others = tf.tensor_scatter_nd_min(scores, liked, tf.fill(tf.shape(liked)[:1], MASKED))
     drawn = tf.gather(targets[:, 1], tf.range(NEGATIVES) * asked // NEGATIVES)
     negatives = tf.gather(tf.gather(others, drawn, axis=1), targets[:, 0])  # [T, NEGATIVES]
     positives = tf.gather_nd(scores, targets)  # [T]
-    below = tf.where(negatives < positives[:, None], negatives, NEVER)
+    below = tf.where(negatives < positives[:, None], negatives, MASKED)
     lost = tf.nn.relu(margin - positives + tf.reduce_max(below, axis=1))
     sums = tf.math.unsorted_segment_sum(lost, targets[:, 0], users)
     return sums * tf.math.rsqrt(tf.maximum(target_counts(targets, users), 1.0))

@@ -18,7 +18,7 @@ import tensorflow as tf
 from deepmoviematch.data.context import FEATURES, HOURS, UNTOLD, moments_of, table_rows
 from deepmoviematch.data.tables import Floats, Ints, Ratings, Times
 from deepmoviematch.trainer.models.adam import AdamW
-from deepmoviematch.trainer.models.losses import running, surprise_at
+from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask
 from deepmoviematch.trainer.models.markov import later_likes, prefixes
 from deepmoviematch.trainer.models.towers import dense_arrays, moment_tower
 from deepmoviematch.trainer.models.two_towers import TwoTowers
@@ -162,12 +162,12 @@ class MomentTask:
         return self._tastes[chosen], self._numbers[chosen], seen[seen[:, 1] >= 0], wanted
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
-        """Mean surprise at the like, of all that is not known yet."""
+        """Mean cross-entropy of the like, of all that is not known yet."""
         tastes, numbers, seen, wanted = batch
         users = tf.math.l2_normalize(tastes + self._shared.value + self.tower(numbers, training=True), axis=1)
         logits = tf.matmul(tf.exp(self._log_scale.value) * users, self._items, transpose_b=True)
-        logits += running(tf.zeros(len(self._items)), seen, tf.shape(users)[0])
-        return tf.reduce_mean(surprise_at(logits, wanted))
+        logits += logit_mask(tf.zeros(len(self._items)), seen, tf.shape(users)[0])
+        return tf.reduce_mean(cross_entropy(logits, wanted))
 
     def moments(self) -> Moments:
         """The fitted part."""

@@ -28,9 +28,9 @@ from deepmoviematch.trainer.models.few_likes import FewLikes
 from deepmoviematch.trainer.models.head_start import fit_last_layer
 from deepmoviematch.trainer.models.interest import told_by_others
 from deepmoviematch.trainer.models.losses import (
-    running,
+    logit_mask,
     shares_of,
-    surprise,
+    soft_cross_entropy,
     target_counts,
     triplet_loss,
 )
@@ -112,8 +112,8 @@ class RetrievalTask:
             recipe.learning_rate,
             steps,
             decay=recipe.weight_decay,
-            kept=[self._log_scale],
-            quick=[variable for variable in towers.head.trainable_variables if "deep_" in variable.path],
+            no_decay=[self._log_scale],
+            fast=[variable for variable in towers.head.trainable_variables if "deep_" in variable.path],
         )
 
     def _start(self) -> float:
@@ -253,7 +253,7 @@ class RetrievalTask:
         users = tf.math.l2_normalize(self._towers.embed_features(inputs, training=True), axis=1)  # [3 B, D]
         items = self._towers.embed_items(candidates)  # [C, D]
         asking, drawn = tf.shape(users)[0], tf.shape(candidates)[0]
-        open_items = running(correction, known, asking)  # [3 B, C]
+        open_items = logit_mask(correction, known, asking)  # [3 B, C]
         logits = tf.matmul(tf.exp(self._log_scale.value) * users, items, transpose_b=True) + open_items
         counts = target_counts(targets, asking)
         taught = tf.nn.softmax(tf.reshape(teacher, (-1, drawn)) + open_items)  # [3 B, C]
@@ -261,7 +261,7 @@ class RetrievalTask:
         wanted += followed[:, None] * (taught - wanted)
         # A user with many targets counts for more than one with few, but not in proportion,
         # so that heavy raters do not drown the rest.
-        loss = tf.reduce_sum(weights * tf.sqrt(counts) * surprise(logits, wanted, correction))
+        loss = tf.reduce_sum(weights * tf.sqrt(counts) * soft_cross_entropy(logits, wanted, correction))
         if self._recipe.triplet_weight:
             longest = tf.stop_gradient(tf.reduce_max(tf.norm(items, axis=1)))
             scores = tf.matmul(users, items, transpose_b=True) / longest  # as they are served

@@ -17,7 +17,7 @@ from deepmoviematch.data.features import LIKE_STARS, recent_items
 from deepmoviematch.data.tables import Ratings, Times
 from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
-from deepmoviematch.trainer.models.losses import running, surprise_at
+from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask
 from deepmoviematch.trainer.models.markov import Markov, later_likes, prefixes
 from deepmoviematch.trainer.models.order import Order
 from deepmoviematch.trainer.models.towers import sequence_tower
@@ -73,7 +73,9 @@ class SequenceTask:
         self.tastes = towers.embed_prefixes(ratings, self._likes)
         """[P, D] what the sequence tower adds to, embedded once as the towers stay as they are."""
         steps = recipe.sequence_epochs * -(-self._asked // self._batch_size)
-        self.optimizer = AdamW(recipe.learning_rate, steps, decay=recipe.weight_decay, kept=[self._log_scale])
+        self.optimizer = AdamW(
+            recipe.learning_rate, steps, decay=recipe.weight_decay, no_decay=[self._log_scale]
+        )
 
     @property
     def _batch_size(self) -> int:
@@ -102,13 +104,13 @@ class SequenceTask:
         )
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
-        """Mean surprise at the next like, of all that is not known yet."""
+        """Mean cross-entropy of the next like, of all that is not known yet."""
         tastes, rows, weights, candidates, correction, seen, following = batch
         users = tf.math.l2_normalize(tastes + self.tower([rows, weights], training=True), axis=1)
         items = tf.gather(self._items, candidates)  # [C, D]
         logits = tf.matmul(tf.exp(self._log_scale.value) * users, items, transpose_b=True)
-        logits += running(correction, seen, tf.shape(users)[0])
-        return tf.reduce_mean(surprise_at(logits, following))
+        logits += logit_mask(correction, seen, tf.shape(users)[0])
+        return tf.reduce_mean(cross_entropy(logits, following))
 
     def order(self) -> Order:
         """The fitted part, its transitions weighted as the recipe says."""

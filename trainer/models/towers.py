@@ -62,7 +62,7 @@ def _taste_head(genres: int, *, hidden: tuple[int, ...], dim: int, dropout: floa
     signal, counts = keras.Input((max(genres, 1),), name="signal"), keras.Input((2,), name="counts")
     gate = keras.Input((1,), name="gate")
     known = keras.layers.Concatenate()([READ * linear[0], READ * linear[1], signal, counts])
-    bag = keras.layers.Add()([*linear, _mlp(known, "deep", hidden, dim, dropout=dropout, silent=True)])
+    bag = keras.layers.Add()([*linear, _mlp(known, "deep", hidden, dim, dropout=dropout, zero_init=True)])
     taste = _mlp(signal, "taste", hidden, dim, dropout=dropout)
     users = (1.0 - gate) * bag + gate * taste
     return keras.Model([*linear, signal, counts, gate], users, name="head")
@@ -81,7 +81,9 @@ def sequence_tower(items: int, *, hidden: tuple[int, ...], dim: int, dropout: fl
     if dropout:
         sums = keras.layers.Dropout(dropout, name="sums_dropout")(sums)
     return keras.Model(
-        [rows, weights], _mlp(sums, "next", hidden, dim, dropout=dropout, silent=True), name="sequence_tower"
+        [rows, weights],
+        _mlp(sums, "next", hidden, dim, dropout=dropout, zero_init=True),
+        name="sequence_tower",
     )
 
 
@@ -106,14 +108,14 @@ def _mlp(
     dim: int,
     *,
     dropout: float = 0.0,
-    silent: bool = False,
+    zero_init: bool = False,
 ) -> keras.KerasTensor:
-    """Dense layers with ReLU between them; a `silent` one starts with an output of 0."""
+    """Dense layers with ReLU between them; a `zero_init` one starts with an output of 0."""
     for i, width in enumerate(hidden):
         inputs = keras.layers.Dense(width, activation="relu", name=f"{prefix}_{i}")(inputs)
         if dropout:
             inputs = keras.layers.Dropout(dropout, name=f"{prefix}_{i}_dropout")(inputs)
-    start = "zeros" if silent else "glorot_uniform"
+    start = "zeros" if zero_init else "glorot_uniform"
     return keras.layers.Dense(dim, name=f"{prefix}_{len(hidden)}", kernel_initializer=start)(inputs)
 
 

@@ -41,9 +41,9 @@ def test_users_who_tell_the_same_count_as_one() -> None:
     assert overlap_of_unlike_users(tops, users, np.full(25, 100)) == 0
 
 
-@pytest.mark.parametrize(("asked", "running"), [(4, 100), (6, 15)], ids=["too few users", "too few items"])
-def test_nothing_is_said_where_lists_must_be_alike(asked: int, running: int) -> None:
+@pytest.mark.parametrize(("asked", "candidates"), [(4, 100), (6, 15)], ids=["too few users", "too few items"])
+def test_nothing_is_said_where_lists_must_be_alike(asked: int, candidates: int) -> None:
     tops = np.tile(np.arange(10), (asked, 1))
-    assert overlap_of_unlike_users(tops, tellers(*range(asked)), np.full(asked, running)) is None
+    assert overlap_of_unlike_users(tops, tellers(*range(asked)), np.full(asked, candidates)) is None
     twice = np.tile(tops, (2, 1))
     assert overlap_of_unlike_users(twice, tellers(*range(2 * asked)), np.full(2 * asked, 100)) == 1

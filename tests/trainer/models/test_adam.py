@@ -31,17 +31,17 @@ def test_it_steps_as_keras_does() -> None:
     keras_own = keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(0.1, STEPS), weight_decay=0.2)
     keras_own.exclude_from_weight_decay(var_list=[theirs[2]])
     expected = stepped(keras_own, theirs)
-    found = stepped(AdamW(0.1, STEPS, decay=0.2, kept=[ours[2]]), ours)
+    found = stepped(AdamW(0.1, STEPS, decay=0.2, no_decay=[ours[2]]), ours)
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=2e-5)
 
 
-def test_the_quick_step_four_times_as_far() -> None:
-    plain, quick = start(), start()
+def test_the_fast_step_four_times_as_far() -> None:
+    plain, fast = start(), start()
     stepped(AdamW(0.1, STEPS), plain)
-    stepped(AdamW(0.1, STEPS, quick=[quick[1]]), quick)
+    stepped(AdamW(0.1, STEPS, fast=[fast[1]]), fast)
     for place, before in enumerate(start()):
-        moved = [each[place].numpy() - before.numpy() for each in (quick, plain)]
+        moved = [each[place].numpy() - before.numpy() for each in (fast, plain)]
         assert moved[0] == pytest.approx((4 if place == 1 else 1) * moved[1], rel=1e-4)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from deepmoviematch.data.tables import Floats, Ints
 from deepmoviematch.trainer.models.candidates import Candidates, Doubles, columns_of, inclusion, systematic
-from deepmoviematch.trainer.models.losses import running, surprise, surprise_at
+from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask, soft_cross_entropy
 
 weights = st.lists(st.integers(0, 50), min_size=3, max_size=40).map(lambda found: np.array(found, float))
 
@@ -62,9 +62,9 @@ def test_the_sum_under_a_sampled_softmax_is_the_full_one_on_average(
         rows, correction = candidates.draw(asked, _Fixed((left + right) / 2))
         there, places = columns_of(known.numpy()[:, 1], rows)
         cells = np.column_stack([known.numpy()[there, 0], places])
-        drawn = logits[:, rows] + running(tf.constant(correction), tf.constant(cells, tf.int64), 2)
+        drawn = logits[:, rows] + logit_mask(tf.constant(correction), tf.constant(cells, tf.int64), 2)
         columns = columns_of(asked, rows)[1]
-        found = np.stack([surprise_at(drawn, [column] * 2) for column in columns], axis=1)
+        found = np.stack([cross_entropy(drawn, [column] * 2) for column in columns], axis=1)
         sums += (right - left) * np.exp(logits[:, asked] + found)  # the sum under the softmax
     assert sums == pytest.approx(np.broadcast_to(exact, (2, 2)), rel=1e-3)
 
@@ -98,7 +98,9 @@ def test_a_teacher_is_followed_alike_through_a_draw() -> None:
         free = tf.Variable(logits)
         with tf.GradientTape() as tape:
             teacher = tf.nn.softmax(taught[:, rows] + correction)
-            loss = tf.reduce_sum(surprise(tf.gather(free, rows, axis=1) + correction, teacher, correction))
+            loss = tf.reduce_sum(
+                soft_cross_entropy(tf.gather(free, rows, axis=1) + correction, teacher, correction)
+            )
         return float(loss), tf.convert_to_tensor(tape.gradient(loss, free)).numpy()
 
     loss, gradient = followed(np.arange(items, dtype=np.int32), np.zeros(items, np.float32))
