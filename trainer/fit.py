@@ -19,7 +19,8 @@ from deepmoviematch.data.splits import MIN_LIKES
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.evaluation.metrics import Interval, RankingReport
+from deepmoviematch.trainer.evaluation.bootstrap import Interval
+from deepmoviematch.trainer.evaluation.meter import RankingReport
 from deepmoviematch.trainer.evaluation.moments import gains
 from deepmoviematch.trainer.evaluation.protocols import Trial, genres_only, new_users
 from deepmoviematch.trainer.evaluation.ranking import rank

@@ -22,7 +22,7 @@ from deepmoviematch.data.features import LIKE_STARS, UserBatch
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.tables import Dataset, Flags, Floats, Ints, Times
 from deepmoviematch.indexer.towers import item_tower, taste_towers, user_tower
-from deepmoviematch.trainer.evaluation.metrics import Interval
+from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial
 from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.fit import fit_retrieval

@@ -26,7 +26,8 @@ from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.ranking.diversity import intra_list_diversity
-from deepmoviematch.trainer.evaluation.metrics import Interval, RankingMeter
+from deepmoviematch.trainer.evaluation.bootstrap import Interval
+from deepmoviematch.trainer.evaluation.meter import RankingMeter
 from deepmoviematch.trainer.evaluation.protocols import Trial, held_out_share, new_users
 from deepmoviematch.trainer.evaluation.ranking import meter_of
 from deepmoviematch.trainer.evaluation.wire import Units, request_of

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from deepmoviematch.data.tables import Flags, Floats
-from deepmoviematch.trainer.evaluation.metrics import Interval, RankingReport
+from deepmoviematch.trainer.evaluation.bootstrap import Interval
+from deepmoviematch.trainer.evaluation.meter import RankingReport
 from deepmoviematch.trainer.evaluation.protocols import Trial
 from deepmoviematch.trainer.evaluation.ranking import history_bands
 from deepmoviematch.trainer.evaluation.table import Table

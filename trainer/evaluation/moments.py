@@ -11,7 +11,7 @@ import numpy as np
 
 from deepmoviematch.data.context import FEATURES, UNTOLD, moments_of
 from deepmoviematch.data.tables import Floats, Ints, Ratings, Times, pair_codes
-from deepmoviematch.trainer.evaluation.metrics import Interval
+from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import Trial
 from deepmoviematch.trainer.models.moments import Moments
 from deepmoviematch.trainer.models.two_towers import TwoTowers

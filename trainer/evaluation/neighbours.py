@@ -13,8 +13,8 @@ import numpy as np
 
 from deepmoviematch.data.tables import Flags
 from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.lists import Rows
-from deepmoviematch.trainer.evaluation.metrics import Interval
 from deepmoviematch.trainer.evaluation.neighbourhood import Neighbourhood, Sums
 
 NEIGHBOURS = 10

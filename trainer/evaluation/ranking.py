@@ -5,7 +5,7 @@ import numpy as np
 from deepmoviematch.data.tables import Catalogue, Flags, Floats, Times
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.lists import popularity_ranks
-from deepmoviematch.trainer.evaluation.metrics import Bands, RankingMeter, RankingReport
+from deepmoviematch.trainer.evaluation.meter import Bands, RankingMeter, RankingReport
 from deepmoviematch.trainer.evaluation.protocols import Trial
 from deepmoviematch.trainer.peers.rankers import Ranker, popularity
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepmoviematch.data.tables import Catalogue, Dataset, pair_codes
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.evaluation.metrics import Interval
+from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import new_users
 from deepmoviematch.trainer.evaluation.stars import StarErrors
 from deepmoviematch.trainer.evaluation.table import Table, about

@@ -13,7 +13,7 @@ import numpy as np
 from deepmoviematch.data.rating_head import RatingHead
 from deepmoviematch.data.tables import Floats, Ratings, Times, pair_codes
 from deepmoviematch.data.weights import Weights
-from deepmoviematch.trainer.evaluation.metrics import Interval
+from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import Trial
 
 BIASES = "user + item bias"

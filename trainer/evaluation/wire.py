@@ -23,7 +23,7 @@ from deepmoviematch.indexer.towers import item_tower, user_tower
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.comparison import Measured
 from deepmoviematch.trainer.evaluation.experiment import Plan, possible, rankings
-from deepmoviematch.trainer.evaluation.metrics import RankingMeter, RankingReport
+from deepmoviematch.trainer.evaluation.meter import RankingMeter, RankingReport
 from deepmoviematch.trainer.evaluation.protocols import (
     PROTOCOLS,
     Split,

@@ -15,7 +15,7 @@ from deepmoviematch.data.tables import TOP_STARS, Dataset, Floats
 from deepmoviematch.trainer.recipe import Recipe, SeedRecipe
 from deepmoviematch.trainer.reports.curves import Curves
 
-HEAD_SHARE = 0.1
+TOP_SHARE = 0.1
 """The most liked share of the items, whose share of the likes the card names."""
 
 COLUMNS = {"ndcg@100": "NDCG@100", "ndcg@10": "NDCG@10", "recall@20": "Recall@20", "recall@50": "Recall@50"}
@@ -220,9 +220,9 @@ def _limits(
             yield "- Predicted ratings have no part in the order, which seeks likes, not high ratings."
         yield f"- A like is a rating of {LIKE_STARS:g} of {TOP_STARS:g} stars or more."
     likes = np.sort(popularity.astype(np.float64))[::-1]
-    head = likes[: max(1, round(HEAD_SHARE * len(likes)))].sum() / max(likes.sum(), 1e-9)
+    head = likes[: max(1, round(TOP_SHARE * len(likes)))].sum() / max(likes.sum(), 1e-9)
     yield (
-        f"- The most liked {HEAD_SHARE:.0%} of the items have {head:.0%} of the likes, and what is fitted on "
+        f"- The most liked {TOP_SHARE:.0%} of the items have {head:.0%} of the likes, and what is fitted on "
         "such data tends to favour what is popular already."
     )
     cold = about.items - about.rated_items
