@@ -19,20 +19,10 @@ except ModuleNotFoundError as error:  # an installation that only serves
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: Without the program's name; None for those of the process.
-
-    Returns:
-        The exit code: 0, or 1 where the data are at fault.
-    """
-    chosen = _parser().parse_args(arguments)
+    """Run the command line (`arguments`, or the process's own) and return the exit status."""
+    options = _parser().parse_args(arguments)
     try:
-        if chosen.command == "fetch":
-            _fetch(chosen.dataset, chosen.out)
-        else:
-            _describe(chosen.data, lenient=chosen.lenient, as_json=chosen.json)
+        options.command(options)
     except MovieMatchError as error:
         print("error:", *str(error).splitlines(), file=sys.stderr)
         return 1
@@ -41,9 +31,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _fetch(options: argparse.Namespace) -> None:
+    console = Console(stderr=True)
+    if fetch(SOURCES[options.dataset], options.out, console):
+        console.print(f"{options.dataset} is in {options.out}", highlight=False)
+    else:
+        console.print(f"{options.dataset} is already in {options.out}; nothing to do", highlight=False)
+
+
+def _describe(options: argparse.Namespace) -> None:
+    description = describe(read(options.data, lenient=options.lenient))
+    if options.json:
+        print(json.dumps(description.to_json(), ensure_ascii=False))
+    else:
+        show(description, Console())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deepmoviematch.data", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     fetching = commands.add_parser(
         "fetch",
@@ -58,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help="which one (default %(default)s, from the package registry; the others from GroupLens)",
     )
     fetching.add_argument("--out", type=Path, required=True, help="the folder to write into; made if missing")
+    fetching.set_defaults(command=_fetch)
 
     describing = commands.add_parser(
         "describe",
@@ -72,23 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="drop and count the rows that break a rule, instead of refusing",
     )
+    describing.set_defaults(command=_describe)
     return parser
-
-
-def _fetch(name: str, folder: Path) -> None:
-    console = Console(stderr=True)
-    if fetch(SOURCES[name], folder, console):
-        console.print(f"{name} is in {folder}", highlight=False)
-    else:
-        console.print(f"{name} is already in {folder}; nothing to do", highlight=False)
-
-
-def _describe(folder: Path, *, lenient: bool, as_json: bool) -> None:
-    description = describe(read(folder, lenient=lenient))
-    if as_json:
-        print(json.dumps(description.to_json(), ensure_ascii=False))
-    else:
-        show(description, Console())
 
 
 if __name__ == "__main__":

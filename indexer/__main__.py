@@ -17,13 +17,15 @@ from deepmoviematch.indexer.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line (`arguments`, or the process's own) and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         options.command(Store(options.store), options)
     except MovieMatchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -224,9 +224,7 @@ def test_what_cannot_be_asked_at_the_wire_is_refused(
         evaluate_served(folder / "data", address, Plan((protocol,), **options), run=folder / "run")
 
 
-def test_the_command_asks_a_server(
-    folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_asks_a_server(folder: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
         "evaluate",
         "--data",
@@ -237,20 +235,14 @@ def test_the_command_asks_a_server(
         str(folder / "run"),
         "--json",
     ]
-    monkeypatch.setattr("sys.argv", ["trainer", *command])
-    assert main() == 0
+    assert main(command) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["at"] == address
     assert set(table["models"]) == {"popularity", "served"}
 
 
-def test_a_server_that_is_not_there_is_one_line(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(
-        "sys.argv", ["trainer", "evaluate", "--data", str(folder / "data"), "--at", "127.0.0.1:1"]
-    )
-    assert main() == 1
+def test_a_server_that_is_not_there_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--data", str(folder / "data"), "--at", "127.0.0.1:1"]) == 1
     assert (
         capsys.readouterr()
         .err.splitlines()[-1]

@@ -14,12 +14,13 @@ import argparse
 import json
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.tables import LOWEST_STARS, TOP_STARS
-from deepmoviematch.trainer.console import print_measure, print_rows, print_sheet, print_table
+from deepmoviematch.trainer.console import print_fit, print_measure, print_rows, print_sheet, print_table
 from deepmoviematch.trainer.errors import RecipeError, TrainingError
 from deepmoviematch.trainer.quiet import import_tensorflow
 from deepmoviematch.trainer.recipe import Recipe, SeedRecipe, load_recipe
@@ -38,16 +39,11 @@ PROTOCOLS = {
 }
 
 
-def main() -> int:
-    """Run the command in `sys.argv` and return its exit status."""
-    arguments = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (`arguments`, or the process's own) and return the exit status."""
+    options = _parser().parse_args(arguments)
     try:
-        if arguments.run is _neighbours:  # which fits nothing
-            _neighbours(arguments)
-            return 0
-        recipe = load_recipe(arguments.recipe, dict(map(_setting, arguments.set)))
-        import_tensorflow()
-        arguments.run(arguments, recipe)
+        options.command(options)
     except MovieMatchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -56,91 +52,74 @@ def main() -> int:
         print(f"error: this needs {error.name}; install deepmoviematch[{extra}]", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        cure = "; fit --resume goes on from the last whole epoch" if arguments.run is _fit else ""
+        cure = "; fit --resume goes on from the last whole epoch" if options.command is _fit else ""
         print(f"interrupted{cure}", file=sys.stderr)
         return 130
     return 0
 
 
-def _fit(arguments: argparse.Namespace, recipe: Recipe) -> None:
+def _fit(options: argparse.Namespace) -> None:
+    recipe = _recipe(options)
     from deepmoviematch.trainer.fit import fit_run  # noqa: PLC0415 - see the module's docstring
-    from deepmoviematch.trainer.reports.card import gain_text  # noqa: PLC0415
 
-    out: Path = arguments.out
-    fitted = fit_run(arguments.data, recipe, out, resume=arguments.resume, lenient=arguments.lenient)
-    if arguments.json:
+    out: Path = options.out
+    fitted = fit_run(options.data, recipe, out, resume=options.resume, lenient=options.lenient)
+    if options.json:
         print(json.dumps({"run": str(out), "metrics": fitted.metrics}))
-        return
-    metrics = fitted.metrics
-    if metrics["protocol"] == "rating":
-        print(f"test MSE {metrics['test_mse']:.4f} in scaled units, over {metrics['rows']:,} rows")
-    if metrics["protocol"] == "new-users" and not metrics["users"]:
-        print(
-            "nobody was held out to measure the ranking: too few users like enough, or the recipe wants none"
-        )
-    for name, ranking in metrics.get("rankings", {}).items():
-        best = ranking["ndcg@100"]
-        print(
-            f"{name:<10} NDCG@100 {best['mean']:.3f} [{best['low']:.3f}, {best['high']:.3f}]  "
-            f"Recall@20 {ranking['recall@20']['mean']:.3f}  on {metrics['users']} validation users"
-        )
-    for name, figures in metrics.get("moments", {}).items():
-        print(f"{name:<10} {gain_text(figures)}")
-    if metrics.get("refit_on_everyone"):
-        print(f"then fitted again on everyone, for {metrics['epochs']} epochs: these towers are published")
-    print(f"run written to {out} (read card.md first; curves.png, map.png)")
+    else:
+        print_fit(fitted.metrics, out)
 
 
-def _evaluate(arguments: argparse.Namespace, recipe: Recipe) -> None:
+def _evaluate(options: argparse.Namespace) -> None:
+    recipe = _recipe(options)
     from deepmoviematch.trainer.evaluation.experiment import Plan, evaluate  # noqa: PLC0415
 
     plan = Plan(
-        protocols=tuple(dict.fromkeys(arguments.protocol)),
-        seed=arguments.seed,
-        splits=arguments.splits,
-        peers=arguments.peers,
-        history=arguments.history,
+        protocols=tuple(dict.fromkeys(options.protocol)),
+        seed=options.seed,
+        splits=options.splits,
+        peers=options.peers,
+        history=options.history,
     )
-    if arguments.at is not None:
+    if options.at is not None:
         from deepmoviematch.trainer.evaluation.wire import evaluate_served  # noqa: PLC0415
 
-        tables = evaluate_served(
-            arguments.data, arguments.at, plan, run=arguments.on_run, lenient=arguments.lenient
-        )
-    elif arguments.on_run is not None:
+        tables = evaluate_served(options.data, options.at, plan, run=options.run, lenient=options.lenient)
+    elif options.run is not None:
         raise TrainingError("--run names what a server's generation was built from, got no --at host:port")
     else:
-        tables = evaluate(arguments.data, recipe, plan, lenient=arguments.lenient)
-    if arguments.plot is not None:
+        tables = evaluate(options.data, recipe, plan, lenient=options.lenient)
+    if options.plot is not None:
         from deepmoviematch.trainer.evaluation.plot import png  # noqa: PLC0415
 
         try:
-            arguments.plot.write_bytes(png([table for table in tables if "asked_users" in table.about]))
+            options.plot.write_bytes(png([table for table in tables if "asked_users" in table.about]))
         except OSError as error:
             raise TrainingError(f"--plot must be writable, got {error}") from error
-    if arguments.json:
+    if options.json:
         values = [table.to_json() for table in tables]
         print(json.dumps(values if len(values) > 1 else values[0], allow_nan=False))
     else:
         for table in tables:
-            print_table(table, slices=arguments.slices)
+            print_table(table, slices=options.slices)
     if failures := [f"{table.about['protocol']}: {table.failure}" for table in tables if table.failure]:
         raise TrainingError("; ".join(failures))
 
 
-def _exercise(arguments: argparse.Namespace, recipe: Recipe) -> None:
+def _exercise(options: argparse.Namespace) -> None:
+    recipe = _recipe(options)
     from deepmoviematch.data.readers import read  # noqa: PLC0415
     from deepmoviematch.trainer.evaluation import exercise  # noqa: PLC0415
     from deepmoviematch.trainer.fit import fit_seed, seed_rows  # noqa: PLC0415
 
     if not isinstance(recipe, SeedRecipe):
         raise RecipeError(f"the exercise's tables need a recipe of the seed family, got {recipe.name}")
-    dataset = read(arguments.data, lenient=arguments.lenient)
-    rows = seed_rows(arguments.data, dataset, recipe)
-    taste = dict(map(_taste, arguments.taste)) or dict.fromkeys(rows.genre_names[:1], 5.0)
+    dataset = read(options.data, lenient=options.lenient)
+    rows = seed_rows(options.data, dataset, recipe)
+    taste = dict(map(_taste, options.taste)) or dict.fromkeys(rows.genre_names[:1], 5.0)
     exercise.check_taste(rows, taste)
     towers = fit_seed(dataset.catalogue, rows, recipe).towers
-    user, count = arguments.user or rows.user_ids[0], arguments.count
+    user, count = options.user or rows.user_ids[0], options.count
     sheets = (
         exercise.training_rows(rows, min(count, 5)),
         exercise.top_for_taste(towers, rows, dataset.catalogue, taste, count),
@@ -153,24 +132,31 @@ def _exercise(arguments: argparse.Namespace, recipe: Recipe) -> None:
         print_sheet(sheet)
 
 
-def _neighbours(arguments: argparse.Namespace) -> None:
+def _neighbours(options: argparse.Namespace) -> None:
     from deepmoviematch.data.readers import read  # noqa: PLC0415
     from deepmoviematch.trainer.evaluation.neighbourhood import Neighbourhood  # noqa: PLC0415
     from deepmoviematch.trainer.evaluation.neighbours import measure, neighbours_of  # noqa: PLC0415
 
-    around = Neighbourhood.of(arguments.on_run, read(arguments.data, lenient=arguments.lenient))
-    if arguments.item is None:
-        found = measure(around, seed=arguments.seed)
+    around = Neighbourhood.of(options.run, read(options.data, lenient=options.lenient))
+    if options.item is None:
+        found = measure(around, seed=options.seed)
     else:
-        listed = neighbours_of(around, arguments.item, arguments.beside, count=arguments.count)
-        found = {"item": arguments.item, "users": around.likes.shape[0], "neighbours": listed}
-    if arguments.json:
+        listed = neighbours_of(around, options.item, options.beside, count=options.count)
+        found = {"item": options.item, "users": around.likes.shape[0], "neighbours": listed}
+    if options.json:
         print(json.dumps(found))
-    elif arguments.item is None:
+    elif options.item is None:
         print_measure(found)
     else:
-        print(f"neighbours of {arguments.item}; likes of {found['users']} users")
+        print(f"neighbours of {options.item}; likes of {found['users']} users")
         print_rows(tuple(listed[0]), [tuple(each.values()) for each in listed])
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    """The recipe to fit, and with it what fits it."""
+    recipe = load_recipe(options.recipe, dict(map(_setting, options.set)))
+    import_tensorflow()
+    return recipe
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -217,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="go on from the last whole epoch of an interrupted fit"
     )
     fit.add_argument("--json", action="store_true", help="print the metrics as one line of JSON at the end")
-    fit.set_defaults(run=_fit)
+    fit.set_defaults(command=_fit)
 
     evaluate = commands.add_parser("evaluate", help="train on a split, measure on the rest, beside the peers")
     _add_common(evaluate, recipe="retrieval")
@@ -251,7 +237,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument(
         "--run",
-        dest="on_run",
         type=Path,
         metavar="RUN",
         help="with --at: the run that the served generation was built from. Asks the users whom it held "
@@ -268,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--json", action="store_true", help="print the table, or a list of them, as one line of JSON"
     )
-    evaluate.set_defaults(run=_evaluate)
+    evaluate.set_defaults(command=_evaluate)
 
     exercise = commands.add_parser("exercise", help="fit the seed recipe and print what its author looked at")
     _add_common(exercise, recipe="seed")
@@ -283,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     exercise.add_argument(
         "--count", type=_positive, default=10, help="rows of a table (default: %(default)s)"
     )
-    exercise.set_defaults(run=_exercise)
+    exercise.set_defaults(command=_exercise)
 
     neighbours = commands.add_parser(
         "neighbours", help="whether neighbours that share no genre are liked by the same people"
@@ -291,7 +276,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(neighbours)
     neighbours.add_argument(
         "--run",
-        dest="on_run",
         type=Path,
         required=True,
         metavar="RUN",
@@ -308,7 +292,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=_positive, default=1, help="of random pairs and bootstrap (default: %(default)s)"
     )
     neighbours.add_argument("--json", action="store_true", help="print it as one line of JSON")
-    neighbours.set_defaults(run=_neighbours)
+    neighbours.set_defaults(command=_neighbours)
     return parser
 
 

@@ -1,6 +1,8 @@
 """What the trainer's command line prints for people."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -9,6 +11,29 @@ from rich.table import Table as RichTable
 if TYPE_CHECKING:  # the command line imports what it needs once its arguments are known to be good
     from deepmoviematch.trainer.evaluation.exercise import Sheet
     from deepmoviematch.trainer.evaluation.table import Table
+
+
+def print_fit(metrics: Mapping[str, Any], run: Path) -> None:
+    """What a fit measured, and where its `run` is."""
+    from deepmoviematch.trainer.reports.card import gain_text  # noqa: PLC0415 - see above
+
+    if metrics["protocol"] == "rating":
+        print(f"test MSE {metrics['test_mse']:.4f} in scaled units, over {metrics['rows']:,} rows")
+    if metrics["protocol"] == "new-users" and not metrics["users"]:
+        print(
+            "nobody was held out to measure the ranking: too few users like enough, or the recipe wants none"
+        )
+    for name, ranking in metrics.get("rankings", {}).items():
+        best = ranking["ndcg@100"]
+        print(
+            f"{name:<10} NDCG@100 {best['mean']:.3f} [{best['low']:.3f}, {best['high']:.3f}]  "
+            f"Recall@20 {ranking['recall@20']['mean']:.3f}  on {metrics['users']} validation users"
+        )
+    for name, figures in metrics.get("moments", {}).items():
+        print(f"{name:<10} {gain_text(figures)}")
+    if metrics.get("refit_on_everyone"):
+        print(f"then fitted again on everyone, for {metrics['epochs']} epochs: these towers are published")
+    print(f"run written to {run} (read card.md first; curves.png, map.png)")
 
 
 def print_measure(found: dict[str, Any]) -> None:

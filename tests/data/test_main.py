@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deepmoviematch.data import __main__
 from deepmoviematch.data.__main__ import main
 
 Writer = Callable[..., Path]
@@ -40,6 +41,17 @@ def test_fetch_says_that_it_has_nothing_to_do(canonical: Writer, capsys: pytest.
     (folder / "source.json").write_text('{"dataset": "ml-100k"}')
     assert main(["fetch", "--out", str(folder)]) == 0
     assert "already" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_it_without_a_traceback(
+    canonical: Writer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "read", interrupted)
+    assert main(["describe", "--data", str(canonical())]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

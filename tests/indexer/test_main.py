@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from deepmoviematch.indexer import __main__
 from deepmoviematch.indexer.__main__ import main
 from deepmoviematch.indexer.store import Store
 
@@ -52,6 +53,16 @@ def test_build_says_it_in_json_too(command: Command, store: Store, run: Path) ->
     published = json.loads(output)
     assert published["id"] == store.current()
     assert (published["items"], published["dataset"]) == (14, "tiny")
+
+
+def test_ctrl_c_ends_it_without_a_traceback(
+    command: Command, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "build", interrupted)
+    assert command("build", "--run", run) == (130, "", "")
 
 
 def test_a_run_that_is_not_there_is_an_error(command: Command, tmp_path: Path) -> None:

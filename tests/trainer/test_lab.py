@@ -1,7 +1,6 @@
 """The seed recipe on the matrices of the exercise, written here in a small edition."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,15 +61,14 @@ def test_the_average_rating_can_be_left_out(folder: Path) -> None:
     assert rows.catalogue.shape == (30, 4)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["trainer", *map(str, arguments)])
-    return main()
+def run(*arguments: object) -> int:
+    return main([*map(str, arguments)])
 
 
 def test_evaluate_says_both_reasons_why_the_split_flatters(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "evaluate", "--data", folder, "--protocol", "rating", "--json", *SMALL) == 0
+    assert run("evaluate", "--data", folder, "--protocol", "rating", "--json", *SMALL) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["repeated_share"] == pytest.approx(0.8, abs=0.05)
     assert "repeat a user and movie" in table["notes"][1]
@@ -81,18 +79,16 @@ def test_evaluate_says_both_reasons_why_the_split_flatters(
 
 
 def test_exercise_and_fit_take_the_matrices(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "exercise", "--data", folder, "--taste", "sad=5", *SMALL) == 0
+    assert run("exercise", "--data", folder, "--taste", "sad=5", *SMALL) == 0
     assert "first 5 training rows" in capsys.readouterr().out
     out = tmp_path / "run"
-    assert run(monkeypatch, "fit", "--data", folder, "--out", out, *SMALL) == 0
+    assert run("fit", "--data", folder, "--out", out, *SMALL) == 0
     digest = json.loads((out / "manifest.json").read_text())["data_digest"]
     assert digest == SeedRows.of_lab(read_lab(folder), SeedRecipe(name="seed")).digest
 
 
-def test_the_retrieval_recipe_takes_the_matrices_as_two_tables(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_retrieval_recipe_takes_the_matrices_as_two_tables(folder: Path, tmp_path: Path) -> None:
     small = ["--set", "epochs=1", "--set", "hidden=[8]"]
-    assert run(monkeypatch, "fit", "--data", folder, "--out", tmp_path / "run", *small) == 0
+    assert run("fit", "--data", folder, "--out", tmp_path / "run", *small) == 0

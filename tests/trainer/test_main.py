@@ -41,16 +41,13 @@ def data(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["trainer", *map(str, arguments)])
-    return main()
+def run(*arguments: object) -> int:
+    return main([*map(str, arguments)])
 
 
-def test_fit_leaves_a_run_and_says_so(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fit_leaves_a_run_and_says_so(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    assert run(monkeypatch, "fit", "--data", data, "--out", out, *SMALL) == 0
+    assert run("fit", "--data", data, "--out", out, *SMALL) == 0
     printed = capsys.readouterr().out
     assert "popularity NDCG@100" in printed
     assert f"run written to {out}" in printed
@@ -58,11 +55,9 @@ def test_fit_leaves_a_run_and_says_so(
     assert json.loads((out / "manifest.json").read_text())["recipe"]["epochs"] == 1
 
 
-def test_another_process_fits_the_same_bits(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_process_fits_the_same_bits(data: Path, tmp_path: Path) -> None:
     arguments = ["fit", "--data", str(data), *SMALL, "--out"]
-    assert run(monkeypatch, *arguments, tmp_path / "here") == 0
+    assert run(*arguments, tmp_path / "here") == 0
     command = [sys.executable, "-m", "deepmoviematch.trainer", *arguments, str(tmp_path / "there")]
     subprocess.run(command, check=True, capture_output=True)
     for tower in ("user_tower", "item_tower"):
@@ -72,11 +67,9 @@ def test_another_process_fits_the_same_bits(
             assert (tmp_path / "there" / tower / file.name).read_bytes() == file.read_bytes()
 
 
-def test_evaluate_prints_nothing_but_json_when_asked(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_prints_nothing_but_json_when_asked(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ("evaluate", "--data", data, "--recipe", "seed", "--protocol", "rating", "--json", *SMALL)
-    assert run(monkeypatch, *command) == 0
+    assert run(*command) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["protocol"] == "rating"
     assert list(table["models"]) == [
@@ -91,12 +84,12 @@ def test_evaluate_prints_nothing_but_json_when_asked(
 
 
 def test_evaluate_says_what_each_feature_of_the_moment_adds(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ratings, data = dataset.ratings, tmp_path
     assert ratings.timestamps is not None
     write(replace(dataset, ratings=replace(ratings, timestamps=3600 * ratings.timestamps)), data)
-    assert run(monkeypatch, "evaluate", "--data", data, "--protocol", "moments", "--json", *SMALL) == 0
+    assert run("evaluate", "--data", data, "--protocol", "moments", "--json", *SMALL) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["protocol"] == "moments"
     assert table["models"]
@@ -104,44 +97,42 @@ def test_evaluate_says_what_each_feature_of_the_moment_adds(
         assert name in {"hour", "weekday"}
         assert figures["users"] > 0
         assert figures["added"]["low"] <= figures["added"]["mean"] <= figures["added"]["high"]
-    assert run(monkeypatch, "evaluate", "--data", data, "--protocol", "moments", *SMALL) == 0
+    assert run("evaluate", "--data", data, "--protocol", "moments", *SMALL) == 0
     assert "asked for alone" in capsys.readouterr().out
 
 
 def test_moments_that_are_all_alike_have_nothing_to_add(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "evaluate", "--data", data, "--protocol", "moments", *SMALL) == 1
+    assert run("evaluate", "--data", data, "--protocol", "moments", *SMALL) == 1
     assert "needs ratings at different times or on different devices" in capsys.readouterr().err
 
 
 def test_moments_that_differ_for_users_held_out_alone_teach_nothing(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ratings = dataset.ratings
     held_out = protocols.new_users(dataset.catalogue, ratings, seed=1).user_ids
     here = np.isin(np.array(ratings.user_ids)[ratings.users], held_out)
     times = np.where(here, 3600 * np.arange(len(ratings)), 0)
     write(replace(dataset, ratings=replace(ratings, timestamps=times)), tmp_path)
-    assert run(monkeypatch, "evaluate", "--data", tmp_path, "--protocol", "moments", *SMALL) == 1
+    assert run("evaluate", "--data", tmp_path, "--protocol", "moments", *SMALL) == 1
     assert "needs ratings at different times or on different devices" in capsys.readouterr().err
 
 
-def test_evaluate_prints_a_table_for_people(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "evaluate", "--data", data, *SMALL) == 0
+def test_evaluate_prints_a_table_for_people(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", "--data", data, *SMALL) == 0
     printed = capsys.readouterr().out
     assert "masked: everything known of a user" in printed
     assert "popularity" in printed
 
 
 def test_evaluate_gives_a_list_for_several_protocols_and_a_picture(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "picture.png"
     command = ("evaluate", "--data", data, "--protocol", "new-users", "two-genres", "--plot", picture)
-    assert run(monkeypatch, *command, "--json", *SMALL) == 0
+    assert run(*command, "--json", *SMALL) == 0
     captured = capsys.readouterr()
     tables = json.loads(captured.out)
     assert [table["protocol"] for table in tables] == ["new-users", "two-genres"]
@@ -150,10 +141,8 @@ def test_evaluate_gives_a_list_for_several_protocols_and_a_picture(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_evaluate_prints_slices_when_asked(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "evaluate", "--data", data, "--slices", *SMALL) == 0
+def test_evaluate_prints_slices_when_asked(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", "--data", data, "--slices", *SMALL) == 0
     printed = capsys.readouterr().out
     for kind in ("by length of the history", "by popularity of the target", "by genre of the target"):
         assert kind in printed
@@ -163,7 +152,7 @@ def test_a_collapsed_model_is_printed_and_fails(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(experiment, "_collapse", lambda *_: "the model has collapsed")
-    assert run(monkeypatch, "evaluate", "--data", data, *SMALL) == 1
+    assert run("evaluate", "--data", data, *SMALL) == 1
     captured = capsys.readouterr()
     assert "popularity" in captured.out
     assert captured.err.splitlines()[-1] == "error: new-users: the model has collapsed"
@@ -173,10 +162,8 @@ def test_every_protocol_is_explained() -> None:
     assert set(PROTOCOLS) == {*protocols.PROTOCOLS, "moments", "rating"}
 
 
-def test_exercise_prints_six_tables(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "exercise", "--data", data, "--taste", "sad=5", *SMALL) == 0
+def test_exercise_prints_six_tables(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("exercise", "--data", data, "--taste", "sad=5", *SMALL) == 0
     printed = capsys.readouterr().out
     for title in ("training rows", "sad=5", "beside actual", "nearest movie", "by number of", "by genre"):
         assert title in printed
@@ -207,22 +194,19 @@ def test_a_mistake_is_one_line_on_standard_error(
     arguments: list[str],
     message: str,
     data: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command, *rest = arguments
-    assert run(monkeypatch, command, "--data", data, *rest) == 1
+    assert run(command, "--data", data, *rest) == 1
     captured = capsys.readouterr()
     assert captured.err.splitlines()[-1].startswith(message)
     assert captured.out == ""
 
 
-def test_data_that_breaks_a_rule_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_that_breaks_a_rule_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1999),x\n")
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,nan,0\n")
-    assert run(monkeypatch, "fit", "--data", tmp_path, "--out", tmp_path / "run") == 1
+    assert run("fit", "--data", tmp_path, "--out", tmp_path / "run") == 1
     assert "ratings.csv:2" in capsys.readouterr().err
 
 
@@ -236,12 +220,12 @@ def test_a_fit_that_was_broken_off_is_resumed_to_the_same_bits(
     fit = ["fit", "--data", data, "--recipe", recipe, "--set", "epochs=3", "--set", "hidden=[8]"]
     if recipe == "retrieval":
         fit += ["--set", "sequence_epochs=3", "--set", "patience=0"]
-    assert run(monkeypatch, *fit, "--out", tmp_path / "whole") == 0
+    assert run(*fit, "--out", tmp_path / "whole") == 0
     with monkeypatch.context() as broken:
         broken.setattr(fitting, "train", _interrupted_in(phase))
-        assert run(broken, *fit, "--out", tmp_path / "resumed") == 130
+        assert run(*fit, "--out", tmp_path / "resumed") == 130
     assert (tmp_path / "resumed" / "checkpoint" / f"{phase}.npz").exists()
-    assert run(monkeypatch, *fit, "--out", tmp_path / "resumed", "--resume") == 0
+    assert run(*fit, "--out", tmp_path / "resumed", "--resume") == 0
     for file in (*(tmp_path / "whole").glob("*_tower/*"), tmp_path / "whole" / "map.png"):
         again = tmp_path / "resumed" / file.relative_to(tmp_path / "whole")
         assert again.read_bytes() == file.read_bytes()
@@ -262,10 +246,8 @@ def _interrupted_in(last: str) -> Callable[..., Any]:
     return train
 
 
-def test_a_folder_of_other_things_is_not_made_a_run(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "fit", "--data", data, "--out", data, *SMALL) == 1
+def test_a_folder_of_other_things_is_not_made_a_run(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", "--data", data, "--out", data, *SMALL) == 1
     assert "--out must be empty or hold a run" in capsys.readouterr().err
 
 
@@ -274,19 +256,19 @@ def test_neighbours_are_measured_over_the_users_whom_the_run_held_out(
 ) -> None:
     out = tmp_path / "run"
     held = ["--set", "validation_share=0.5", "--set", "refit=false"]
-    assert run(monkeypatch, "fit", "--data", data, "--out", out, *SMALL, *held) == 0
+    assert run("fit", "--data", data, "--out", out, *SMALL, *held) == 0
     monkeypatch.setattr(neighbours, "LEAST_LIKES", 5)
     capsys.readouterr()
-    assert run(monkeypatch, "neighbours", "--run", out, "--data", data, "--json") == 0
+    assert run("neighbours", "--run", out, "--data", data, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["users"], found["unseen"]) == (30, True)
-    assert run(monkeypatch, "neighbours", "--run", out, "--data", data) == 0
+    assert run("neighbours", "--run", out, "--data", data) == 0
     assert "30 users, whom the vectors have learnt nothing from" in capsys.readouterr().out
     words = ["--item", "Item 3", "--beside", "Item 9 (1989)", "--count", "4"]
-    assert run(monkeypatch, "neighbours", "--run", out, "--data", data, *words) == 0
+    assert run("neighbours", "--run", out, "--data", data, *words) == 0
     listed = capsys.readouterr().out.splitlines()
     assert listed[1].split() == ["rank", "title", "year", "genres", "cosine", "likes", "both", "lift"]
     assert len(listed) in {6, 7}
     assert any("Item 9" in line for line in listed)
-    assert run(monkeypatch, "neighbours", "--run", out, "--data", data, "--item", "Item") == 1
+    assert run("neighbours", "--run", out, "--data", data, "--item", "Item") == 1
     assert "the title of 0" in capsys.readouterr().err

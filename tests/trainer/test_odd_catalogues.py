@@ -4,7 +4,6 @@ Each is fitted, built into a generation, asked, and measured, as any other.
 """
 
 import csv
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -269,18 +268,15 @@ def test_where_tastes_tell_nothing_the_best_liked_comes_first(made: Made, best: 
 
 
 @pytest.fixture
-def evaluate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Asks the command line for all that the data of a world allow: status, output and errors."""
 
     def evaluated(world: str, *options: str) -> tuple[int, str, str]:
         WORLDS[world].write(tmp_path / "data")
-        command = ["trainer", "evaluate", "--data", str(tmp_path / "data"), "--protocol", "all", *options]
+        command = ["evaluate", "--data", str(tmp_path / "data"), "--protocol", "all", *options]
         for name, value in SMALL.items():
             command += ["--set", f"{name}={list(value) if isinstance(value, tuple) else value}"]
-        monkeypatch.setattr(sys, "argv", command)
-        return main(), *capsys.readouterr()
+        return main(command), *capsys.readouterr()
 
     return evaluated
 
