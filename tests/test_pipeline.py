@@ -25,10 +25,10 @@ import_tensorflow()
 
 from deepmoviematch.trainer.__main__ import main  # noqa: E402
 from deepmoviematch.trainer.errors import TrainingError  # noqa: E402
-from deepmoviematch.trainer.evaluation.experiment import Plan  # noqa: E402
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial  # noqa: E402
 from deepmoviematch.trainer.evaluation.ranking import meter_of, rank  # noqa: E402
-from deepmoviematch.trainer.evaluation.wire import Served, Units, ask, evaluate_served, request_of  # noqa: E402
+from deepmoviematch.trainer.experiments.plan import Plan  # noqa: E402
+from deepmoviematch.trainer.experiments.wire import Served, Units, ask, evaluate_served, request_of  # noqa: E402
 from deepmoviematch.trainer.fit import fit_retrieval  # noqa: E402
 from deepmoviematch.trainer.models.two_towers import TwoTowers  # noqa: E402
 from deepmoviematch.trainer.recipe import RetrievalRecipe  # noqa: E402

@@ -72,7 +72,8 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
-    from deepmoviematch.trainer.evaluation.experiment import Plan, evaluate  # noqa: PLC0415
+    from deepmoviematch.trainer.experiments.experiment import evaluate  # noqa: PLC0415
+    from deepmoviematch.trainer.experiments.plan import Plan  # noqa: PLC0415
 
     plan = Plan(
         protocols=tuple(dict.fromkeys(options.protocol)),
@@ -82,7 +83,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         history=options.history,
     )
     if options.at is not None:
-        from deepmoviematch.trainer.evaluation.wire import evaluate_served  # noqa: PLC0415
+        from deepmoviematch.trainer.experiments.wire import evaluate_served  # noqa: PLC0415
 
         tables = evaluate_served(options.data, options.at, plan, run=options.run, lenient=options.lenient)
     elif options.run is not None:
@@ -90,7 +91,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     else:
         tables = evaluate(options.data, recipe, plan, lenient=options.lenient)
     if options.plot is not None:
-        from deepmoviematch.trainer.evaluation.plot import png  # noqa: PLC0415
+        from deepmoviematch.trainer.experiments.plot import png  # noqa: PLC0415
 
         try:
             options.plot.write_bytes(png([table for table in tables if "asked_users" in table.about]))
@@ -109,7 +110,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _exercise(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
     from deepmoviematch.data.readers import read  # noqa: PLC0415
-    from deepmoviematch.trainer.evaluation import exercise  # noqa: PLC0415
+    from deepmoviematch.trainer.experiments import exercise  # noqa: PLC0415
     from deepmoviematch.trainer.fit import fit_seed, seed_rows  # noqa: PLC0415
 
     if not isinstance(recipe, SeedRecipe):
@@ -134,8 +135,8 @@ def _exercise(options: argparse.Namespace) -> None:
 
 def _neighbours(options: argparse.Namespace) -> None:
     from deepmoviematch.data.readers import read  # noqa: PLC0415
-    from deepmoviematch.trainer.evaluation.neighbourhood import Neighbourhood  # noqa: PLC0415
-    from deepmoviematch.trainer.evaluation.neighbours import measure, neighbours_of  # noqa: PLC0415
+    from deepmoviematch.trainer.experiments.neighbourhood import Neighbourhood  # noqa: PLC0415
+    from deepmoviematch.trainer.experiments.neighbours import measure, neighbours_of  # noqa: PLC0415
 
     around = Neighbourhood.of(options.run, read(options.data, lenient=options.lenient))
     if options.item is None:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:  # the command line imports what it needs once its arguments are known to be good
-    from deepmoviematch.trainer.evaluation.exercise import Sheet
-    from deepmoviematch.trainer.evaluation.table import Table
+    from deepmoviematch.trainer.experiments.exercise import Sheet
+    from deepmoviematch.trainer.experiments.table import Table
 
 
 def print_fit(metrics: Mapping[str, Any], run: Path) -> None:
@@ -37,7 +37,7 @@ def print_fit(metrics: Mapping[str, Any], run: Path) -> None:
 
 
 def print_measure(found: dict[str, Any]) -> None:
-    """What `evaluation.neighbours` found of items that share no genre."""
+    """What `experiments.neighbours` found of items that share no genre."""
     learnt = "the vectors have learnt nothing from" if found["unseen"] else "the vectors have learnt from"
     print(f"{found['items']} items with enough likes of {found['users']} users, whom {learnt}")
     apart = found["apart"]

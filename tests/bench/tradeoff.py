@@ -30,7 +30,7 @@ from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.meter import RankingMeter
 from deepmoviematch.trainer.evaluation.protocols import Trial, held_out_share, new_users
 from deepmoviematch.trainer.evaluation.ranking import meter_of
-from deepmoviematch.trainer.evaluation.wire import Units, request_of
+from deepmoviematch.trainer.experiments.wire import Units, request_of
 from tests.bench import machine
 from tests.bench.servers import serving
 

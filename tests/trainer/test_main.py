@@ -15,7 +15,8 @@ from deepmoviematch.data.canonical import write
 from deepmoviematch.data.tables import Dataset
 from deepmoviematch.trainer import fit as fitting
 from deepmoviematch.trainer.__main__ import PROTOCOLS, main
-from deepmoviematch.trainer.evaluation import experiment, neighbours, protocols
+from deepmoviematch.trainer.evaluation import protocols
+from deepmoviematch.trainer.experiments import experiment, neighbours
 from deepmoviematch.trainer.models import loop
 
 SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
@@ -151,7 +152,7 @@ def test_evaluate_prints_slices_when_asked(data: Path, capsys: pytest.CaptureFix
 def test_a_collapsed_model_is_printed_and_fails(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(experiment, "_collapse", lambda *_: "the model has collapsed")
+    monkeypatch.setattr(experiment, "collapse", lambda *_: "the model has collapsed")
     assert run("evaluate", "--data", data, *SMALL) == 1
     captured = capsys.readouterr()
     assert "popularity" in captured.out

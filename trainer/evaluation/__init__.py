@@ -1,1 +1,1 @@
-"""Protocols, metrics and comparisons: how good it is."""
+"""Protocols and metrics: how good a model is."""

@@ -1,5 +1,6 @@
 """What the first ten of everyone are like as a whole. Symbols: `U` users, `N` items, `G` genres."""
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +14,9 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 FEWEST_ASKED = 5
 MOST_FORCED = 0.5
 """Lists of fewer users, or that chance makes this much alike, prove nothing of the model."""
+
+MOST_OVERLAP = 0.95
+"""Where the lists of users who differ are more alike than this, the model has collapsed."""
 
 
 def popularity_ranks(popularity: Floats) -> Rows:
@@ -74,6 +78,25 @@ def overlap_of_unlike_users(tops: Rows, users: UserBatch, candidate_counts: Time
     if len(told) < FEWEST_ASKED or forced > MOST_FORCED:
         return None
     return overlap(tops[list(told.values())])
+
+
+def collapse(model: str, overlaps: Sequence[float | None]) -> str:
+    """What is wrong with a model that shows the same to users who told different things.
+
+    Args:
+        model: Its name.
+        overlaps: What `overlap_of_unlike_users` says of each split.
+
+    Returns:
+        A sentence; empty where nothing is wrong, or nothing is known.
+    """
+    known = [overlap for overlap in overlaps if overlap is not None]
+    if not known or (mean := sum(known) / len(known)) <= MOST_OVERLAP:
+        return ""
+    return (
+        f"lists of different users must differ, got a mean overlap of {mean:.1%} of the first ten "
+        f"with {model}: the model has collapsed"
+    )
 
 
 def _diversity(genres: Flags) -> float:

@@ -250,7 +250,7 @@ class Protocol:
     """What is reported; the first decides."""
 
     peers: tuple[str, ...]
-    """Names in `tuning.PEERS` of those that can answer."""
+    """Names in `experiments.tuning.PEERS` of those that can answer."""
 
     tell: Telling | None = None
     """What is told of the split's users, if not their whole histories."""

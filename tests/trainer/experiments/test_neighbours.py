@@ -9,9 +9,9 @@ from scipy import sparse
 
 from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.evaluation import neighbours
-from deepmoviematch.trainer.evaluation.neighbourhood import Neighbourhood
-from deepmoviematch.trainer.evaluation.neighbours import measure, neighbours_of
+from deepmoviematch.trainer.experiments import neighbours
+from deepmoviematch.trainer.experiments.neighbourhood import Neighbourhood
+from deepmoviematch.trainer.experiments.neighbours import measure, neighbours_of
 
 A, B, C, D = range(4)
 

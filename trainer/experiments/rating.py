@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import new_users
 from deepmoviematch.trainer.evaluation.stars import StarErrors
-from deepmoviematch.trainer.evaluation.table import Table, about
-from deepmoviematch.trainer.fit import fit_retrieval, fit_seed, predicts_ratings
+from deepmoviematch.trainer.experiments.plan import Plan
+from deepmoviematch.trainer.experiments.table import Table, about
+from deepmoviematch.trainer.fit import fit_retrieval, fit_seed, predicts_ratings, seed_rows
 from deepmoviematch.trainer.models.seed import SeedRows
 from deepmoviematch.trainer.peers.baselines import (
     Predictor,
@@ -24,10 +26,31 @@ from deepmoviematch.trainer.peers.baselines import (
     user_mean,
 )
 from deepmoviematch.trainer.peers.factors import bayesian, penalised
-from deepmoviematch.trainer.recipe import RetrievalRecipe, SeedRecipe
+from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 
 FACTORS = "user + movie bias + 16 factors"
 """What a rating model has to beat."""
+
+
+def rating_table(data: Path, dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
+    """Errors of the ratings that `recipe` predicts, beside those of simple ways to predict them.
+
+    Args:
+        data: Folder of the data, which may hold the exercise's matrices.
+        dataset: What was read from it.
+        recipe: What to fit.
+        plan: What to ask.
+
+    Raises:
+        TrainingError: If the recipe predicts no ratings, or there is nothing to predict.
+    """
+    if not isinstance(recipe, SeedRecipe):
+        return rating_of_new_users(dataset, recipe, seed=plan.seed, splits=plan.splits)
+    table = rating(dataset, rows := seed_rows(data, dataset, recipe), recipe)
+    if not rows.leaks:
+        return table
+    honest = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, recipe)
+    return replace(table, honest=rating(dataset, honest, recipe))
 
 
 def rating(dataset: Dataset, rows: SeedRows, recipe: SeedRecipe) -> Table:

@@ -3,8 +3,8 @@ import io
 import matplotlib.image
 import pytest
 
-from deepmoviematch.trainer.evaluation.plot import png
-from deepmoviematch.trainer.evaluation.table import Table
+from deepmoviematch.trainer.experiments.plot import png
+from deepmoviematch.trainer.experiments.table import Table
 
 
 def table(protocol: str, models: int) -> Table:

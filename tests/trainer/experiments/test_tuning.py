@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
-from deepmoviematch.trainer.evaluation import tuning
 from deepmoviematch.trainer.evaluation.protocols import Trial, new_users
-from deepmoviematch.trainer.evaluation.tuning import Peer, Tuned, tuned
+from deepmoviematch.trainer.experiments import tuning
+from deepmoviematch.trainer.experiments.tuning import Peer, Tuned, tuned
 from deepmoviematch.trainer.peers.rankers import Popularity, Ranker
 
 

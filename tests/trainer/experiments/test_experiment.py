@@ -9,12 +9,12 @@ import pytest
 from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.tables import Catalogue, Dataset, Floats, Ratings
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.evaluation import experiment
-from deepmoviematch.trainer.evaluation.experiment import FittedRecipe, Plan, evaluate, possible, rankings
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS
-from deepmoviematch.trainer.evaluation.rating import rating, rating_of_new_users
-from deepmoviematch.trainer.evaluation.table import Table
-from deepmoviematch.trainer.models.seed import SeedRows
+from deepmoviematch.trainer.experiments import contender
+from deepmoviematch.trainer.experiments.contender import FittedRecipe
+from deepmoviematch.trainer.experiments.experiment import evaluate, possible, rankings
+from deepmoviematch.trainer.experiments.plan import Plan
+from deepmoviematch.trainer.experiments.table import Table
 from deepmoviematch.trainer.peers.rankers import EaseRanker, Popularity, Ranker
 from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 
@@ -69,7 +69,7 @@ def test_every_protocol_has_its_table(name: str, dataset: Dataset) -> None:
 
 def test_protocols_of_one_split_share_the_fits(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     fits: list[str] = []
-    fit_recipe, fit_ease = experiment._fit_recipe, EaseRanker.__init__
+    fit_recipe, fit_ease = contender._fit_recipe, EaseRanker.__init__
 
     def counted(*arguments: Any) -> Ranker:
         fits.append("ours")
@@ -79,7 +79,7 @@ def test_protocols_of_one_split_share_the_fits(dataset: Dataset, monkeypatch: py
         fits.append(f"ease on {len(arguments[1])} with {arguments[2]}")
         fit_ease(self, *arguments)
 
-    monkeypatch.setattr(experiment, "_fit_recipe", counted)
+    monkeypatch.setattr(contender, "_fit_recipe", counted)
     monkeypatch.setattr(EaseRanker, "__init__", counted_ease)
     names = ("three-genres", "new-users", "three-likes")
     tables = rankings(dataset, FittedRecipe(RETRIEVAL), Plan(names, peers=True))
@@ -102,7 +102,7 @@ def test_the_towers_of_each_split_have_a_seed_of_their_own(
         seeds.append(recipe.seed)
         return Popularity(catalogue, ratings)
 
-    monkeypatch.setattr(experiment, "_fit_recipe", fit)
+    monkeypatch.setattr(contender, "_fit_recipe", fit)
     table = table_of(dataset, replace(RETRIEVAL, seed=5), "new-users", splits=3)
     assert seeds == [5, 6, 7]
     assert table.about["asked_users"] == 18
@@ -118,7 +118,7 @@ def test_order_is_learnt_where_someone_asks_what_comes_next(
         fitted.append(recipe)
         return Popularity(catalogue, ratings)
 
-    monkeypatch.setattr(experiment, "_fit_recipe", fit)
+    monkeypatch.setattr(contender, "_fit_recipe", fit)
     table_of(dataset, replace(RETRIEVAL, sequence_epochs=3), protocol)
     assert fitted == [replace(RETRIEVAL, sequence_epochs=3 if learnt else 0)]
 
@@ -126,7 +126,7 @@ def test_order_is_learnt_where_someone_asks_what_comes_next(
 def test_next_item_asks_the_peers_once_and_persons_are_resampled_whole(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment, "_fit_recipe", lambda _, *train: Popularity(*train))
+    monkeypatch.setattr(contender, "_fit_recipe", lambda _, *train: Popularity(*train))
     once, thrice = (table_of(dataset, RETRIEVAL, "next-item", splits=splits) for splits in (1, 3))
     assert once.rows["popularity"]["hit@10"] == pytest.approx(thrice.rows["popularity"]["hit@10"])
     assert once.rows["ours"]["hit@10"] == pytest.approx(thrice.rows["ours"]["hit@10"])
@@ -181,7 +181,7 @@ def wide(items: int, users: int, liked: int) -> Dataset:
 
 def test_a_model_that_shows_everyone_the_same_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     world = wide(items=4000, users=100, liked=10)
-    monkeypatch.setattr(experiment, "_fit_recipe", lambda *_: Same(4000))
+    monkeypatch.setattr(contender, "_fit_recipe", lambda *_: Same(4000))
     table = table_of(world, RETRIEVAL, "new-users")
     assert "must differ, got a mean overlap of 100.0%" in table.failure
     assert "with ours: the model has collapsed" in table.failure
@@ -197,7 +197,7 @@ def test_tiny_data_raise_no_false_alarm_and_no_nan(
     items: int, users: int, liked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = wide(items, users, liked)
-    monkeypatch.setattr(experiment, "_fit_recipe", lambda *_: Same(items))
+    monkeypatch.setattr(contender, "_fit_recipe", lambda *_: Same(items))
     for name in possible(world, Plan(("all",))):
         table = table_of(world, RETRIEVAL, name, peers=True)
         assert table.failure == ""
@@ -209,7 +209,7 @@ def test_users_who_tell_the_same_may_be_shown_the_same(
 ) -> None:
     world = wide(items=400, users=200, liked=10)
     one_genre = replace(world.catalogue, genre_names=("a",), genres=np.ones((400, 1), dtype=np.bool_))
-    monkeypatch.setattr(experiment, "_fit_recipe", lambda *_: Same(400))
+    monkeypatch.setattr(contender, "_fit_recipe", lambda *_: Same(400))
     assert table_of(replace(world, catalogue=one_genre), RETRIEVAL, "two-genres").failure == ""
 
 
@@ -228,63 +228,9 @@ def test_all_is_what_the_data_allow(dataset: Dataset, capsys: pytest.CaptureFixt
     assert set(possible(few, plan)) == {"next-item", "time", "cold-items"}
 
 
-def test_rating_measures_in_scaled_units_and_in_stars(dataset: Dataset) -> None:
-    rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, SEED)
-    table = rating(dataset, rows, SEED)
-    baselines = ["global mean", "user mean", "movie mean", "user + movie bias"]
-    assert list(table.rows) == [*baselines, "user + movie bias + 16 factors", "the same, Bayesian", "seed"]
-    held = rows.ratings[rows.test] - rows.ratings[rows.train].mean()
-    rmse = table.rows["global mean"]["rmse_stars"]
-    assert rmse["mean"] == pytest.approx(np.sqrt(np.mean(held**2)), rel=1e-5)
-    assert rmse["low"] < rmse["mean"] < rmse["high"]
-    assert table.rows["global mean"]["mse_scaled"] == pytest.approx(np.mean(held**2) / 4, rel=1e-5)
-    assert table.about["repeated_share"] == 0
-    assert table.notes == ("intervals: 95 % bootstrap over users, the same ones for every model",)
-
-
-def test_stars_are_stars_whatever_the_scale(dataset: Dataset) -> None:
-    """Ratings 2..10 are the fixture's 1..5 doubled, so nothing in stars or in scaled units may change."""
-    doubled = Ratings.from_columns(
-        dataset.ratings.user_ids,
-        dataset.ratings.users,
-        dataset.ratings.items,
-        2 * dataset.ratings.ratings,
-        dataset.ratings.timestamps,
-    )
-    tables = []
-    for ratings in (dataset.ratings, doubled):
-        world = Dataset("world", dataset.catalogue, ratings)
-        tables.append(rating(world, SeedRows.of_ratings(world.catalogue, ratings, SEED), SEED))
-    for name in ("global mean", "user + movie bias"):
-        for figure in ("mse_scaled", "rmse_stars", "mae_stars"):
-            assert tables[1].rows[name][figure] == pytest.approx(tables[0].rows[name][figure], rel=1e-4)
-
-
 def test_a_recipe_called_like_a_peer_is_refused(dataset: Dataset) -> None:
     with pytest.raises(TrainingError, match="must not be called like a peer, got 'ease'"):
         table_of(dataset, replace(RETRIEVAL, name="ease"), "new-users")
-
-
-def test_rating_says_how_many_test_rows_repeat_training_rows(dataset: Dataset) -> None:
-    rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, SEED)
-    twice = SeedRows(
-        **{
-            name: getattr(rows, name)
-            for name in ("genre_names", "feature_names", "catalogue", "carried", "carried_names")
-        },
-        user_ids=rows.user_ids,
-        item_ids=rows.item_ids,
-        users=rows.users,
-        items=rows.items,
-        ratings=rows.ratings,
-        train=rows.train,
-        test=np.concatenate([rows.test, rows.train[: len(rows.test)]]),
-        leaks=True,
-    )
-    table = rating(dataset, twice, SEED)
-    assert table.about["repeated_share"] == 0.5
-    assert table.notes[1].startswith("50.0% of the test rows repeat")
-    assert "computed from test ratings too" in table.notes[2]
 
 
 def test_a_recipe_without_ratings_is_refused_by_the_rating_protocol(tmp_path: Path) -> None:
@@ -292,14 +238,3 @@ def test_a_recipe_without_ratings_is_refused_by_the_rating_protocol(tmp_path: Pa
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,a,4,0\n")
     with pytest.raises(TrainingError, match="needs a recipe that predicts ratings"):
         evaluate(tmp_path, replace(RETRIEVAL, rating_head=False), Plan(("rating",)))
-
-
-def test_a_rating_head_is_asked_for_ratings_of_users_it_has_not_seen(dataset: Dataset) -> None:
-    table = rating_of_new_users(dataset, RETRIEVAL, seed=1, splits=2)
-    assert list(table.rows) == ["mean", "user + item bias", "rating head"]
-    errors = {name: figures["rmse_stars"]["mean"] for name, figures in table.rows.items()}
-    assert errors["rating head"] < 0.97 * errors["user + item bias"]
-    ratio = table.rows["mean"]["rmse, ours / it"]
-    assert ratio["mean"] == pytest.approx(errors["rating head"] / errors["mean"], rel=1e-5)
-    told = 0.8 * 12
-    assert table.about["asked_ratings"] == 2 * 6 * round(12 - np.floor(told))

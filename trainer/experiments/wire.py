@@ -21,8 +21,6 @@ from deepmoviematch.data.tables import Catalogue, Dataset, Floats, Ratings
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import item_tower, user_tower
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.evaluation.comparison import Measured
-from deepmoviematch.trainer.evaluation.experiment import Plan, possible, rankings
 from deepmoviematch.trainer.evaluation.meter import RankingMeter, RankingReport
 from deepmoviematch.trainer.evaluation.protocols import (
     PROTOCOLS,
@@ -33,7 +31,10 @@ from deepmoviematch.trainer.evaluation.protocols import (
     refuse_other_catalogue,
 )
 from deepmoviematch.trainer.evaluation.ranking import meter_of, rank
-from deepmoviematch.trainer.evaluation.table import Table
+from deepmoviematch.trainer.experiments.comparison import Measured
+from deepmoviematch.trainer.experiments.experiment import possible, rankings
+from deepmoviematch.trainer.experiments.plan import Plan
+from deepmoviematch.trainer.experiments.table import Table
 
 AGREEMENT = 1e-6
 """How far the NDCG of a user may be from what the run's towers give, with an exact index."""

@@ -3,7 +3,7 @@ import pytest
 
 from deepmoviematch.data.tables import Catalogue, Dataset
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.evaluation import exercise
+from deepmoviematch.trainer.experiments import exercise
 from deepmoviematch.trainer.fit import fit_seed
 from deepmoviematch.trainer.models.seed import SeedRows, SeedTowers
 from deepmoviematch.trainer.recipe import SeedRecipe

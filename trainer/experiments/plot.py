@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from deepmoviematch.trainer.evaluation.table import Table
+from deepmoviematch.trainer.experiments.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

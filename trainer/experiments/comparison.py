@@ -11,7 +11,7 @@ from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.meter import RankingReport
 from deepmoviematch.trainer.evaluation.protocols import Trial
 from deepmoviematch.trainer.evaluation.ranking import history_bands
-from deepmoviematch.trainer.evaluation.table import Table
+from deepmoviematch.trainer.experiments.table import Table
 
 
 @dataclass(frozen=True, eq=False)

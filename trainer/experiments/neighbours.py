@@ -15,7 +15,7 @@ from deepmoviematch.data.tables import Flags
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.lists import Rows
-from deepmoviematch.trainer.evaluation.neighbourhood import Neighbourhood, Sums
+from deepmoviematch.trainer.experiments.neighbourhood import Neighbourhood, Sums
 
 NEIGHBOURS = 10
 LEAST_LIKES = 10

@@ -1,0 +1,183 @@
+"""Trains models on the splits of some protocols, measures them, and puts them side by side.
+
+Each model sees nothing of a target or of a held-out user. The same users are asked
+of every model, so that differences are taken user by user. Protocols with the same
+split are answered by the same fits: per split, popularity, each peer with the
+parameters that its search found, and the recipe, in turn, so that no more than one
+model is held at a time.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.data.readers import read
+from deepmoviematch.data.tables import Dataset
+from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.evaluation.lists import collapse, overlap_of_unlike_users
+from deepmoviematch.trainer.evaluation.protocols import POOLED, PROTOCOLS, Split, Trial, next_item
+from deepmoviematch.trainer.evaluation.ranking import candidate_counts
+from deepmoviematch.trainer.experiments.comparison import Comparison, Measured
+from deepmoviematch.trainer.experiments.contender import Contender, FittedRecipe
+from deepmoviematch.trainer.experiments.moments import moments_table
+from deepmoviematch.trainer.experiments.peers import peers_of
+from deepmoviematch.trainer.experiments.plan import Plan
+from deepmoviematch.trainer.experiments.progress import Progress
+from deepmoviematch.trainer.experiments.rating import rating_table
+from deepmoviematch.trainer.experiments.table import Table
+from deepmoviematch.trainer.experiments.tuning import PEERS
+from deepmoviematch.trainer.recipe import Recipe
+
+
+def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -> list[Table]:
+    """Train and measure `recipe` on the data in a folder, with a table for each protocol.
+
+    Args:
+        data: Folder in any form that `deepmoviematch.data.readers.read` takes.
+        recipe: What to train.
+        plan: What to ask.
+        lenient: Whether to drop bad rows instead of refusing the data.
+
+    Raises:
+        MovieMatchError: If the data break a rule, or the recipe cannot be measured this way.
+    """
+    dataset = read(data, lenient=lenient)
+    names = possible(dataset, plan) if plan.protocols == ("all",) else plan.protocols
+    ranked = tuple(name for name in names if name in PROTOCOLS)
+    tables = {
+        table.about["protocol"]: replace(
+            table,
+            about=table.about
+            | {
+                "recipe": recipe.to_dict(),
+                "model_seeds": list(range(recipe.seed, recipe.seed + plan.splits)),
+            },
+        )
+        for table in rankings(dataset, FittedRecipe(recipe), replace(plan, protocols=ranked))
+    }
+    if "moments" in names:
+        tables["moments"] = moments_table(dataset, recipe, plan)
+    if "rating" in names:
+        tables["rating"] = rating_table(data, dataset, recipe, plan)
+    return [tables[name] for name in names]
+
+
+def possible(dataset: Dataset, plan: Plan) -> tuple[str, ...]:
+    """The ranking protocols that the data allow, for lack of times, of genres or of users.
+
+    What is left out is said on standard error.
+    """
+    names = []
+    left_out: dict[str, list[str]] = {}
+    for name, protocol in PROTOCOLS.items():
+        try:
+            for fold in range(plan.splits):
+                split = protocol.split(dataset.catalogue, dataset.ratings, plan.seed, fold)
+                protocol.trial(dataset.catalogue, split, plan.seed, history=plan.history)
+            names.append(name)
+        except MovieMatchError as error:
+            left_out.setdefault(str(error), []).append(name)
+    reasons = [
+        f"{', '.join(those)} {'is' if len(those) == 1 else 'are'} left out: {error}"
+        for error, those in left_out.items()
+    ]
+    if not names:
+        raise TrainingError("; ".join(reasons))
+    for reason in reasons:
+        print(reason, file=sys.stderr)
+    return tuple(names)
+
+
+def rankings(dataset: Dataset, ours: Contender, plan: Plan) -> list[Table]:
+    """Rank the catalogue for the users of every protocol's splits, with `ours` and beside it the peers.
+
+    Returns:
+        A table for each protocol, in the plan's order.
+    """
+    if ours.name in {"popularity", "genre cosine", *PEERS}:
+        raise TrainingError(f"a recipe must not be called like a peer, got {ours.name!r}; rename its file")
+    families: dict[Split, list[str]] = {}
+    for name in plan.protocols:
+        families.setdefault(PROTOCOLS[name].split, []).append(name)
+    tables: dict[str, Table] = {}
+    for split, names in families.items():
+        tables |= _family(dataset, ours, plan, split, names)
+    return [tables[name] for name in plan.protocols]
+
+
+def _family(
+    dataset: Dataset, ours: Contender, plan: Plan, split: Split, names: Sequence[str]
+) -> dict[str, Table]:
+    """The tables of protocols that split the data alike."""
+    catalogue = dataset.catalogue
+    asked: dict[str, list[Trial]] = {name: [] for name in names}
+    found: dict[str, dict[str, list[Measured]]] = {name: {} for name in names}
+    for fold in range(plan.splits):
+        trials = plan.trials(ours.split(split, catalogue, dataset.ratings, plan.seed, fold), names, catalogue)
+        models = peers_of(trials, split, catalogue, plan) | {
+            ours.name: partial(ours.answer, trials, catalogue, fold)
+        }
+        progress = Progress(f"{', '.join(names)}  split {fold + 1}/{plan.splits}")
+        for model, answer in models.items():
+            if split is next_item and fold > 0 and model != ours.name:  # the same question again
+                answers = {name: found[name][model][0] for name in names if model in found[name]}
+            else:
+                with progress.doing(model, live=model != ours.name):
+                    answers = answer()
+            for name, measured in answers.items():
+                found[name].setdefault(model, []).append(measured)
+        for name in names:
+            asked[name].append(trials[name])
+    return {name: _table(name, dataset, plan, found[name], asked[name]) for name in names}
+
+
+def _table(
+    name: str,
+    dataset: Dataset,
+    plan: Plan,
+    measured: Mapping[str, Sequence[Measured]],
+    asked: Sequence[Trial],
+) -> Table:
+    protocol = PROTOCOLS[name]
+    header = {
+        "protocol": name,
+        "dataset": dataset.name,
+        "data_digest": dataset.digest,
+        "dropped": list(dataset.dropped),
+        "splits": plan.splits,
+        "seed": plan.seed,
+        "pooled": POOLED[protocol.split],
+        "train_ratings": round(sum(len(trial.train) for trial in asked) / len(asked)),
+        "asked_users": sum(len(trial.users) for trial in asked),
+        "history": plan.history,
+        "masked": "everything known of a user, low ratings included"
+        if plan.history == "all"
+        else "the likes known of a user; low ratings are neither told nor masked",
+    }
+    notes = [
+        f"intervals: 95 % bootstrap over users; 'ours / it': ratio of the means of {protocol.metrics[0]}",
+        "ties in time keep the file's order, ties in score that of the catalogue; "
+        "histories may be short or empty: whoever has a target is asked",
+    ]
+    if plan.peers and protocol.peers:
+        notes.append(
+            "fit_s: one fit, a split's mean; tuning_s: the search of a peer's parameters on validation "
+            "users, doubled and halved until the best lies inside (ials: up to 256 factors), for all "
+            "protocols of the split at once"
+        )
+    comparison = Comparison(measured, asked, metrics=protocol.metrics, seed=plan.seed)
+    *_, (model, ours) = measured.items()
+    failures = [each.failure for each in ours if each.failure]
+    overlaps = [
+        overlap_of_unlike_users(
+            each.report.tops, trial.users, candidate_counts(trial, len(dataset.catalogue))
+        )
+        for each, trial in zip(ours, asked, strict=True)
+        if trial.candidates is None  # items that nobody rated may have nothing to tell them apart
+    ]
+    if collapsed := collapse(model, overlaps):
+        failures.append(collapsed)
+    return replace(comparison.table(header, notes), failure="; ".join(failures))
