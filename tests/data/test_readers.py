@@ -3,40 +3,20 @@
 import re
 import shutil
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
-from pyarrow import parquet
 
 from deepmoviematch.data.errors import DataError
-from deepmoviematch.data.intake import quick_ratings_of, ratings_of
-from deepmoviematch.data.leniency import Gate
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.sheets import CsvSheet
-from deepmoviematch.data.tables import Catalogue, Dataset
+from tests.data.shown import devices, further, genres, triples
 
 Writer = Callable[..., Path]
 
 HEADER = "userId,movieId,rating,timestamp\n"
+
 GOOD = "b,1,4.0,964982703\n"
-
-
-def triples(data: Dataset) -> list[tuple[str, str, float]]:
-    """The ratings for people: user, item, rating."""
-    table = data.ratings
-    return [
-        (table.user_ids[user], data.catalogue.item_ids[item], float(rating))
-        for user, item, rating in zip(table.users, table.items, table.ratings, strict=True)
-    ]
-
-
-def genres(data: Dataset) -> list[tuple[str, ...]]:
-    return [data.catalogue.genres_of(row) for row in range(len(data.catalogue))]
 
 
 def test_canonical_csv_is_read(canonical: Writer) -> None:
@@ -87,10 +67,6 @@ def test_ways_of_writing_csv_make_no_difference(canonical: Writer, change: Calla
     for name in ("ratings.csv", "movies.csv"):
         (folder / name).write_bytes(change((folder / name).read_bytes()))
     assert read(folder).digest == plain
-
-
-def further(data: Dataset) -> dict[str, tuple[str, tuple[object, ...]]]:
-    return {column.name: (column.kind.value, column.values) for column in data.catalogue.columns}
 
 
 def test_further_columns_of_movies_are_kept_and_typed(canonical: Writer) -> None:
@@ -150,12 +126,6 @@ def test_times_and_genres_may_be_absent(canonical: Writer) -> None:
     assert data.catalogue.genre_names == ()
     assert data.catalogue.genres.shape == (2, 0)
     assert triples(data) == [("b", "y", 2), ("a", "x", 1)]
-
-
-def devices(data: Dataset) -> list[str | None]:
-    table = data.ratings
-    assert table.devices is not None
-    return [table.device_names[row] if row >= 0 else None for row in table.devices]
 
 
 @pytest.mark.parametrize("timed", [True, False], ids=["with times", "without"])
@@ -259,6 +229,7 @@ def test_bad_ratings_are_refused_with_place_and_value(
 
 
 MOVIES = "movieId,title,genres\n1,Toy Story (1995),Comedy\n"
+
 BAD_MOVIES: list[tuple[str, str | bytes, str]] = [
     ("empty file", "", "movies.csv: the file must start with a header line"),
     (
@@ -292,227 +263,6 @@ def test_bad_movies_are_refused_with_place_and_value(
 ) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         read(canonical(movies=movies))
-
-
-def test_lenient_reading_drops_and_counts_rows_by_rule(canonical: Writer) -> None:
-    folder = canonical(
-        ratings=(HEADER + GOOD).encode()
-        + b"\xe9,1,4,1\nonly\n,1,4,1\nc,1,NaN,1\nc,1,x,1\nc,318,4,1\nc,7,4,-1\nb,1,1,1\na,9,2,7\n",
-        movies=MOVIES + "7,Amélie,\n9,Nine,\n7,Again,\n,Nameless,\n",
-    )
-    data = read(folder, lenient=True)
-    assert triples(data) == [("b", "1", 4), ("a", "9", 2)]
-    assert data.ratings.user_ids == ("b", "a")
-    assert data.catalogue.titles == ("Toy Story", "Amélie", "Nine")
-    assert data.dropped == (
-        "movies.csv: 1 row dropped: a movie may be listed once",
-        "movies.csv: 1 row dropped: a movie id must not be empty",
-        "ratings.csv: 1 row dropped: text must be UTF-8",
-        "ratings.csv: 1 row dropped: a row must have 4 columns",
-        "ratings.csv: 1 row dropped: a user id must not be empty",
-        "ratings.csv: 2 rows dropped: a rating must be a finite number",
-        "ratings.csv: 1 row dropped: a rated movie must be in the catalogue",
-        "ratings.csv: 1 row dropped: a timestamp must be whole seconds since 1970, before the year 2100",
-        "ratings.csv: 1 row dropped: a user may rate a movie once",
-    )
-
-
-def test_lenient_reading_of_good_data_drops_nothing(canonical: Writer) -> None:
-    assert read(canonical(), lenient=True).digest == read(canonical()).digest
-    assert read(canonical(), lenient=True).dropped == ()
-
-
-def test_lenient_reading_does_not_forgive_a_missing_column(canonical: Writer) -> None:
-    with pytest.raises(DataError, match="column rating is missing"):
-        read(canonical(ratings="userId,movieId\n1,1\n"), lenient=True)
-
-
-def test_lenient_reading_needs_a_row_to_be_left(canonical: Writer) -> None:
-    with pytest.raises(DataError, match="there must be at least one rating, got none"):
-        read(canonical(ratings=HEADER + "1,1,x,1\n"), lenient=True)
-
-
-CELLS = st.sampled_from(
-    ["1", "0318", "7", "9", "a", "", '"7"', " 7", "4.0", "5", "-1", "nan", "1e3", "1e39", "é"]
-)
-
-
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.one_of(
-            st.tuples(
-                st.sampled_from("abc"), st.sampled_from(["1", "7", "9"]), st.sampled_from("45"), st.just("8")
-            ),
-            st.lists(CELLS, min_size=3, max_size=5),
-        ),
-        max_size=6,
-    ),
-    st.sampled_from(["\n", "\r\n"]),
-)
-def test_quick_look_finds_the_same_or_gives_up(
-    canonical: Writer, rows: list[list[str]], newline: str
-) -> None:
-    folder = canonical(ratings=newline.join([HEADER.strip(), *map(",".join, rows), ""]))
-    catalogue = Catalogue(
-        item_ids=("1", "0318", "7", "9"),
-        titles=("",) * 4,
-        years=np.zeros(4, dtype=np.int32),
-        genre_names=(),
-        genres=np.zeros((4, 0), dtype=np.bool_),
-    )
-    sheet = CsvSheet(folder / "ratings.csv", Gate(), HEADER.strip().split(","))
-    quick = quick_ratings_of(sheet, catalogue)
-    try:
-        careful = ratings_of(sheet, catalogue, Gate())
-    except DataError:
-        assert quick is None
-    else:
-        assert quick is not None
-        found = [Dataset("", catalogue, table).digest for table in (quick, careful)]
-        assert found[0] == found[1]
-
-
-def write_parquet(folder: Path, *, ratings: dict[str, Any], movies: dict[str, Any] | None = None) -> Path:
-    movies = movies or {"movieId": [1, 2], "title": ["Toy Story (1995)", "Heat"], "genres": ["Comedy", None]}
-    parquet.write_table(pa.table(ratings), folder / "ratings.parquet")
-    parquet.write_table(pa.table(movies), folder / "movies.parquet")
-    return folder
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"userId": ["7", "8", "7"]},
-        {"userId": pa.array(["7", "8", "7"]).dictionary_encode()},
-        {"userId": pa.array(["7", "8", "7"], pa.large_string())},
-        {"movieId": pa.array([1, 2, 2], pa.uint16())},
-        {"rating": pa.array([4, 3, 5], pa.int8())},
-        {"timestamp": [30.0, 20.0, 10.0]},
-        {"timestamp": pa.array([30_999, 20_000, 10_000], pa.timestamp("ms"))},
-        {"more": [None, 1, 2]},
-        {"device": pa.array(["TV", None, "tv"]).dictionary_encode()},
-    ],
-    ids=[
-        *("plain", "text", "dictionary", "large", "uint16", "int8", "doubles", "timestamps", "more columns"),
-        "devices",
-    ],
-)
-def test_parquet_is_read_whatever_its_types(tmp_path: Path, changes: dict[str, Any]) -> None:
-    columns = {
-        "userId": [7, 8, 7],
-        "movieId": [1, 2, 2],
-        "rating": [4.0, 3.0, 5.0],
-        "timestamp": [30, 20, 10],
-    }
-    data = read(write_parquet(tmp_path, ratings=columns | changes))
-    assert triples(data) == [("7", "2", 5), ("7", "1", 4), ("8", "2", 3)]
-    assert data.ratings.timestamps is not None
-    assert data.ratings.timestamps.tolist() == [10, 30, 20]
-    assert data.catalogue.years.tolist() == [1995, 0]
-    assert genres(data) == [("Comedy",), ()]
-    if "device" in changes:
-        assert devices(data) == ["tv", "tv", None]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"userId": [7, None, 8]}, "ratings.parquet: row 2: a user id must not be empty, got ''"),
-        ({"movieId": [1, 2, 3]}, "ratings.parquet: row 3: a rated movie must be in the catalogue, got '3'"),
-        (
-            {"rating": [1.0, np.nan, 2.0]},
-            "ratings.parquet: row 2: a rating must be a finite number, got 'nan'",
-        ),
-        ({"rating": [1.0, 2.0, None]}, "ratings.parquet: row 3: a rating must be a finite number, got ''"),
-        ({"rating": ["4", "5", "3"]}, "ratings.parquet: column rating must be numbers, got string"),
-        (
-            {"userId": [1.0, 2.0, 3.0]},
-            "ratings.parquet: column userId must be text or whole numbers, got double",
-        ),
-        ({"timestamp": [1, 2, -3]}, "ratings.parquet: row 3: a timestamp must be whole seconds"),
-        ({"userId": [7, 8, 7], "movieId": [2, 2, 2]}, "ratings.parquet: row 3: a user may rate a movie once"),
-        ({"userId": ["a", "b\0", "c"]}, "ratings.parquet: row 2: text must not hold NUL bytes"),
-    ],
-)
-def test_bad_parquet_is_refused_with_place_and_value(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    columns = {"userId": [7, 8, 9], "movieId": [1, 2, 2], "rating": [4.0, 3.0, 5.0], "timestamp": [1, 2, 3]}
-    with pytest.raises(DataError, match=re.escape(message)):
-        read(write_parquet(tmp_path, ratings=columns | changes))
-
-
-def test_parquet_tells_the_kinds_of_further_columns(tmp_path: Path) -> None:
-    movies = {
-        "movieId": [1, 2],
-        "title": ["Toy Story", "Heat (1995)"],
-        "year": [1995.0, None],
-        "runtime": pa.array([81.1, None], pa.float32()),
-        "adult": [True, None],
-        "tags": [["pixar", None], None],
-        "studio": pa.array(["Pixar", "Warner"]).dictionary_encode(),
-        "released": [date(1995, 11, 22), None],
-        "embedding": [[1.0], [2.0]],
-    }
-    columns = {"userId": [7, 7], "movieId": [1, 2], "rating": [4.0, 5.0]}
-    data = read(write_parquet(tmp_path, ratings=columns, movies=movies))
-    assert data.catalogue.years.tolist() == [1995, 1995]
-    assert further(data) == {
-        "runtime": ("number", (81.1, None)),
-        "adult": ("boolean", (True, None)),
-        "tags": ("list", (("pixar",), None)),
-        "studio": ("text", ("Pixar", "Warner")),
-        "released": ("text", ("1995-11-22", None)),
-    }
-    assert data.dropped == (
-        "movies.parquet: column embedding is left out: "
-        "it must be text, numbers, booleans, times or lists of text, got list<element: double>",
-    )
-
-
-def test_lenient_reading_of_parquet_counts_rows(tmp_path: Path) -> None:
-    columns = {"userId": [7, None, 9], "movieId": [1, 2, 2], "rating": [4.0, 3.0, None]}
-    data = read(write_parquet(tmp_path, ratings=columns), lenient=True)
-    assert triples(data) == [("7", "1", 4)]
-    assert data.dropped == (
-        "ratings.parquet: 1 row dropped: a user id must not be empty",
-        "ratings.parquet: 1 row dropped: a rating must be a finite number",
-    )
-
-
-@pytest.mark.parametrize("contents", [b"", b"userId,movieId,rating\n", b"PAR1" + bytes(20) + b"PAR1"])
-def test_what_is_not_parquet_is_refused(tmp_path: Path, contents: bytes) -> None:
-    write_parquet(tmp_path, ratings={"userId": [1], "movieId": [1], "rating": [1.0]})
-    (tmp_path / "ratings.parquet").write_bytes(contents)
-    with pytest.raises(DataError, match=re.escape("ratings.parquet: the file must be Parquet")):
-        read(tmp_path)
-
-
-def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
-    columns = {"userId": range(1000), "movieId": [1] * 1000, "rating": [4.0] * 1000}
-    file = write_parquet(tmp_path, ratings=columns) / "ratings.parquet"
-    contents = bytearray(file.read_bytes())
-    contents[4:400] = bytes(396)
-    file.write_bytes(contents)
-    with pytest.raises(DataError, match="must be readable"):
-        read(tmp_path)
-
-
-def test_parquet_with_a_column_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
-    file = (
-        write_parquet(tmp_path, ratings={"userId": [1], "movieId": [1], "rating": [1.0]}) / "ratings.parquet"
-    )
-    file.write_bytes(file.read_bytes().replace(b"userId", b"u\xffer_d"))
-    with pytest.raises(DataError, match=re.escape("ratings.parquet: the file must be Parquet")):
-        read(tmp_path)
-
-
-def test_parquet_without_a_column_is_refused(tmp_path: Path) -> None:
-    write_parquet(tmp_path, ratings={"userId": [1], "rating": [1.0]})
-    with pytest.raises(DataError, match=re.escape("ratings.parquet: column movieId is missing")):
-        read(tmp_path)
 
 
 def test_the_1m_form_is_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -189,3 +190,16 @@ def loaded_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def store(tmp_path: Path) -> Store:
     """A store that nobody has published to yet."""
     return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, parts: Bundle) -> Path:
+    """A generation that no test may leave changed."""
+    store = Store(tmp_path_factory.mktemp("whole") / "store")
+    return store.folder / "generations" / store.publish(*parts).id
+
+
+@pytest.fixture
+def folder(tmp_path: Path, whole: Path) -> Path:
+    """A generation to do damage to."""
+    return Path(shutil.copytree(whole, tmp_path / whole.name))
