@@ -215,7 +215,7 @@ def _fit_towers(
 ) -> tuple[TwoTowers, list[Row]]:
     """Fresh towers fitted on all of `ratings`, the same whatever was fitted before them."""
     make_deterministic(recipe.seed)
-    towers = TwoTowers(catalogue, recipe)
+    towers = TwoTowers(catalogue, np.bincount(ratings.items, minlength=len(catalogue)), recipe)
     task = RetrievalTask(towers, catalogue, ratings, recipe)
     curve = train(
         task,

@@ -120,7 +120,7 @@ class MomentTask:
         """Make a fresh moment tower that reads `features`, and set the optimizer up."""
         self._ratings, self._recipe = ratings, recipe
         rng = np.random.default_rng([recipe.seed, 2])
-        counts = np.bincount(ratings.items, minlength=len(towers.counts))
+        counts = np.bincount(ratings.items, minlength=len(towers.rated))
         compared = np.sort(np.argsort(-counts, kind="stable")[: min(MOST_ITEMS, int((counts > 0).sum()))])
         self._columns = np.full(len(counts), -1)
         self._columns[compared] = np.arange(len(compared))

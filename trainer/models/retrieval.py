@@ -83,7 +83,6 @@ class RetrievalTask:
             )
         self._shares = genre_shares(self._likes, catalogue.genres)  # [U, G]
         self._base = base_shares(self._shares, self._likes)
-        towers.counts = np.bincount(ratings.items, minlength=len(catalogue))
         self._candidates = Candidates(
             self._likes.getnnz(axis=0), towers.rated, recipe.drawn_items(len(catalogue))
         )

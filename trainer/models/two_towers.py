@@ -41,8 +41,15 @@ BLOCK = 16_384
 class TwoTowers:
     """The pair of Keras towers of the retrieval recipe, with what feeds them."""
 
-    def __init__(self, catalogue: Catalogue, recipe: RetrievalRecipe) -> None:
-        """Build towers with fresh weights for a catalogue."""
+    def __init__(self, catalogue: Catalogue, counts: Times, recipe: RetrievalRecipe) -> None:
+        """Build towers with fresh weights.
+
+        Args:
+            catalogue: N items.
+            counts: [N] ratings of each item, one of them at least above 0: where there are
+                none, content has to stand in for what was learnt.
+            recipe: Widths of the layers, their dropout, and how stated preferences fade.
+        """
         self._gate = recipe.gate
         self.genres = len(catalogue.genre_names)
         self.log_scale = 0.0
@@ -50,8 +57,10 @@ class TwoTowers:
         self._year = year_statistics(catalogue)
         self._knots = year_knots(catalogue)
         self._content = content_features(catalogue, *self._year, self._knots)  # [N, F]
-        self._features = np.concatenate([self._content, likeness(self._content)], axis=1)
-        self.counts = np.ones(len(catalogue), dtype=np.int64)
+        features = np.concatenate([self._content, likeness(self._content)], axis=1)
+        self._regression = ContentRegression(features, counts)
+        self.rated: Flags = counts > 0
+        """[N] whether anyone rated the item."""
         self.user = taste_user_tower(
             len(catalogue),
             len(catalogue.genre_names),
@@ -178,25 +187,10 @@ class TwoTowers:
         """[N, D] vectors of the catalogue, whose length carries popularity."""
         return self._regression.place(self.embed_items(tf.range(len(self._content))).numpy())
 
-    @property
-    def counts(self) -> Times:
-        """[N] ratings of each item: where there are none, content has to stand in for what was learnt."""
-        return self._counts
-
-    @counts.setter
-    def counts(self, counts: Times) -> None:
-        self._counts = counts
-        self._regression = ContentRegression(self._features, counts)
-
     def directions(self) -> Floats:
         """[N, D] unit vectors of the catalogue: what an item is like, whatever its popularity."""
         vectors: Floats = tf.math.l2_normalize(self.item_vectors(), axis=1).numpy()
         return vectors
-
-    @property
-    def rated(self) -> Flags:
-        """[N] whether anyone rated the item."""
-        return self.counts > 0
 
     def export(self) -> tuple[Weights, Weights]:
         """The user tower and the item tower for NumPy (`indexer/towers`)."""

@@ -39,6 +39,10 @@ def towers(catalogue: Catalogue, ratings: Ratings) -> TwoTowers:
     return fit_retrieval(catalogue, ratings, RECIPE).towers
 
 
+def untrained(catalogue: Catalogue, ratings: Ratings, recipe: RetrievalRecipe) -> TwoTowers:
+    return TwoTowers(catalogue, np.bincount(ratings.items, minlength=len(catalogue)), recipe)
+
+
 def test_the_same_seed_gives_the_same_bits(towers: TwoTowers, catalogue: Catalogue, ratings: Ratings) -> None:
     again = fit_retrieval(catalogue, ratings, RECIPE).towers
     for one, other in zip(towers.export(), again.export(), strict=True):
@@ -56,7 +60,7 @@ def test_triplets_add_to_the_loss_by_their_weight(catalogue: Catalogue, ratings:
     for weight in (0.0, 1.0, 3.0):
         recipe = replace(RECIPE, dropout=0.0, triplet_weight=weight, triplet_margin=2.0)
         make_deterministic(recipe.seed)
-        task = RetrievalTask(TwoTowers(catalogue, recipe), catalogue, ratings, recipe)
+        task = RetrievalTask(untrained(catalogue, ratings, recipe), catalogue, ratings, recipe)
         losses.append(float(task.loss(*map(tf.constant, next(task.batches(0))))))
     plain, once, thrice = losses
     assert once > plain
@@ -84,7 +88,7 @@ def test_a_like_and_a_dislike_of_the_same_item_are_told_apart(towers: TwoTowers)
 def test_the_towers_start_as_ease(catalogue: Catalogue, ratings: Ratings) -> None:
     """With as many dimensions as items nothing of EASE is lost, and the MLPs are still silent."""
     recipe = replace(RECIPE, embedding_dim=30)
-    towers = TwoTowers(catalogue, recipe)
+    towers = untrained(catalogue, ratings, recipe)
     task = RetrievalTask(towers, catalogue, ratings, recipe)
     users = UserBatch.of(3, [{}, {}], [{0: 5.0, 1: 5.0}, {20: 1.0}])
     rows = np.eye(30, dtype=np.float32)
@@ -109,8 +113,9 @@ def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalog
 def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ratings: Ratings) -> None:
     """Nobody can like them, and their content must not be blamed for it."""
     recipe, cold = replace(RECIPE, dropout=0.0), 4
-    towers = TwoTowers(catalogue, recipe)
-    task = RetrievalTask(towers, catalogue, ratings.take(ratings.items != cold), recipe)
+    known = ratings.take(ratings.items != cold)
+    towers = untrained(catalogue, known, recipe)
+    task = RetrievalTask(towers, catalogue, known, recipe)
     with tf.GradientTape() as tape:
         items = towers.embed_items(tf.range(30))
         towers.embed_items = partial(tf.gather, items)  # type: ignore[method-assign]
@@ -121,7 +126,7 @@ def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ra
 
 
 def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings: Ratings) -> None:
-    task = RetrievalTask(TwoTowers(catalogue, RECIPE), catalogue, ratings, RECIPE)
+    task = RetrievalTask(untrained(catalogue, ratings, RECIPE), catalogue, ratings, RECIPE)
     batch: tuple[npt.NDArray[Any], ...] = next(task.batches(0))
     likes, like_values, others, _, *_, items, correction, known_cells, targets, teacher, followed, scale = (
         batch
@@ -152,7 +157,7 @@ def test_of_a_draw_a_batch_holds_what_is_asked_for_and_some_others(
     catalogue: Catalogue, ratings: Ratings
 ) -> None:
     recipe = replace(RECIPE, softmax_items=4, batch_size=1)
-    task = RetrievalTask(TwoTowers(catalogue, recipe), catalogue, ratings, recipe)
+    task = RetrievalTask(untrained(catalogue, ratings, recipe), catalogue, ratings, recipe)
     batch: tuple[npt.NDArray[Any], ...]
     for batch in task.batches(0):
         likes, items, correction, known, targets, teacher = (batch[0], *batch[-7:-2])

@@ -52,8 +52,7 @@ def sample_users(seed: int) -> UserBatch:
 
 @pytest.fixture(scope="module")
 def two_towers(catalogue: Catalogue) -> TwoTowers:
-    towers = TwoTowers(catalogue, RETRIEVAL)
-    towers.counts = np.arange(30) % 5  # some items never had a rating
+    towers = TwoTowers(catalogue, np.arange(30) % 5, RETRIEVAL)  # some items never had a rating
     rng = np.random.default_rng(0)
     tables = (rng.normal(size=(30, 4)).astype(np.float32) for _ in range(2))
     towers.order = Order(sequence_tower(30, hidden=(8, 5), dim=6, dropout=0.0), Markov(*tables))
@@ -166,7 +165,7 @@ def test_a_catalogue_without_genres_has_towers_too(catalogue: Catalogue) -> None
         genre_names=(),
         genres=catalogue.genres[:, :0],
     )
-    towers = TwoTowers(bare, RETRIEVAL)
+    towers = TwoTowers(bare, np.ones(30, dtype=np.int64), RETRIEVAL)
     user_weights, item_weights = towers.export()
     vectors = user_tower(user_weights).embed(UserBatch.of(0, [{}, {}], [{}, {3: 5.0}]))
     scores = vectors @ item_tower(item_weights).embed(bare).T
