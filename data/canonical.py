@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.cells import NO_GENRES, SEPARATOR, column_cells
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
 
 RATINGS_CSV = "ratings.csv"
 MOVIES_CSV = "movies.csv"

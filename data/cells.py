@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deepmoviematch.data.catalogue import UNKNOWN_YEAR
 from deepmoviematch.data.columns import Column, Kind, Value
 from deepmoviematch.data.context import device_name
 from deepmoviematch.data.leniency import BrokenRowError
-from deepmoviematch.data.tables import UNKNOWN_YEAR
 
 NO_GENRES = "(no genres listed)"
 """MovieLens' own words for an empty list of genres."""

@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from deepmoviematch.data.tables import Ints, Ratings
+from deepmoviematch.data.arrays import Ints
+from deepmoviematch.data.ratings import Ratings
 
 FEATURES = ("hour", "weekday", "device")
 HOURS, WEEKDAYS = 24, 7

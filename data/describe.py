@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deepmoviematch.data.tables import UNKNOWN_YEAR, Dataset, Ratings
+from deepmoviematch.data.catalogue import UNKNOWN_YEAR
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
 
 MOST_BARS = 20
 """A rating scale with more values than this is shown in `FEW_BARS` equal ranges."""

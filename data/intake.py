@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from deepmoviematch.data.arrays import Floats, Ints, Times
 from deepmoviematch.data.canonical import DEVICE
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.cells import (
     LATEST_TIME,
     parse_column,
@@ -23,8 +25,8 @@ from deepmoviematch.data.cells import (
 )
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import BrokenRowError, Gate
+from deepmoviematch.data.ratings import Ratings, pair_codes
 from deepmoviematch.data.sheets import ColumnarSheet, Sheet, check_row
-from deepmoviematch.data.tables import Catalogue, Floats, Ints, Ratings, Times, pair_codes
 
 
 class Movie(NamedTuple):

@@ -17,13 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats, Ints
 from deepmoviematch.data.canonical import MOVIE_COLUMNS
+from deepmoviematch.data.catalogue import UNKNOWN_YEAR, Catalogue
 from deepmoviematch.data.cells import YEARS, parse_number, parse_title
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import Gate
 from deepmoviematch.data.matrices import YEAR, Header, Matrix, whole_id
+from deepmoviematch.data.ratings import Ratings, pair_codes
 from deepmoviematch.data.sheets import CsvSheet
-from deepmoviematch.data.tables import UNKNOWN_YEAR, Catalogue, Floats, Ints, Ratings, pair_codes
 
 ITEM_TRAIN = "content_item_train.csv"
 USER_TRAIN = "content_user_train.csv"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.cells import LARGEST, parse_number
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import Gate
 from deepmoviematch.data.sheets import SeparatedSheet
-from deepmoviematch.data.tables import Floats
 
 YEAR = "year"
 _IDS = {"user id", "userid", "movie id", "movieid", "item id", "itemid", "id"}

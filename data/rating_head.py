@@ -20,7 +20,8 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from deepmoviematch.data.tables import Floats, RatingScale
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.ratings import RatingScale
 from deepmoviematch.data.weights import Weights
 
 KIND = "bias and taste"

@@ -13,14 +13,16 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from deepmoviematch.data.canonical import DEVICE, MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.cells import SEPARATOR, parse_genres, parse_title
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.intake import Movie, catalogue_of, quick_ratings_of, ratings_of
 from deepmoviematch.data.lab import LAB_FILES, RATING_TRAIN, is_lab, read_lab
 from deepmoviematch.data.leniency import Gate
 from deepmoviematch.data.parquet import FURTHER, ID, LABEL, NUMBER, TEXT, TIME, ParquetSheet
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.sheets import ColumnarSheet, CsvSheet, SeparatedSheet, Sheet
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
 Tables: TypeAlias = tuple[Catalogue, Ratings]
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Flags, Ints, Times
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.tables import Flags, Ints, Ratings, Times, pair_codes
+from deepmoviematch.data.ratings import Ratings, pair_codes
 
 MIN_LIKES = 5
 """Users with fewer likes are not held out: too little could be asked of them."""

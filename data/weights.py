@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.errors import DataError
-from deepmoviematch.data.tables import Floats
 
 SETTINGS = "tower.json"
 

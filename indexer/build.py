@@ -13,7 +13,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.indexer import golden
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.generation import Generation

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.rating_head import RatingHead
-from deepmoviematch.data.tables import TOP_STARS, Catalogue, Floats, RatingScale, Times
+from deepmoviematch.data.ratings import TOP_STARS, RatingScale
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import MAPPED_BYTES, Weights, read_array
 from deepmoviematch.indexer import golden, manifest
 from deepmoviematch.indexer.errors import GenerationError

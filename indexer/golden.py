@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.context import HOURS, WEEKDAYS
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Floats
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.vectors import VectorIndex
 from deepmoviematch.indexer.towers import UserTower

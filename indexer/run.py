@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import SETTINGS, Weights
 from deepmoviematch.indexer import manifest
 from deepmoviematch.indexer.errors import GenerationError

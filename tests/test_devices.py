@@ -9,7 +9,9 @@ import pytest
 
 from deepmoviematch.client import Client, pb
 from deepmoviematch.data.canonical import write
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.current import Current

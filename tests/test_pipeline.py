@@ -11,8 +11,10 @@ import pytest
 
 from deepmoviematch.client import Client, pb
 from deepmoviematch.data import canonical
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store

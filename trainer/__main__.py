@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.data.tables import LOWEST_STARS, TOP_STARS
+from deepmoviematch.data.ratings import LOWEST_STARS, TOP_STARS
 from deepmoviematch.trainer.console import print_fit, print_measure, print_rows, print_sheet, print_table
 from deepmoviematch.trainer.errors import RecipeError, TrainingError
 from deepmoviematch.trainer.quiet import import_tensorflow

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.lab import is_lab, read_lab
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.splits import MIN_LIKES
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.bootstrap import Interval

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy import sparse
 
-from deepmoviematch.data.tables import Flags, Floats, Ratings
+from deepmoviematch.data.arrays import Flags, Floats
+from deepmoviematch.data.ratings import Ratings
 
 
 def like_matrix(ratings: Ratings, items: int, *, threshold: float) -> sparse.csr_matrix:

@@ -28,9 +28,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import keras
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.columns import Column, Kind
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Dataset, Floats
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.peers.rankers import popularity
 from deepmoviematch.trainer.recipe import Recipe

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import (

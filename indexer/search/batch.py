@@ -11,7 +11,7 @@ from itertools import chain
 
 import numpy as np
 
-from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.data.arrays import Floats, Times
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, Found, VectorIndex, best_first, check_search
 

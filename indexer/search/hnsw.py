@@ -9,7 +9,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Floats, Times
+from deepmoviematch.data.arrays import Flags, Floats, Times
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.approximate import ApproximateIndex
 from deepmoviematch.indexer.search.selection import Selection

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import faiss
 import numpy as np
 
-from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.data.arrays import Floats, Times
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.approximate import ApproximateIndex
 from deepmoviematch.indexer.search.selection import Selection

@@ -7,7 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Times
+from deepmoviematch.data.arrays import Flags, Times
 
 
 class Selection:

@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.data.arrays import Floats, Times
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.selection import Selection
 

@@ -12,9 +12,10 @@ To add a kind: a module beside `taste_towers.py`, its name here, its Keras twin 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.context import NO_MOMENT, Moment
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Floats
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.towers.attribution import Path

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 
 TOLERANCE = 5e-4
 """The parts are good enough when they miss no difference of scores by more."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.indexer.towers.gradients import Passing, backward, forward, unit_backward
 from deepmoviematch.indexer.towers.mlp import Mlp, unit
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Flags, Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.context import NO_MOMENT, Moment
-from deepmoviematch.data.features import UserBatch, genre_means
-from deepmoviematch.data.tables import Catalogue, Flags, Floats
+from deepmoviematch.data.features import genre_means
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers.genre_path import GenrePath
 from deepmoviematch.indexer.towers.mlp import Mlp, check_rows, unit

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.indexer.towers.mlp import Mlp
 
 Passing: TypeAlias = list[Floats]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from deepmoviematch.data.tables import Catalogue, Floats
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.errors import GenerationError
 

@@ -5,8 +5,8 @@ Symbols: `B` users, `D` width of a taste, without the axis for the items' norm.
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats, Ints
 from deepmoviematch.data.context import FEATURES, Moment, table_rows
-from deepmoviematch.data.tables import Floats, Ints
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers.mlp import unit
 

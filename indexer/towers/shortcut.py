@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.tables import Floats
 
 LARGEST_BYTES = 1 << 26
 """A table larger than this is not worth its memory, which every process has for itself."""

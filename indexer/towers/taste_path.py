@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats, Times
 from deepmoviematch.data.features import (
     LIKE_STARS,
     RECENCY,
@@ -18,7 +19,6 @@ from deepmoviematch.data.features import (
     preference_gate,
     preference_signal,
 )
-from deepmoviematch.data.tables import Floats, Times
 from deepmoviematch.indexer.towers.gradients import Passing, backward, forward, unit_backward
 from deepmoviematch.indexer.towers.mlp import Mlp, unit
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Flags, Floats, Ints
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.context import NO_MOMENT, Moment
 from deepmoviematch.data.features import (
     LIKE_STARS,
@@ -16,13 +18,12 @@ from deepmoviematch.data.features import (
     SUMMARIES,
     TRANSITION,
     WINDOW,
-    UserBatch,
     content_features,
     preference_gate,
     preference_signal,
     recent_items,
 )
-from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers.mlp import Mlp, check_rows, unit
 from deepmoviematch.indexer.towers.moments import Moments

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from deepmoviematch.data.arrays import Flags, Times
+from deepmoviematch.data.catalogue import UNKNOWN_YEAR
 from deepmoviematch.data.cells import parse_number
 from deepmoviematch.data.columns import Column, Kind
-from deepmoviematch.data.tables import UNKNOWN_YEAR, Flags, Times
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.server.errors import FilterError, shown
 from deepmoviematch.server.filtering.syntax import Comparison, Value

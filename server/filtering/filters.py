@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cache, reduce
 from operator import iand, ior
 
-from deepmoviematch.data.tables import Flags
+from deepmoviematch.data.arrays import Flags
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.server.errors import FilterError, listed, shown

@@ -9,7 +9,7 @@ Symbols: `N` items, `G` genres, `D` width.
 
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats
 
 _LEAST = 1e-6
 """Weight of an item that nobody likes; and a direction shorter than this is none."""

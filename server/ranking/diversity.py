@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.tables import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
 
 Worth: TypeAlias = npt.NDArray[np.float64]
 Places: TypeAlias = Times

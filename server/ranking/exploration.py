@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.tables import Flags, Times
+from deepmoviematch.data.arrays import Flags, Times
 
 Shares: TypeAlias = npt.NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.context import NO_MOMENT, Moment
-from deepmoviematch.data.tables import Floats
 from deepmoviematch.indexer.search.selection import Selection
 
 

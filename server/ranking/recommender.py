@@ -14,7 +14,8 @@ from weakref import WeakSet
 
 import numpy as np
 
-from deepmoviematch.data.tables import TOP_STARS, Floats
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.ratings import TOP_STARS
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.batch import nearest_without
 from deepmoviematch.indexer.search.selection import Selection

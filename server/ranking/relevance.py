@@ -10,7 +10,7 @@ Symbols: `N` items, `D` embedding width, `K` results.
 from collections.abc import Iterable, Set as AbstractSet
 from typing import NamedTuple, Protocol
 
-from deepmoviematch.data.tables import Floats, Times
+from deepmoviematch.data.arrays import Floats, Times
 from deepmoviematch.indexer.search.batch import nearest_without
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import VectorIndex

@@ -12,7 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from deepmoviematch.data.tables import UNKNOWN_YEAR, Catalogue, Times
+from deepmoviematch.data.arrays import Times
+from deepmoviematch.data.catalogue import UNKNOWN_YEAR, Catalogue
 
 Matches: TypeAlias = list[tuple[int, float]]
 

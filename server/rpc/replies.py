@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from deepmoviematch.data.tables import Catalogue
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.server.ranking.explanation import Explanation
 from deepmoviematch.server.ranking.question import Answer, Origin, UserEmbedding
 from deepmoviematch.server.ranking.recommender import Recommender

@@ -19,8 +19,9 @@ from pyarrow import parquet
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deepmoviematch.data.arrays import Floats, Ints, Times
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Dataset, Floats, Ints, Times
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.store import Store

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Floats, Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.indexer.towers.attribution import attribute

@@ -32,8 +32,9 @@ from typing import Any
 import grpc
 import numpy as np
 
-from deepmoviematch.data.features import UserBatch, genre_means
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.features import genre_means
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.rpc.service import NAME

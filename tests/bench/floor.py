@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deepmoviematch.data.tables import TOP_STARS
+from deepmoviematch.data.ratings import TOP_STARS
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.filtering.filters import Filters

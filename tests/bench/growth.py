@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.tables import Ratings
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.recipe import RetrievalRecipe, load_recipe
 from tests.bench import machine, made_up, synthetic
 

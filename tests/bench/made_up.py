@@ -12,7 +12,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.tables import Floats, Ints, Ratings
+from deepmoviematch.data.arrays import Floats, Ints
+from deepmoviematch.data.ratings import Ratings
 
 Counts: TypeAlias = npt.NDArray[np.int64]
 Doubles: TypeAlias = npt.NDArray[np.float64]

@@ -18,9 +18,11 @@ from unittest import mock
 
 import numpy as np
 
-from deepmoviematch.data.features import LIKE_STARS, UserBatch
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Dataset, Flags, Floats, Ints, Times
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.indexer.towers import item_tower, taste_towers, user_tower
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats, Ints
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Floats, Ints
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import item_tower
 from deepmoviematch.trainer.errors import TrainingError

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import SUMMARIES
-from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from deepmoviematch.client import Client, pb
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.run import Run

@@ -1,6 +1,6 @@
 """What tests of readers compare: the tables as people would write them down."""
 
-from deepmoviematch.data.tables import Dataset
+from deepmoviematch.data.dataset import Dataset
 
 
 def triples(data: Dataset) -> list[tuple[str, str, float]]:

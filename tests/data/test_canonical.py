@@ -5,9 +5,11 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from deepmoviematch.data.canonical import write
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.cells import parse_title
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
 # What readers can make: ids with something to see, clean titles, genres without the separator.
 IDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=5).filter(str.strip)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from deepmoviematch.data.context import device_name, moments_of
-from deepmoviematch.data.tables import Ratings
+from deepmoviematch.data.ratings import Ratings
 
 HOUR, DAY = 3600, 86_400
 

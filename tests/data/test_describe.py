@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.describe import Bar, GenreSummary, describe, show
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
 
 Writer = Callable[..., Path]
 

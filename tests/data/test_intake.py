@@ -4,11 +4,12 @@ from pathlib import Path
 import numpy as np
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.intake import quick_ratings_of, ratings_of
 from deepmoviematch.data.leniency import Gate
 from deepmoviematch.data.sheets import CsvSheet
-from deepmoviematch.data.tables import Catalogue, Dataset
 
 Writer = Callable[..., Path]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.rating_head import KIND, RatingHead
-from deepmoviematch.data.tables import Floats, RatingScale
+from deepmoviematch.data.ratings import RatingScale
 from deepmoviematch.data.weights import Weights
 
 STARS = RatingScale(0.5, 5.0)

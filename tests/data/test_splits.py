@@ -8,8 +8,8 @@ from sklearn.model_selection import train_test_split
 
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.features import LIKE_STARS
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.splits import UserSplit, hold_out_users, random_split
-from deepmoviematch.data.tables import Ratings
 
 
 @given(st.integers(2, 300), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1))

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import SUMMARIES
 from deepmoviematch.data.rating_head import KIND
-from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.run import Run

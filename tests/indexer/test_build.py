@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.indexer.build import build, bundle, recall
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.run import Run

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmoviematch.data.features import UserBatch
 from deepmoviematch.data.rating_head import RatingHead
-from deepmoviematch.data.tables import RatingScale
+from deepmoviematch.data.ratings import RatingScale
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer import manifest
 from deepmoviematch.indexer.generation import load

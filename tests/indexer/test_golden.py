@@ -4,8 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Floats
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.indexer import golden
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.golden import Space

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.quiet import import_tensorflow
 
 import_tensorflow()

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmoviematch.data.features import UserBatch, genre_means
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.features import genre_means
 from deepmoviematch.data.lab import read_lab
-from deepmoviematch.data.tables import Dataset
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.__main__ import main
 from deepmoviematch.trainer.models.seed import SeedRows
 from deepmoviematch.trainer.recipe import SeedRecipe

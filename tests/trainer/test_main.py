@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deepmoviematch.data.canonical import write
-from deepmoviematch.data.tables import Dataset
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.trainer import fit as fitting
 from deepmoviematch.trainer.__main__ import PROTOCOLS, main
 from deepmoviematch.trainer.evaluation import protocols

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Dataset
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.trainer import run as trainer_run
 from deepmoviematch.trainer.fit import fit_retrieval, fit_seed

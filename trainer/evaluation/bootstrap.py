@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.trainer.evaluation.lists import Rows
 
 Means: TypeAlias = npt.NDArray[np.float64]

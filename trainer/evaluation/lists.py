@@ -6,8 +6,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Flags, Floats, Times
+from deepmoviematch.data.arrays import Flags, Floats, Times
+from deepmoviematch.data.user_batch import UserBatch
 
 Rows: TypeAlias = npt.NDArray[np.int64]
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.trainer.evaluation.lists import Rows, list_figures, popularity_ranks
 from deepmoviematch.trainer.evaluation.metrics import METRICS, auc, top_rows
 

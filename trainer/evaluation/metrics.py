@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.trainer.evaluation.lists import Rows
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats, Ints, Times
 from deepmoviematch.data.context import FEATURES, UNTOLD, moments_of
-from deepmoviematch.data.tables import Floats, Ints, Ratings, Times, pair_codes
+from deepmoviematch.data.ratings import Ratings, pair_codes
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import Trial
 from deepmoviematch.trainer.models.moments import Moments

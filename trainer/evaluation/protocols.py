@@ -15,9 +15,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from deepmoviematch.data.features import LIKE_STARS, UserBatch, preferences_from_lift
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.features import LIKE_STARS, preferences_from_lift
+from deepmoviematch.data.ratings import TOP_STARS, Ratings, pair_codes
 from deepmoviematch.data.splits import hold_out_users
-from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ints, Ratings, Times, pair_codes
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_lift, genre_shares, like_matrix
 from deepmoviematch.trainer.peers.rankers import liked_histories

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from deepmoviematch.data.tables import Catalogue, Flags, Floats, Times
+from deepmoviematch.data.arrays import Flags, Floats, Times
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.lists import popularity_ranks
 from deepmoviematch.trainer.evaluation.meter import Bands, RankingMeter, RankingReport

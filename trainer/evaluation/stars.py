@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats, Times
 from deepmoviematch.data.rating_head import RatingHead
-from deepmoviematch.data.tables import Floats, Ratings, Times, pair_codes
+from deepmoviematch.data.ratings import Ratings, pair_codes
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import Trial

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.meter import RankingReport
 from deepmoviematch.trainer.evaluation.protocols import Trial

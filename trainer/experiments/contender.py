@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Split, Trial
 from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.experiments.comparison import Measured

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.tables import Catalogue, Dataset
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.models.seed import SeedRows, SeedTowers
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Dataset
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.lists import collapse, overlap_of_unlike_users
 from deepmoviematch.trainer.evaluation.protocols import POOLED, PROTOCOLS, Split, Trial, next_item

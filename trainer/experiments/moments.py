@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from deepmoviematch.data.tables import Dataset
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.moments import Gain, gains
 from deepmoviematch.trainer.evaluation.protocols import new_users

@@ -11,8 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from deepmoviematch.data.arrays import Flags, Floats
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.tables import Catalogue, Dataset, Flags, Floats
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import item_tower
 from deepmoviematch.trainer.errors import TrainingError

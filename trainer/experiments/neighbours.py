@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.tables import Flags
+from deepmoviematch.data.arrays import Flags
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.lists import Rows

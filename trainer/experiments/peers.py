@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Split, Trial
 from deepmoviematch.trainer.experiments.comparison import Measured
 from deepmoviematch.trainer.experiments.contender import answers

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deepmoviematch.data.tables import Catalogue
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.tables import Catalogue, Dataset, pair_codes
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import pair_codes
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import new_users

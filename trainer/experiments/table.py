@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepmoviematch.data.tables import Dataset
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.trainer.recipe import Recipe
 
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from deepmoviematch.data.tables import Catalogue
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.trainer.evaluation.protocols import Trial
 from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.peers.rankers import EaseRanker, GenrePopularity, Ials, ItemKnn, Ranker

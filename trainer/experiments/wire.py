@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from deepmoviematch.client import CallError, Client, pb
-from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Catalogue, Dataset, Floats, Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import item_tower, user_tower
 from deepmoviematch.trainer.errors import TrainingError

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.tables import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
 
 Whole: TypeAlias = npt.NDArray[np.integer]
 """Rows of the catalogue."""

@@ -7,7 +7,7 @@ them rated, `F` content features, `L` landmarks, `D` width.
 import numpy as np
 from scipy import linalg
 
-from deepmoviematch.data.tables import Flags, Floats, Times
+from deepmoviematch.data.arrays import Flags, Floats, Times
 
 PENALTY = 20.0
 """L2 penalty, in items of mean weight."""

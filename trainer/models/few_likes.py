@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from deepmoviematch.data.tables import Floats, Ints
+from deepmoviematch.data.arrays import Floats, Ints
 from deepmoviematch.trainer.models.similar_users import compared
 from deepmoviematch.trainer.peers.ease import LARGEST
 

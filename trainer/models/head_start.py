@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from scipy import linalg
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 
 PENALTY = 0.1
 """L2 penalty, in features' mean variance."""

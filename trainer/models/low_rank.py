@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 
 DIRECTIONS = 256
 """K of an inverse."""

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from deepmoviematch.data.features import LIKE_STARS, RECENCY, TRANSITION, WINDOW, UserBatch
-from deepmoviematch.data.tables import Floats, Ratings, Times
+from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.features import LIKE_STARS, RECENCY, TRANSITION, WINDOW
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.peers.ease import LARGEST
 

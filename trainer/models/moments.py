@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from deepmoviematch.data.arrays import Floats, Ints, Times
 from deepmoviematch.data.context import FEATURES, HOURS, UNTOLD, moments_of, table_rows
-from deepmoviematch.data.tables import Floats, Ints, Ratings, Times
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask
 from deepmoviematch.trainer.models.markov import later_likes, prefixes

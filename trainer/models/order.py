@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepmoviematch.data.features import TRANSITION, UserBatch, recent_items
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.features import TRANSITION, recent_items
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.models.markov import Markov
 
 

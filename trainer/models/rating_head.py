@@ -5,8 +5,9 @@ Symbols: `N` items, `D` width.
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.rating_head import KIND
-from deepmoviematch.data.tables import Floats, Ratings
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.peers.baselines import RatingRows, biases
 

@@ -18,8 +18,10 @@ import numpy.typing as npt
 import tensorflow as tf
 from scipy import sparse
 
+from deepmoviematch.data.arrays import Flags, Floats, Ints
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS, preference_signal
-from deepmoviematch.data.tables import TOP_STARS, Catalogue, Flags, Floats, Ints, Ratings
+from deepmoviematch.data.ratings import TOP_STARS, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix
 from deepmoviematch.trainer.models.adam import AdamW

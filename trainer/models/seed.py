@@ -15,10 +15,13 @@ import numpy.typing as npt
 import tensorflow as tf
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from deepmoviematch.data.features import UserBatch, genre_means, year_statistics
+from deepmoviematch.data.arrays import Flags, Floats, Times
+from deepmoviematch.data.catalogue import UNKNOWN_YEAR, Catalogue
+from deepmoviematch.data.features import genre_means, year_statistics
 from deepmoviematch.data.lab import LabRows
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.splits import random_split
-from deepmoviematch.data.tables import UNKNOWN_YEAR, Catalogue, Flags, Floats, Ratings, Times
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.models.towers import content_item_tower, dense_arrays, genre_user_tower

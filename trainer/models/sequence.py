@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from deepmoviematch.data.arrays import Times
 from deepmoviematch.data.features import LIKE_STARS, recent_items
-from deepmoviematch.data.tables import Ratings, Times
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
 from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from deepmoviematch.data.tables import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
 from deepmoviematch.trainer.models.similar_users import compared, shares_of_likes, total_likes
 
 LEAST_SHARE = 0.01

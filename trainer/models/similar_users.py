@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from deepmoviematch.data.tables import Floats, Ints, Times
+from deepmoviematch.data.arrays import Floats, Ints, Times
 
 MOST_USERS = 5_000
 """Users that a history is compared with; of more, a sample."""

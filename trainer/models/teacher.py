@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy import linalg, sparse
 
-from deepmoviematch.data.tables import Floats, Ints
+from deepmoviematch.data.arrays import Floats, Ints
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.recipe import RetrievalRecipe

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.features import SUMMARIES
-from deepmoviematch.data.tables import Floats
 
 READ = 0.2
 """What the deep part of the user tower multiplies the linear one's bags with, to read them."""

@@ -12,16 +12,18 @@ import numpy.typing as npt
 import tensorflow as tf
 from scipy import sparse
 
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import (
     LIKE_STARS,
-    UserBatch,
     content_features,
     preference_gate,
     preference_signal,
     year_knots,
     year_statistics,
 )
-from deepmoviematch.data.tables import Catalogue, Flags, Floats, Ints, Ratings, Times
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.models.content import ContentRegression, likeness
 from deepmoviematch.trainer.models.order import Order

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
 from deepmoviematch.data.features import preferences_from_lift
-from deepmoviematch.data.tables import TOP_STARS, Flags, Floats, Ints, Times
+from deepmoviematch.data.ratings import TOP_STARS
 from deepmoviematch.trainer.likes import genre_lift
 
 TICKING = 0.6

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 
 Codes: TypeAlias = npt.NDArray[np.int64]
 Means: TypeAlias = npt.NDArray[np.float64]

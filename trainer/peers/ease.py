@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from deepmoviematch.data.tables import Floats, Ints
+from deepmoviematch.data.arrays import Floats, Ints
 
 LARGEST = 10_000
 """Items that EASE is solved for: it holds the square of them, and time grows with the cube."""

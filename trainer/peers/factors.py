@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.peers.baselines import Predictor, RatingRows, held_out_error
 
 Doubles: TypeAlias = npt.NDArray[np.float64]

@@ -11,8 +11,11 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from deepmoviematch.data.features import LIKE_STARS, UserBatch, lift_from_preferences
-from deepmoviematch.data.tables import Catalogue, Floats, Ratings
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.features import LIKE_STARS, lift_from_preferences
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.likes import base_shares, genre_lift, genre_shares, like_matrix
 from deepmoviematch.trainer.peers.ease import Ease
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.describe import Description, describe
 from deepmoviematch.data.features import LIKE_STARS
+from deepmoviematch.data.ratings import TOP_STARS
 from deepmoviematch.data.sources import SOURCES, TERMS
-from deepmoviematch.data.tables import TOP_STARS, Dataset, Floats
 from deepmoviematch.trainer.recipe import Recipe, SeedRecipe
 from deepmoviematch.trainer.reports.curves import Curves
 

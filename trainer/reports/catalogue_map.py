@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from deepmoviematch.data.tables import Catalogue, Floats
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.trainer.reports.pictures import DPI, any_letter, png
 
 if TYPE_CHECKING:

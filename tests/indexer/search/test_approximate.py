@@ -5,7 +5,7 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.indexer.search.approximate import EXACT_UP_TO, ApproximateIndex
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.search.ivf import IvfIndex

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.indexer.search import batch
 from deepmoviematch.indexer.search.batch import nearest_without
 from deepmoviematch.indexer.search.hnsw import HnswIndex

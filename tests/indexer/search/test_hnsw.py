@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.search.kinds import restore

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 
-from deepmoviematch.data.tables import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.search.ivf import IvfIndex

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import UserTower, user_tower

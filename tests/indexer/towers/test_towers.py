@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deepmoviematch.data.context import FEATURES
-from deepmoviematch.data.features import SUMMARIES, WINDOW, UserBatch
+from deepmoviematch.data.features import SUMMARIES, WINDOW
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import UserTower, user_tower

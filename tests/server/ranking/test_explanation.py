@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from deepmoviematch.data.tables import Catalogue
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.server.ranking import explanation
 from deepmoviematch.server.ranking.explanation import MAX_PARTS, Explanation, explain
 from deepmoviematch.server.ranking.question import Listing, Taste

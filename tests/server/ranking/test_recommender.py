@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.context import FEATURES, UNTOLD
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.search.selection import Selection

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from deepmoviematch.data.tables import Catalogue
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.server.ranking.titles import Titles
 
 

@@ -18,8 +18,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from pyarrow import parquet
 
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.readers import read
-from deepmoviematch.data.tables import Catalogue
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.__main__ import main, parser

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepmoviematch.data.features import UserBatch
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.evaluation.lists import list_figures, overlap, overlap_of_unlike_users
 
 

@@ -3,9 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.errors import DataError
-from deepmoviematch.data.features import LIKE_STARS, UserBatch
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.features import LIKE_STARS
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation import protocols
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Catalogue, Dataset
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.experiments import exercise
 from deepmoviematch.trainer.fit import fit_seed

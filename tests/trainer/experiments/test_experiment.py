@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Dataset, Floats, Ratings
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS
 from deepmoviematch.trainer.experiments import contender

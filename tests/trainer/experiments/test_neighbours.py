@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from deepmoviematch.data.tables import Catalogue
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.experiments import neighbours
 from deepmoviematch.trainer.experiments.neighbourhood import Neighbourhood

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Dataset, Ratings
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.experiments.rating import rating, rating_of_new_users
 from deepmoviematch.trainer.models.seed import SeedRows
 from deepmoviematch.trainer.recipe import RetrievalRecipe, SeedRecipe

@@ -3,7 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Catalogue, Dataset, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.evaluation.protocols import Trial, new_users
 from deepmoviematch.trainer.experiments import tuning
 from deepmoviematch.trainer.experiments.tuning import Peer, Tuned, tuned

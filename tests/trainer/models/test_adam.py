@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.models import adam
 from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.loop import Optimizer

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings, strategies as st
 
-from deepmoviematch.data.tables import Floats, Ints
+from deepmoviematch.data.arrays import Floats, Ints
 from deepmoviematch.trainer.models.candidates import Candidates, Doubles, columns_of, inclusion, systematic
 from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask, soft_cross_entropy
 

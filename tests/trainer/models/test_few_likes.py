@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.models import few_likes
 from deepmoviematch.trainer.models.few_likes import MOST_TOLD, PENALTY, TOLD, FewLikes
 

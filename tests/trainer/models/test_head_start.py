@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.models.head_start import fit_last_layer
 from deepmoviematch.trainer.models.loop import make_deterministic
 

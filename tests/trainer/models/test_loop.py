@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.models.loop import Checkpoint, Stopping, make_deterministic, train
 

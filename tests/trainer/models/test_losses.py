@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, strategies as st
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.models.losses import (
     MASKED,
     cross_entropy,

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from deepmoviematch.data.tables import Floats, Ratings
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.models import markov as transitions
 from deepmoviematch.trainer.models.markov import BACKWARDS, OTHERS, RARITY, Markov, later_likes, prefixes
 

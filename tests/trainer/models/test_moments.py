@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.context import moments_of
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.fit import fit_retrieval
 from deepmoviematch.trainer.models.moments import Signals, devices_of, features_of
 from deepmoviematch.trainer.models.two_towers import TwoTowers

@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.rating_head import RatingHead
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.fit import fit_retrieval
 from deepmoviematch.trainer.models.rating_head import fit_rating_head
 from deepmoviematch.trainer.recipe import RetrievalRecipe

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from scipy import sparse
 
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.protocols import new_users
 from deepmoviematch.trainer.evaluation.ranking import rank

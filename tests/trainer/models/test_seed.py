@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 from sklearn.preprocessing import StandardScaler
 
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.fit import fit_seed
 from deepmoviematch.trainer.models.loop import make_deterministic, train

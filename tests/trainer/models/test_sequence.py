@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.fit import fit_retrieval
 from deepmoviematch.trainer.models import sequence, two_towers
 from deepmoviematch.trainer.models.markov import later_likes, prefixes

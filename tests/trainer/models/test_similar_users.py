@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.models import similar_users
 from deepmoviematch.trainer.models.similar_users import SimilarUsers
 

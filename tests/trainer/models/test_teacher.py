@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.models import teacher as teachers
 from deepmoviematch.trainer.models.teacher import (

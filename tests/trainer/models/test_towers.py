@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.context import FEATURES
-from deepmoviematch.data.features import UserBatch
-from deepmoviematch.data.tables import Catalogue, Floats, Ratings
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers import item_tower, user_tower
 from deepmoviematch.indexer.towers.mlp import unit

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from deepmoviematch.data.tables import TOP_STARS
+from deepmoviematch.data.ratings import TOP_STARS
 from deepmoviematch.trainer.models.views import (
     DECIDED,
     LONGEST_SHORT,

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.likes import like_matrix
 from deepmoviematch.trainer.peers import ease
 from deepmoviematch.trainer.peers.ease import Ease

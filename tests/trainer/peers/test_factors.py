@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Floats
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.peers.baselines import RatingRows, bias_model
 from deepmoviematch.trainer.peers.factors import _Model, bayesian, penalised
 

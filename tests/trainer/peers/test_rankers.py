@@ -6,8 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from deepmoviematch.data.features import LIKE_STARS, UserBatch
-from deepmoviematch.data.tables import Catalogue, Ratings
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.features import LIKE_STARS
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.likes import like_matrix
 from deepmoviematch.trainer.peers import rankers
 from deepmoviematch.trainer.peers.rankers import (

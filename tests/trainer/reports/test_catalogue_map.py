@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmoviematch.data.tables import Catalogue, Floats
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.trainer.reports.catalogue_map import MOST_GENRES, layout, main_genres, map_png
 
 
