@@ -15,7 +15,7 @@ class BrokenRowError(Exception):
         self.got = got
 
 
-class Place(Protocol):
+class RowFile(Protocol):
     """A file of numbered rows."""
 
     @property
@@ -34,7 +34,7 @@ class Gate:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._notes: list[str] = []
 
-    def refuse(self, file: Place, number: int, broken: BrokenRowError) -> None:
+    def refuse(self, file: RowFile, number: int, broken: BrokenRowError) -> None:
         """Refuse row `number` of `file`.
 
         Raises:

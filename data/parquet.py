@@ -15,7 +15,7 @@ from deepmoviematch.data.sheets import Row, check_row, pick_columns
 
 
 @dataclass(frozen=True)
-class Kind:
+class ColumnType:
     """What a column may hold."""
 
     words: str
@@ -43,14 +43,16 @@ def _is_further(found: pa.DataType) -> bool:
 
 
 CODES = pa.dictionary(pa.int32(), pa.string())
-TEXT = Kind("text", _is_text, pa.string())
-ID = Kind("text or whole numbers", lambda found: _is_text(found) or pa.types.is_integer(found), CODES)
-LABEL = Kind("text", _is_text, CODES)
+TEXT = ColumnType("text", _is_text, pa.string())
+ID = ColumnType("text or whole numbers", lambda found: _is_text(found) or pa.types.is_integer(found), CODES)
+LABEL = ColumnType("text", _is_text, CODES)
 """Text of few kinds, which may be missing."""
-NUMBER = Kind("numbers", _is_number, pa.float32())
-TIME = Kind("seconds or times", lambda found: _is_number(found) or pa.types.is_timestamp(found), pa.float64())
+NUMBER = ColumnType("numbers", _is_number, pa.float32())
+TIME = ColumnType(
+    "seconds or times", lambda found: _is_number(found) or pa.types.is_timestamp(found), pa.float64()
+)
 
-FURTHER = Kind("text, numbers, booleans, times or lists of text", _is_further, pa.string())
+FURTHER = ColumnType("text, numbers, booleans, times or lists of text", _is_further, pa.string())
 
 
 class ParquetSheet:
@@ -60,8 +62,8 @@ class ParquetSheet:
         self,
         path: Path,
         gate: Gate,
-        required: Mapping[str, Kind],
-        optional: Mapping[str, Kind] = MappingProxyType({}),
+        required: Mapping[str, ColumnType],
+        optional: Mapping[str, ColumnType] = MappingProxyType({}),
         *,
         further: bool = False,
     ) -> None:
@@ -72,7 +74,7 @@ class ParquetSheet:
             gate: Where broken rows go.
             required: Columns that must be there.
             optional: Columns that may be.
-            further: Whether all other columns of a kind that can be told are wanted too.
+            further: Whether all other columns of a type that can be told are wanted too.
 
         Raises:
             DataError: If the file is not Parquet, lacks a required column, or holds one of another type.
@@ -84,25 +86,25 @@ class ParquetSheet:
             schema = parquet.read_schema(path)
         except (pa.ArrowException, OSError, UnicodeError) as error:
             raise DataError(f"{self.name}: the file must be Parquet, got {error!s:.80}") from error
-        kinds = {**required, **optional}
+        types = {**required, **optional}
         if further:
-            others = [field for field in schema if field.name not in kinds]
-            kinds |= {field.name: FURTHER for field in others if FURTHER.accepts(_value_type(field.type))}
+            others = [field for field in schema if field.name not in types]
+            types |= {field.name: FURTHER for field in others if FURTHER.accepts(_value_type(field.type))}
             for field in others:
-                if field.name not in kinds:
+                if field.name not in types:
                     gate.note(
                         f"{self.name}: column {field.name} is left out: it must be {FURTHER.words}, "
                         f"got {field.type}"
                     )
-        self.columns = pick_columns(self.name, schema.names, list(required), list(kinds))
-        self._kinds = [kinds[name] for name in self.columns]
-        for name, kind in zip(self.columns, self._kinds, strict=True):
+        self.columns = pick_columns(self.name, schema.names, list(required), list(types))
+        self._types = [types[name] for name in self.columns]
+        for name, column_type in zip(self.columns, self._types, strict=True):
             found = _value_type(schema.field(name).type)
-            if not kind.accepts(found):
-                raise DataError(f"{self.name}: column {name} must be {kind.words}, got {found}")
+            if not column_type.accepts(found):
+                raise DataError(f"{self.name}: column {name} must be {column_type.words}, got {found}")
 
     def place(self, number: int) -> str:
-        """See `Place.place`."""
+        """See `RowFile.place`."""
         return f"{self.name}: row {number}"
 
     def rows(self) -> Iterator[Row]:
@@ -110,8 +112,8 @@ class ParquetSheet:
         number = 0
         for batch in self._raw_batches():
             columns = [
-                _texts(column) if kind is FURTHER else _plain(column).to_pylist()
-                for kind, column in zip(self._kinds, batch.columns, strict=True)
+                _texts(column) if column_type is FURTHER else _plain(column).to_pylist()
+                for column_type, column in zip(self._types, batch.columns, strict=True)
             ]
             for values in zip(*columns, strict=True):
                 number += 1
@@ -127,8 +129,10 @@ class ParquetSheet:
         """See `ColumnarSheet.batches`; ids dictionary-encoded, numbers as floating point."""
         for batch in self._raw_batches():
             columns = [
-                _encoded(_plain(column).fill_null("") if kind is LABEL else _plain(column), kind.fast)
-                for kind, column in zip(self._kinds, batch.columns, strict=True)
+                _encoded(
+                    _plain(column).fill_null("") if column_type is LABEL else _plain(column), column_type.fast
+                )
+                for column_type, column in zip(self._types, batch.columns, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(columns, names=list(self.columns))
 

@@ -16,7 +16,7 @@ from pyarrow import csv as arrow_csv
 
 from deepmoviematch.data.canonical import DEVICE
 from deepmoviematch.data.errors import DataError
-from deepmoviematch.data.leniency import BrokenRowError, Gate, Place
+from deepmoviematch.data.leniency import BrokenRowError, Gate, RowFile
 
 Row: TypeAlias = tuple[int, list[str]]
 """A row's number and its cells."""
@@ -24,7 +24,7 @@ Row: TypeAlias = tuple[int, list[str]]
 _UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, or a byte that was not UTF-8
 
 
-class Sheet(Place, Protocol):
+class Sheet(RowFile, Protocol):
     """A file of rows."""
 
     @property
@@ -53,7 +53,7 @@ class SeparatedSheet:
         self._separator = separator
 
     def place(self, number: int) -> str:
-        """See `Place.place`."""
+        """See `RowFile.place`."""
         return f"{self.name}:{number}"
 
     def rows(self) -> Iterator[Row]:
@@ -117,7 +117,7 @@ class CsvSheet:
         self._header = header
 
     def place(self, number: int) -> str:
-        """See `Place.place`."""
+        """See `RowFile.place`."""
         return f"{self.name}:{number}"
 
     def rows(self) -> Iterator[Row]:

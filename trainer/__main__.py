@@ -20,7 +20,7 @@ from typing import Any
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.ratings import LOWEST_STARS, TOP_STARS
-from deepmoviematch.trainer.console import print_fit, print_measure, print_rows, print_sheet, print_table
+from deepmoviematch.trainer.console import print_fit, print_listing, print_measure, print_rows, print_table
 from deepmoviematch.trainer.errors import RecipeError, TrainingError
 from deepmoviematch.trainer.quiet import import_tensorflow
 from deepmoviematch.trainer.recipe import Recipe, SeedRecipe, load_recipe
@@ -121,7 +121,7 @@ def _exercise(options: argparse.Namespace) -> None:
     exercise.check_taste(rows, taste)
     towers = fit_seed(dataset.catalogue, rows, recipe).towers
     user, count = options.user or rows.user_ids[0], options.count
-    sheets = (
+    listings = (
         exercise.training_rows(rows, min(count, 5)),
         exercise.top_for_taste(towers, rows, dataset.catalogue, taste, count),
         exercise.predicted_and_actual(towers, rows, dataset.catalogue, user, count),
@@ -129,8 +129,8 @@ def _exercise(options: argparse.Namespace) -> None:
         exercise.most_rated(dataset),
         exercise.by_genre(dataset),
     )
-    for sheet in sheets:
-        print_sheet(sheet)
+    for listing in listings:
+        print_listing(listing)
 
 
 def _neighbours(options: argparse.Namespace) -> None:

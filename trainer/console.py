@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:  # the command line imports what it needs once its arguments are known to be good
-    from deepmoviematch.trainer.experiments.exercise import Sheet
+    from deepmoviematch.trainer.experiments.exercise import Listing
     from deepmoviematch.trainer.experiments.table import Table
 
 
@@ -89,10 +89,10 @@ def _print_slices(table: "Table") -> None:
         )
 
 
-def print_sheet(sheet: "Sheet") -> None:
-    """A sheet of the exercise: its title and its rows."""
-    print(f"\n{sheet.title}")
-    print_rows(sheet.columns, sheet.rows)
+def print_listing(listing: "Listing") -> None:
+    """A listing of the exercise: its title and its rows."""
+    print(f"\n{listing.title}")
+    print_rows(listing.columns, listing.rows)
 
 
 def print_rows(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

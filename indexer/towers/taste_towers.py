@@ -27,7 +27,7 @@ from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers.mlp import Mlp, check_rows, unit
 from deepmoviematch.indexer.towers.moments import Moments
-from deepmoviematch.indexer.towers.shortcut import Shortcut
+from deepmoviematch.indexer.towers.precomputed import PrecomputedHistories
 from deepmoviematch.indexer.towers.taste_path import Order, Tables, TastePath
 
 
@@ -83,9 +83,11 @@ class TasteUserTower:
             if not len(self._recent) == len(self._transitions) == size:
                 raise ValueError(f"tables of {self._recent.shape} and {self._transitions.shape}")
             self.next_dim += self._transitions.shape[1]
-        self._shortcut: Shortcut | None = None
-        if Shortcut.fits(self._likes, self._deep.layers):
-            self._shortcut = Shortcut(self._likes, self._others, self._known, self._deep.layers)
+        self._precomputed: PrecomputedHistories | None = None
+        if PrecomputedHistories.fits(self._likes, self._deep.layers):
+            self._precomputed = PrecomputedHistories(
+                self._likes, self._others, self._known, self._deep.layers
+            )
 
     def embed(self, users: UserBatch) -> Floats:
         """See `UserTower.embed`."""
@@ -118,7 +120,7 @@ class TasteUserTower:
         self, preferences: Mapping[int, float], history: Mapping[int, float], moment: Moment = NO_MOMENT
     ) -> Floats:
         """See `UserTower.embed_one`."""
-        if self._shortcut is not None and history and not preferences:
+        if self._precomputed is not None and history and not preferences:
             vector: Floats = self.embed_histories([history])[0]
         else:
             vector = np.zeros(self.dim, dtype=np.float32)
@@ -131,9 +133,9 @@ class TasteUserTower:
 
     def embed_histories(self, histories: Sequence[Mapping[int, float]]) -> Floats:
         """See `UserTower.embed_histories`."""
-        if self._shortcut is None:
+        if self._precomputed is None:
             return np.stack([self.embed_one({}, history) for history in histories])
-        vectors = self._shortcut(histories)
+        vectors = self._precomputed(histories)
         for vector in vectors:
             _scaled(vector)
         return vectors

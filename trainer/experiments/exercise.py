@@ -1,6 +1,6 @@
 """What the author of the seed model looked at: rows, predictions, neighbours, baselines.
 
-Every function returns a `Sheet`, a title with columns and rows, for the command
+Every function returns a `Listing`, a title with columns and rows, for the command
 line to print.
 """
 
@@ -17,7 +17,7 @@ from deepmoviematch.trainer.models.seed import SeedRows, SeedTowers
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Listing:
     """A table for people."""
 
     title: str
@@ -25,7 +25,7 @@ class Sheet:
     rows: list[tuple[Any, ...]]
 
 
-def training_rows(rows: SeedRows, count: int) -> Sheet:
+def training_rows(rows: SeedRows, count: int) -> Listing:
     """The first training rows, one a column: ids, the user's features, the item's, the rating."""
     chosen = np.sort(rows.train)[:count]
     sides = (
@@ -38,7 +38,7 @@ def training_rows(rows: SeedRows, count: int) -> Sheet:
         for side, names, values in sides
         for column, name in enumerate(names)
     ]
-    return Sheet(
+    return Listing(
         title=f"the first {len(chosen)} training rows, one a column; the ids are not fed to the towers",
         columns=("", *map(str, chosen)),
         rows=[
@@ -66,7 +66,7 @@ def _columns(rows: SeedRows) -> dict[str, int]:
 
 def top_for_taste(
     towers: SeedTowers, rows: SeedRows, catalogue: Catalogue, taste: Mapping[str, float], count: int
-) -> Sheet:
+) -> Listing:
     """The movies with the highest predicted rating for a made-up user (see `check_taste`)."""
     names = _columns(rows)
     user = np.zeros((1, len(names)), dtype=np.float32)
@@ -75,7 +75,7 @@ def top_for_taste(
     predicted = towers.predict(np.repeat(user, len(catalogue), axis=0), rows.catalogue)
     best = np.argsort(-predicted, kind="stable")[:count]
     wanted = ", ".join(f"{genre}={stars:g}" for genre, stars in taste.items())
-    return Sheet(
+    return Listing(
         title=f"top {len(best)} for a user with {wanted}",
         columns=("rank", "predicted", "item id", "title", "genres"),
         rows=[
@@ -93,7 +93,7 @@ def top_for_taste(
 
 def predicted_and_actual(
     towers: SeedTowers, rows: SeedRows, catalogue: Catalogue, user_id: str, count: int
-) -> Sheet:
+) -> Listing:
     """What the model predicts for a known user beside what the user gave, best prediction first.
 
     Raises:
@@ -106,7 +106,7 @@ def predicted_and_actual(
     predicted = towers.predict(rows.users[first], rows.items[first])
     tested = set(rows.test.tolist())
     order = np.argsort(-predicted, kind="stable")[:count]
-    return Sheet(
+    return Listing(
         title=f"user {user_id}: predicted beside actual, {len(order)} of {len(first)} movies",
         columns=("predicted", "actual", "in", "item id", "title"),
         rows=[
@@ -122,14 +122,14 @@ def predicted_and_actual(
     )
 
 
-def nearest_movies(towers: SeedTowers, catalogue: Catalogue, count: int) -> Sheet:
+def nearest_movies(towers: SeedTowers, catalogue: Catalogue, count: int) -> Listing:
     """For each of the first movies of the catalogue the nearest other one by squared distance."""
     vectors = towers.item_vectors()
     squares = np.sum(vectors[:count, None] ** 2, axis=2) + np.sum(vectors**2, axis=1)
     distances = np.maximum(squares - 2 * vectors[:count] @ vectors.T, 0)
     distances[np.arange(len(distances)), np.arange(len(distances))] = np.inf
     nearest = distances.argmin(axis=1)
-    return Sheet(
+    return Listing(
         title="nearest movie by squared distance between item vectors",
         columns=("movie", "genres", "nearest", "its genres", "distance"),
         rows=[
@@ -146,13 +146,13 @@ def nearest_movies(towers: SeedTowers, catalogue: Catalogue, count: int) -> Shee
     )
 
 
-def most_rated(dataset: Dataset, count: int = 10) -> Sheet:
+def most_rated(dataset: Dataset, count: int = 10) -> Listing:
     """The movies with the most ratings, with their average: what everyone could be shown."""
     catalogue, ratings = dataset.catalogue, dataset.ratings
     counts = np.bincount(ratings.items, minlength=len(catalogue))
     totals = np.bincount(ratings.items, weights=ratings.ratings, minlength=len(catalogue))
     best = np.argsort(-counts, kind="stable")[:count]
-    return Sheet(
+    return Listing(
         title=f"baseline: top {len(best)} by number of ratings",
         columns=("item id", "ratings", "average", "title", "genres"),
         rows=[
@@ -168,7 +168,7 @@ def most_rated(dataset: Dataset, count: int = 10) -> Sheet:
     )
 
 
-def by_genre(dataset: Dataset) -> Sheet:
+def by_genre(dataset: Dataset) -> Listing:
     """Movies, ratings and average rating of every genre."""
     catalogue, ratings = dataset.catalogue, dataset.ratings
     rated = catalogue.genres[ratings.items]  # [R, G]
@@ -177,7 +177,7 @@ def by_genre(dataset: Dataset) -> Sheet:
         given = ratings.ratings[rated[:, genre]]
         average = float(given.mean()) if len(given) else float("nan")
         rows.append((name, int(catalogue.genres[:, genre].sum()), average, len(given)))
-    return Sheet(title="baseline: by genre", columns=("genre", "movies", "average", "ratings"), rows=rows)
+    return Listing(title="baseline: by genre", columns=("genre", "movies", "average", "ratings"), rows=rows)
 
 
 def _genres(catalogue: Catalogue, row: int) -> str:

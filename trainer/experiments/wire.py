@@ -105,7 +105,7 @@ class Units:
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """The generation that a server answers from, as a contender (`evaluation.Contender`)."""
+    """The generation that a server answers from, as a contender (`contender.Contender`)."""
 
     client: Client
 
@@ -147,21 +147,21 @@ class Served:
         )
 
     def answer(self, trials: Mapping[str, Trial], catalogue: Catalogue, fold: int) -> dict[str, Measured]:
-        """See `evaluation.Contender.answer`."""
+        """See `contender.Contender.answer`."""
         return {name: self._measured(name, trial, catalogue) for name, trial in trials.items()}
 
     def _measured(self, name: str, trial: Trial, catalogue: Catalogue) -> Measured:
         meter = meter_of(trial, catalogue, sliced=PROTOCOLS[name].metrics[0])
         try:
-            asked = ask(self.client, trial, catalogue, self.units, meter)
+            answers = ask(self.client, trial, catalogue, self.units, meter)
         except CallError as error:
             raise TrainingError(f"the server at {self.address} must answer, got {error}") from error
         report = meter.report()
-        notes, failure = [asked.sentence, self._honesty(trial)], ""
+        notes, failure = [answers.sentence, self._honesty(trial)], ""
         if self.run is not None:
             apart = _apart(report, rank(ServedTowers(self.run), trial, catalogue))
             notes.append(f"NDCG of a user at the wire and with the run's towers: at most {apart:.1e} apart")
-            if apart > AGREEMENT and asked.exact:
+            if apart > AGREEMENT and answers.exact:
                 failure = (
                     f"the wire must rank as the run's towers do, got an NDCG {apart:.1e} apart; "
                     "the served generation may come from another run"
@@ -180,7 +180,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ServedAnswers:
     """How a server answered a trial."""
 
     generations: tuple[str, ...]
@@ -199,7 +199,9 @@ class Asked:
         )
 
 
-def ask(client: Client, trial: Trial, catalogue: Catalogue, units: Units, meter: RankingMeter) -> Asked:
+def ask(
+    client: Client, trial: Trial, catalogue: Catalogue, units: Units, meter: RankingMeter
+) -> ServedAnswers:
     """Send a request for each user of a trial and let `meter` measure the answers."""
     generations: dict[str, None] = {}
     missing: set[str] = set()
@@ -214,7 +216,7 @@ def ask(client: Client, trial: Trial, catalogue: Catalogue, units: Units, meter:
         best = np.full((1, meter.RANKS), -1, dtype=np.int64)
         best[0, : len(rows)] = rows
         meter.add_lists(best, trial.targets(user, user + 1, len(catalogue)))
-    return Asked(tuple(generations), len(missing), exact)
+    return ServedAnswers(tuple(generations), len(missing), exact)
 
 
 def request_of(trial: Trial, user: int, catalogue: Catalogue, units: Units) -> pb.RecommendRequest:

@@ -21,7 +21,7 @@ LARGEST_BYTES = 1 << 26
 _ZERO = np.float32(0)
 
 
-class Shortcut:
+class PrecomputedHistories:
     """Embeds histories by looking up rows."""
 
     def __init__(
