@@ -1,4 +1,4 @@
-"""What arrays hold, by a name."""
+"""Arrays by what they hold, whatever their shape: docstrings give that."""
 
 from typing import TypeAlias
 
@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Doubles: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int32]
-Times: TypeAlias = npt.NDArray[np.int64]
+Longs: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]

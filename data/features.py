@@ -9,7 +9,7 @@ Only NumPy is imported: the serving process embeds users with these.
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.catalogue import UNKNOWN_YEAR, Catalogue
 from deepmoviematch.data.ratings import LOWEST_STARS, TOP_STARS
 from deepmoviematch.data.user_batch import UserBatch
@@ -127,7 +127,7 @@ def lift_from_preferences(preferences: Floats) -> Floats:
     return lift
 
 
-def preference_gate(stated: Flags, history_sizes: Times, exponent: float) -> Floats:
+def preference_gate(stated: Flags, history_sizes: Longs, exponent: float) -> Floats:
     """Share of the stated preferences in a user's vector: they fade as the history grows.
 
     Args:

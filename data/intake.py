@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from deepmoviematch.data.arrays import Floats, Ints, Times
+from deepmoviematch.data.arrays import Floats, Ints, Longs
 from deepmoviematch.data.canonical import DEVICE
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.cells import (
@@ -182,7 +182,7 @@ def _further(sheet: Sheet) -> tuple[bool, bool]:
 
 def _coded(
     batch: pa.RecordBatch, users: dict[str, int], catalogue: Catalogue, *, timed: bool
-) -> tuple[Ints, Ints, Floats, Times]:
+) -> tuple[Ints, Ints, Floats, Longs]:
     """The batch as rows of users and items, ratings and times; `users` learns the new ones.
 
     Raises:

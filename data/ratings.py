@@ -12,7 +12,7 @@ from itertools import compress
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.errors import DataError
 
 TOP_STARS = 5.0
@@ -76,7 +76,7 @@ class RatingScale:
         return self.low - LOWEST_STARS * star, star
 
 
-def pair_codes(users: Ints | Times, items: Ints | Times, width: int) -> Times:
+def pair_codes(users: Ints | Longs, items: Ints | Longs, width: int) -> Longs:
     """[R] a number for each pair of user and item, the same for equal pairs only.
 
     Codes of several tables can be compared where all have the same `width`.
@@ -108,7 +108,7 @@ class Ratings:
     ratings: Floats
     """[R] finite, in the data's own units."""
 
-    timestamps: Times | None
+    timestamps: Longs | None
     """[R] seconds since 1970, or None where the data have no times."""
 
     devices: Ints | None = None
@@ -154,7 +154,7 @@ class Ratings:
         users: Ints,
         items: Ints,
         ratings: Floats,
-        timestamps: Times | None,
+        timestamps: Longs | None,
         *,
         devices: Ints | None = None,
         device_names: tuple[str, ...] = (),
@@ -199,7 +199,7 @@ class Ratings:
         return len(self.users)
 
     @cached_property
-    def offsets(self) -> Times:
+    def offsets(self) -> Longs:
         """[U + 1] where each user's ratings begin; the last entry is R."""
         return np.searchsorted(self.users, np.arange(len(self.user_ids) + 1))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Ints, Times
+from deepmoviematch.data.arrays import Flags, Ints, Longs
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings, pair_codes
@@ -17,7 +17,7 @@ MIN_LIKES = 5
 """Users with fewer likes are not held out: too little could be asked of them."""
 
 
-def random_split(rows: int, *, test_share: float, seed: int) -> tuple[Times, Times]:
+def random_split(rows: int, *, test_share: float, seed: int) -> tuple[Longs, Longs]:
     """Training rows and test rows of 0..`rows` - 1, each in random order.
 
     The permutation is that of scikit-learn's `train_test_split(test_size=test_share,

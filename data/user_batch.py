@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.ratings import Ratings
 
 
@@ -28,7 +28,7 @@ class UserBatch:
     stars: Floats
     """[H] the ratings of `items` in stars; a like without a rating counts as `TOP_STARS`."""
 
-    offsets: Times
+    offsets: Longs
     """[B + 1] where each user's interactions begin, the oldest first; the last entry is H."""
 
     asks_next: Flags
@@ -43,12 +43,12 @@ class UserBatch:
         return len(self.preferences)
 
     @property
-    def history_sizes(self) -> Times:
+    def history_sizes(self) -> Longs:
         """[B] number of interactions of each user."""
         return np.diff(self.offsets)
 
     @property
-    def owners(self) -> Times:
+    def owners(self) -> Longs:
         """[H] the user, 0 to B - 1, of each interaction."""
         return np.repeat(np.arange(len(self)), self.history_sizes)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.rating_head import RatingHead
@@ -70,7 +70,7 @@ class Generation:
         return self.next_index if asks_next else self.index
 
     @cached_property
-    def popular(self) -> Times:
+    def popular(self) -> Longs:
         """[N] rows by descending popularity; equal ones in the order of their rows."""
         return np.argsort(-self.popularity, kind="stable")
 

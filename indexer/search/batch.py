@@ -11,7 +11,7 @@ from itertools import chain
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, Found, VectorIndex, best_first, check_search
 
@@ -95,7 +95,7 @@ def _compared_together(
     return found
 
 
-def _best(index: FlatIndex, queries: Floats, owners: Times, rows: Times, width: int) -> tuple[Floats, Times]:
+def _best(index: FlatIndex, queries: Floats, owners: Longs, rows: Longs, width: int) -> tuple[Floats, Longs]:
     """[B, width] scores and rows of the best candidates, of which `rows` belong to the queries `owners`."""
     counts = np.bincount(owners, minlength=len(queries))
     columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -106,8 +106,8 @@ def _best(index: FlatIndex, queries: Floats, owners: Times, rows: Times, width: 
 
 
 def _candidates(
-    index: FlatIndex, queries: Floats, count: int, excluded: Sequence[AbstractSet[int]], refused: Times | None
-) -> tuple[Times, Times]:
+    index: FlatIndex, queries: Floats, count: int, excluded: Sequence[AbstractSet[int]], refused: Longs | None
+) -> tuple[Longs, Longs]:
     """Queries, in their order, and rows: all that can be among the best `count`, and few more."""
     size = index.size
     group = max(1, min(GROUP, size // (_GROUPS_A_RESULT * count)))

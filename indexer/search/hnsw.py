@@ -9,7 +9,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats, Times
+from deepmoviematch.data.arrays import Flags, Floats, Longs
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.approximate import ApproximateIndex
 from deepmoviematch.indexer.search.selection import Selection
@@ -94,7 +94,7 @@ class HnswIndex(ApproximateIndex):
         return COMPARED * max(self.breadth, 2 * k)
 
 
-def _best_allowed(scores: Floats, rows: Times, k: int, allowed: Flags) -> tuple[Floats, Times]:
+def _best_allowed(scores: Floats, rows: Longs, k: int, allowed: Flags) -> tuple[Floats, Longs]:
     """The first `k` of each ranking [B, fetch] that are allowed, -1 for a row where there are no more."""
     rows = np.where((rows >= 0) & allowed[rows], rows, -1)
     order = np.argsort(rows < 0, axis=1, kind="stable")[:, :k]

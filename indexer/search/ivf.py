@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import faiss
 import numpy as np
 
-from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.approximate import ApproximateIndex
 from deepmoviematch.indexer.search.selection import Selection
@@ -54,7 +54,7 @@ class IvfIndex(ApproximateIndex):
     def __init__(self, index: Any) -> None:
         self._lists = _faiss.downcast_index(index.base_index)
         super().__init__(index, FlatIndex(faiss.downcast_index(index.refine_index)))
-        self._counted: WeakKeyDictionary[Selection, Times] = WeakKeyDictionary()
+        self._counted: WeakKeyDictionary[Selection, Longs] = WeakKeyDictionary()
         self._owners = np.empty(self.size, dtype=np.int32)
         self._sizes = np.zeros(self._lists.nlist, dtype=np.int64)
         self._means = np.zeros((self._lists.nlist, self.dim), dtype=np.float32)
@@ -130,7 +130,7 @@ class IvfIndex(ApproximateIndex):
         scores = self.exact.scores(queries, rows)
         return best_first(scores, rows, fetch)
 
-    def _read(self, lists: Times, query: Floats, found: Times, allowed: Selection | None) -> float:
+    def _read(self, lists: Longs, query: Floats, found: Longs, allowed: Selection | None) -> float:
         """Put the best allowed rows of some lists into `found`, -1 where there are no more.
 
         Returns:
@@ -146,7 +146,7 @@ class IvfIndex(ApproximateIndex):
         self._lists.search_preassigned_c(1, faiss.swig_ptr(query), len(found), *pointers, False, parameters)
         return float(scores[-1]) if found[-1] >= 0 else -np.inf
 
-    def _members(self, allowed: Selection) -> Times:
+    def _members(self, allowed: Selection) -> Longs:
         """[lists] how many allowed rows each list has."""
         members = self._counted.get(allowed)
         if members is None:
@@ -158,7 +158,7 @@ class IvfIndex(ApproximateIndex):
         return int(self._lists.nlist + 4 * self.size // self._lists.nlist)
 
 
-def _first(nearness: Floats, members: Times, enough: int) -> Times:
+def _first(nearness: Floats, members: Longs, enough: int) -> Longs:
     """The nearest lists, the nearest first, until they have more than `enough` members, or all of them."""
     if len(nearness) > FEW:  # to put all in order takes longer than to look through some
         nearest = np.argpartition(nearness, -FEW)[-FEW:]
@@ -202,7 +202,7 @@ def _check(exact: Any, lists: Any, dim: int, size: int) -> None:
         raise GenerationError(f"the lists of an IVF index must hold each of {size} rows once")
 
 
-def _lists_of(contents: Any) -> Iterator[tuple[int, Times, Floats]]:
+def _lists_of(contents: Any) -> Iterator[tuple[int, Longs, Floats]]:
     """Rows and vectors [rows, D] in each list that has any."""
     for each in range(contents.nlist):
         if size := contents.list_size(each):

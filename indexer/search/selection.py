@@ -7,7 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Times
+from deepmoviematch.data.arrays import Flags, Longs
 
 
 class Selection:
@@ -36,7 +36,7 @@ class Selection:
         return int(np.count_nonzero(self.flags))
 
     @cached_property
-    def rows(self) -> Times:
+    def rows(self) -> Longs:
         """[count] the rows, in ascending order."""
         return np.flatnonzero(self.flags)
 

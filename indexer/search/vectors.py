@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.search.selection import Selection
 
@@ -46,7 +46,7 @@ class Hits(NamedTuple):
     scores: Floats
     """[B, K] inner products."""
 
-    rows: Times
+    rows: Longs
     """[B, K] rows of the vectors, 0 to N - 1, distinct within a query."""
 
     exact: bool = True
@@ -188,7 +188,7 @@ class FlatIndex:
             fetch = min(2 * fetch, count)
         return Hits(*best_first(scores, rows, k))
 
-    def _best_of(self, rows: Times, queries: Floats, k: int) -> Hits:
+    def _best_of(self, rows: Longs, queries: Floats, k: int) -> Hits:
         """The best `k` of some rows [C], which are in ascending order."""
         scores = self.scores(queries, np.tile(rows, (len(queries), 1)))
         cuts = np.partition(scores, len(rows) - k, axis=1)[:, len(rows) - k]
@@ -256,7 +256,7 @@ class FlatIndex:
         """The length of the longest vector."""
         return float(np.linalg.norm(self.view, axis=1).max())
 
-    def scores(self, queries: Floats, rows: Times) -> Floats:
+    def scores(self, queries: Floats, rows: Longs) -> Floats:
         """The scores that `search` gives to chosen vectors, to the bit.
 
         Args:
@@ -273,7 +273,7 @@ class FlatIndex:
         scores[rows < 0] = -np.inf
         return scores
 
-    def vectors_at(self, rows: Times) -> Floats:
+    def vectors_at(self, rows: Longs) -> Floats:
         """A copy of the vectors [R, D] of the rows [R]."""
         vectors: Floats = self._index.reconstruct_batch(rows)
         return vectors
@@ -321,7 +321,7 @@ def faiss_index(contents: Contents) -> Any:
     return index
 
 
-def best_first(scores: Floats, rows: Times, k: int) -> tuple[Floats, Times]:
+def best_first(scores: Floats, rows: Longs, k: int) -> tuple[Floats, Longs]:
     """The best `k` of the scores [B, C] and their rows, those of equal scores in the order of the rows."""
     order = np.lexsort((rows, -scores))[:, :k]
     each = np.arange(len(scores))[:, None]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.data.features import (
     LIKE_STARS,
     RECENCY,
@@ -169,7 +169,7 @@ class TastePath:
         parts: Floats = steps + self._fading[:, TRANSITION] * follows
         return parts
 
-    def _bag(self, table: Floats, chosen: Times) -> Floats:
+    def _bag(self, table: Floats, chosen: Longs) -> Floats:
         bag: Floats = _share(chosen) * table[self._rows[chosen]].sum(axis=0)
         return bag
 
@@ -197,7 +197,7 @@ class TastePath:
         return np.concatenate([unit(moved), inputs[:, self._follows]], axis=1), moved, passing
 
 
-def _share(chosen: Times) -> float:
+def _share(chosen: Longs) -> float:
     """What each of these interactions weighs in a bag of unit length."""
     return float(max(1, len(chosen)) ** -0.5)
 

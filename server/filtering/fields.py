@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Flags, Times
+from deepmoviematch.data.arrays import Flags, Longs
 from deepmoviematch.data.catalogue import UNKNOWN_YEAR
 from deepmoviematch.data.cells import parse_number
 from deepmoviematch.data.columns import Column, Kind
@@ -96,7 +96,7 @@ class Booleans(Numbers):
 class Texts:
     """A text for each item."""
 
-    def __init__(self, size: int, texts: Iterable[str], rows: Times, places: Times) -> None:
+    def __init__(self, size: int, texts: Iterable[str], rows: Longs, places: Longs) -> None:
         """Take the texts of N items.
 
         Args:

@@ -4,15 +4,10 @@ Symbols: `P` candidates, `D` embedding width, `G` genres.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
-
-Worth: TypeAlias = npt.NDArray[np.float64]
-Places: TypeAlias = Times
+from deepmoviematch.data.arrays import Doubles, Flags, Floats, Ints, Longs
 
 BLOCK = 4096
 """Candidates that are held to a cap at once."""
@@ -39,18 +34,18 @@ class Cap:
         self._left -= self._genres[row]
         return bool((self._left[self._genres[row]] == 0).any())
 
-    def open(self, rows: Times) -> Flags:
+    def open(self, rows: Longs) -> Flags:
         """[P] whether each item may join next."""
         full = self._left == 0
         return np.logical_not(self._genres[rows][:, full].any(axis=1))
 
-    def admit(self, rows: Times, count: int) -> Places:
+    def admit(self, rows: Longs, count: int) -> Longs:
         """Go through `rows` in their order and have whatever may join do so, until `count` have.
 
         Returns:
             Places in `rows` of those that joined.
         """
-        joined: list[Places] = []
+        joined: list[Longs] = []
         for first in range(0, len(rows), BLOCK):
             places = first + np.flatnonzero(self.open(rows[first : first + BLOCK]))
             while count > 0 and len(places):
@@ -69,8 +64,8 @@ class Cap:
 
 
 def marginal_relevance(
-    relevance: Worth, directions: Floats, count: int, *, strength: float, cap: Cap | None, rows: Times
-) -> Places:
+    relevance: Doubles, directions: Floats, count: int, *, strength: float, cap: Cap | None, rows: Longs
+) -> Longs:
     """Choose candidates one after the other, each the most relevant that is least like those before it.
 
     Maximal marginal relevance (Carbonell and Goldstein, 1998): the next one has the largest
@@ -117,8 +112,8 @@ def intra_list_diversity(directions: Floats) -> float:
     return float(1 - (total @ total - own) / (size * (size - 1)))
 
 
-def rescaled(values: Sequence[float] | Floats) -> Worth:
+def rescaled(values: Sequence[float] | Floats) -> Doubles:
     """[P] the values between 0, the least of them, and 1, the largest; all 1 where they are equal."""
-    array: Worth = np.asarray(values, dtype=np.float64)
+    array: Doubles = np.asarray(values, dtype=np.float64)
     low, high = (array.min(), array.max()) if len(array) else (0.0, 0.0)
     return (array - low) / (high - low) if high > low else np.ones_like(array)

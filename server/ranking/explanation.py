@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Flags, Floats, Longs
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS, NEUTRAL_STARS
-from deepmoviematch.data.tables import Catalogue, Flags, Floats, Times
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.towers.attribution import attribute
 from deepmoviematch.server.ranking.question import Answer, Origin, Taste
@@ -102,7 +103,7 @@ def explain(generation: Generation, taste: Taste, answer: Answer) -> list[Explan
     return explanations
 
 
-def _largest(sizes: Floats, count: int) -> Times:
+def _largest(sizes: Floats, count: int) -> Longs:
     """[K, `count` or fewer] where the largest values of each row of `sizes` [K, .] are, the largest first."""
     count = min(count, sizes.shape[1])
     found = np.argpartition(-sizes, count - 1, axis=1)[:, :count] if count else np.zeros((len(sizes), 0), int)

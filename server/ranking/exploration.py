@@ -14,26 +14,23 @@ item at a place by the inverse of that chance is unbiased (Horvitz and Thompson,
 above 0 whatever other order one asks about.
 """
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Flags, Times
-
-Shares: TypeAlias = npt.NDArray[np.float64]
+from deepmoviematch.data.arrays import Doubles, Flags, Longs
 
 
 class Shuffled(NamedTuple):
     """What chance did to a list of P items."""
 
-    places: Times
+    places: Longs
     """[P] where in the list the item comes from that is now at each place."""
 
     given: Flags
     """[P] whether each place was given to chance; its item may be the same all the same."""
 
-    propensities: Shares
+    propensities: Doubles
     """[P] the chance of each item to be at its place."""
 
 

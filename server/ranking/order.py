@@ -17,14 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Longs
 from deepmoviematch.indexer.generation import Generation
-from deepmoviematch.server.ranking.diversity import (
-    Cap,
-    Places,
-    intra_list_diversity,
-    marginal_relevance,
-    rescaled,
-)
+from deepmoviematch.server.ranking.diversity import Cap, intra_list_diversity, marginal_relevance, rescaled
 from deepmoviematch.server.ranking.exploration import shuffled
 from deepmoviematch.server.ranking.question import Figures, Style
 from deepmoviematch.server.ranking.relevance import Relevance, Scored, beyond
@@ -82,7 +77,7 @@ def arranged(relevance: Relevance, start: int, stop: int, style: Style, generati
     )
 
 
-def _chosen(pool: Scored, style: Style, generation: Generation, cap: Cap | None, count: int) -> Places:
+def _chosen(pool: Scored, style: Style, generation: Generation, cap: Cap | None, count: int) -> Longs:
     """Places in the pool of the first `count` items of the list, or of all that may be in it."""
     rows = np.array(pool.rows, dtype=np.int64)
     worth = rescaled(pool.scores)

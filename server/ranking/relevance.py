@@ -10,7 +10,7 @@ Symbols: `N` items, `D` embedding width, `K` results.
 from collections.abc import Iterable, Set as AbstractSet
 from typing import NamedTuple, Protocol
 
-from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.indexer.search.batch import nearest_without
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import VectorIndex
@@ -104,7 +104,7 @@ class Popular:
     """By the share of the training users who liked them."""
 
     def __init__(
-        self, popular: Times, popularity: Floats, excluded: AbstractSet[int], allowed: Selection | None
+        self, popular: Longs, popularity: Floats, excluded: AbstractSet[int], allowed: Selection | None
     ) -> None:
         """Ask for what is popular.
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from deepmoviematch.data.arrays import Times
+from deepmoviematch.data.arrays import Longs
 from deepmoviematch.data.catalogue import UNKNOWN_YEAR, Catalogue
 
 Matches: TypeAlias = list[tuple[int, float]]
@@ -43,7 +43,7 @@ class Titles:
     Building takes about fifteen microseconds a title, a look-up a millisecond or so.
     """
 
-    def __init__(self, catalogue: Catalogue, popular: Times) -> None:
+    def __init__(self, catalogue: Catalogue, popular: Longs) -> None:
         """Take the catalogue and its rows [N], the most popular first."""
         self._catalogue = catalogue
         self._place = {int(row): place for place, row in enumerate(popular)}

@@ -8,8 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from deepmoviematch.data.cells import MAX_ID_BYTES
-from deepmoviematch.data.features import LOWEST_STARS
-from deepmoviematch.data.tables import TOP_STARS
+from deepmoviematch.data.ratings import LOWEST_STARS, TOP_STARS
 from deepmoviematch.server.errors import InvalidRequestError, Violation, shown
 from deepmoviematch.server.rpc.tokens import Cursor
 

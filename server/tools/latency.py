@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rich import box
 from rich.table import Table
 
+from deepmoviematch.data.arrays import Doubles
 from deepmoviematch.server.tools.tables import console
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
@@ -118,7 +118,7 @@ def outcome_counts(outcomes: dict[str, int]) -> dict[str, int]:
     return {**counts, "failed": sum(outcomes.values()) - sum(counts.values()) - wrong, "wrong": wrong}
 
 
-def _quantiles(values: "npt.NDArray[np.float64]") -> dict[str, float]:
+def _quantiles(values: Doubles) -> dict[str, float]:
     """Empty for no values."""
     if not len(values):
         return {}

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deepmoviematch.data.arrays import Floats, Ints, Times
+from deepmoviematch.data.arrays import Floats, Ints, Longs
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.readers import read
 from deepmoviematch.indexer.generation import Generation
@@ -90,7 +90,7 @@ class Audience:
 
     user_ids: tuple[str, ...]
 
-    offsets: Times
+    offsets: Longs
     """[U + 1] where the history of each of U users begins, the oldest first."""
 
     items: Ints

@@ -7,16 +7,10 @@ the busiest 756 (737). Nothing wider than a block of users is laid out beside th
 Symbols: `U` users, `N` items, `R` ratings.
 """
 
-from typing import TypeAlias
-
 import numpy as np
-import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Floats, Ints
+from deepmoviematch.data.arrays import Doubles, Floats, Ints, Longs
 from deepmoviematch.data.ratings import Ratings
-
-Counts: TypeAlias = npt.NDArray[np.int64]
-Doubles: TypeAlias = npt.NDArray[np.float64]
 
 SHIFT, EXPONENT = 200.0, 2.4
 """An item of rank r is drawn in proportion to (r + SHIFT) ** -EXPONENT."""
@@ -68,7 +62,7 @@ def ratings(count: int, users: int, items: int, seed: int) -> Ratings:
     )
 
 
-def rating_counts(count: int, users: int, items: int, rng: np.random.Generator) -> Counts:
+def rating_counts(count: int, users: int, items: int, rng: np.random.Generator) -> Longs:
     """[U] how often each user rates, R in all."""
     most = int(MOST * items)
     if not FEWEST * users <= count <= most * users:
@@ -94,7 +88,7 @@ def _weights(items: int) -> Doubles:
     return (1 - OWN) * common + OWN * theirs
 
 
-def _drawn(users: Counts, counts: Counts, weights: Doubles, rng: np.random.Generator) -> Counts:
+def _drawn(users: Longs, counts: Longs, weights: Doubles, rng: np.random.Generator) -> Longs:
     """Ranks of the items that each of `users` rates, `counts` of them, user after user."""
     items = weights.shape[1]
     many = counts > SEARCHED * items
@@ -112,7 +106,7 @@ def _drawn(users: Counts, counts: Counts, weights: Doubles, rng: np.random.Gener
     return found
 
 
-def _few(users: Counts, counts: Counts, weights: Doubles, rng: np.random.Generator) -> Counts:
+def _few(users: Longs, counts: Longs, weights: Doubles, rng: np.random.Generator) -> Longs:
     """The same for those who rate few of all: draws with replacement, of which repeats are dropped."""
     items = weights.shape[1]
     ladder = (np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)).ravel()
@@ -134,7 +128,7 @@ def _few(users: Counts, counts: Counts, weights: Doubles, rng: np.random.Generat
         ready = missing[kept // items] == 0
         done.append(kept[ready])
         kept = kept[~ready]
-    found: Counts = np.sort(np.concatenate([kept, *done])) % items
+    found: Longs = np.sort(np.concatenate([kept, *done])) % items
     return found
 
 

@@ -18,7 +18,7 @@ from unittest import mock
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.readers import read
@@ -36,7 +36,7 @@ METRICS = ("ndcg@10", "hit@10")
 DAYS = (1, 30, 365)
 LIKES = (5, 20, 80)
 
-Ages: TypeAlias = Callable[[UserBatch, Times], Floats]
+Ages: TypeAlias = Callable[[UserBatch, Longs], Floats]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Asked:
         scores: Floats = vectors @ self._vectors.T
         return scores
 
-    def _when(self, users: Times, items: Ints) -> Times:
+    def _when(self, users: Longs, items: Ints) -> Longs:
         return self._times[np.searchsorted(self._codes, users * self._size + items)]
 
 
@@ -140,7 +140,7 @@ def _weighted(weights: Floats) -> Iterator[None]:
         yield
 
 
-def _days(users: UserBatch, times: Times, half_life: float) -> Floats:
+def _days(users: UserBatch, times: Longs, half_life: float) -> Floats:
     """Age before the user's last like; when the request comes makes no difference."""
     liked = users.stars >= LIKE_STARS
     last = np.zeros(len(users), dtype=np.int64)
@@ -149,7 +149,7 @@ def _days(users: UserBatch, times: Times, half_life: float) -> Floats:
     return ages
 
 
-def _likes_after(users: UserBatch, _: Times, half_life: float) -> Floats:
+def _likes_after(users: UserBatch, _: Longs, half_life: float) -> Floats:
     likes = np.concatenate([[0], np.cumsum(users.stars >= LIKE_STARS)])
     ages: Floats = ((likes[users.offsets[1:]][users.owners] - likes[1:]) / half_life).astype(np.float32)
     return ages

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from grpc_status import rpc_status
 
+from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.data.features import SUMMARIES
 from deepmoviematch.data.rating_head import KIND
-from deepmoviematch.data.tables import Catalogue, Floats
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.generation import Generation

@@ -2,15 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Flags, Floats
-from deepmoviematch.trainer.evaluation.lists import Rows
-
-Means: TypeAlias = npt.NDArray[np.float64]
+from deepmoviematch.data.arrays import Doubles, Flags, Floats, Longs
 
 
 @dataclass(frozen=True)
@@ -32,20 +27,20 @@ class Interval:
         return Interval(*(float(np.sqrt(bound)) for bound in (self.mean, self.low, self.high)))
 
     @classmethod
-    def of(cls, values: Floats, *, seed: int, persons: Rows | None = None) -> "Interval":
+    def of(cls, values: Floats, *, seed: int, persons: Longs | None = None) -> "Interval":
         """The mean of [n] values; `persons` [n] numbers whose they are, None for n different ones."""
         return cls.of_means(lambda one: one, (values,), seed=seed, persons=persons)
 
     @classmethod
     def of_ratio(
-        cls, values: Floats, others: Floats, *, seed: int, persons: Rows | None = None
+        cls, values: Floats, others: Floats, *, seed: int, persons: Longs | None = None
     ) -> "Interval":
         """The ratio of the means of two figures of the same users, who are resampled together."""
         return cls.of_means(np.divide, (values, others), seed=seed, persons=persons)
 
     @classmethod
     def of_difference(
-        cls, values: Floats, others: Floats, *, seed: int, persons: Rows | None = None
+        cls, values: Floats, others: Floats, *, seed: int, persons: Longs | None = None
     ) -> "Interval":
         """The difference of the means of two figures of the same users, who are resampled together."""
         return cls.of_means(np.subtract, (values, others), seed=seed, persons=persons)
@@ -53,11 +48,11 @@ class Interval:
     @classmethod
     def of_means(
         cls,
-        figure: Callable[..., Means],
-        columns: Sequence[Floats | Means],
+        figure: Callable[..., Doubles],
+        columns: Sequence[Floats | Doubles],
         *,
         seed: int,
-        persons: Rows | None = None,
+        persons: Longs | None = None,
     ) -> "Interval":
         """What `figure` makes of the means of several columns [n] of the same users."""
         known: Flags = np.all(np.isfinite(columns), axis=0)
@@ -76,7 +71,7 @@ class Interval:
         return cls(mean=float(mean), low=float(low), high=float(high))
 
 
-def _resampled(sums: Means, *, seed: int, rounds: int = 1000) -> Means:
+def _resampled(sums: Doubles, *, seed: int, rounds: int = 1000) -> Doubles:
     """[columns, rounds] totals of [columns, n] sums over n persons drawn with replacement.
 
     The same persons are drawn for the same seed and n.

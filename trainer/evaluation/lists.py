@@ -1,15 +1,11 @@
 """What the first ten of everyone are like as a whole. Symbols: `U` users, `N` items, `G` genres."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Flags, Floats, Times
+from deepmoviematch.data.arrays import Flags, Floats, Longs
 from deepmoviematch.data.user_batch import UserBatch
-
-Rows: TypeAlias = npt.NDArray[np.int64]
 
 FEWEST_ASKED = 5
 MOST_FORCED = 0.5
@@ -19,13 +15,13 @@ MOST_OVERLAP = 0.95
 """Where the lists of users who differ are more alike than this, the model has collapsed."""
 
 
-def popularity_ranks(popularity: Floats) -> Rows:
+def popularity_ranks(popularity: Floats) -> Longs:
     """[N] place of each item among the N, 0 for the most popular."""
-    ranks: Rows = np.argsort(np.argsort(-popularity, kind="stable"), kind="stable")
+    ranks: Longs = np.argsort(np.argsort(-popularity, kind="stable"), kind="stable")
     return ranks
 
 
-def list_figures(tops: Rows, genres: Flags, popularity: Floats) -> dict[str, float]:
+def list_figures(tops: Longs, genres: Flags, popularity: Floats) -> dict[str, float]:
     """Figures of the lists of all users.
 
     Args:
@@ -49,7 +45,7 @@ def list_figures(tops: Rows, genres: Flags, popularity: Floats) -> dict[str, flo
     }
 
 
-def overlap(tops: Rows) -> float:
+def overlap(tops: Longs) -> float:
     """Mean share of a user's list that another user's has too: 1 is the same list for everyone."""
     shown, users = tops[tops >= 0], len(tops)
     counts = np.unique(shown, return_counts=True)[1].astype(np.float64)
@@ -57,7 +53,7 @@ def overlap(tops: Rows) -> float:
     return pairs / max(len(shown) / users, 1)
 
 
-def overlap_of_unlike_users(tops: Rows, users: UserBatch, candidate_counts: Times) -> float | None:
+def overlap_of_unlike_users(tops: Longs, users: UserBatch, candidate_counts: Longs) -> float | None:
     """`overlap` among users who told different things; the measure of a collapsed model.
 
     Args:

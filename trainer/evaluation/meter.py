@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats
-from deepmoviematch.trainer.evaluation.lists import Rows, list_figures, popularity_ranks
+from deepmoviematch.data.arrays import Flags, Floats, Longs
+from deepmoviematch.trainer.evaluation.lists import list_figures, popularity_ranks
 from deepmoviematch.trainer.evaluation.metrics import METRICS, auc, top_rows
 
 HEAD_SHARE = 0.2
@@ -27,7 +27,7 @@ class RankingReport:
     lists: Mapping[str, float]
     """What the first ten of everyone are like as a whole (`lists.list_figures`)."""
 
-    tops: Rows
+    tops: Longs
     """[U, 10] the first ten rows of everyone, -1 where a list is shorter."""
 
     slices: Mapping[str, Mapping[str, Floats]]
@@ -55,7 +55,7 @@ class RankingMeter:
         self._bands, self._sliced = bands or {}, sliced
         self._blocks: list[dict[str, Floats]] = []
         self._slices: list[dict[str, dict[str, Floats]]] = []
-        self._tops: list[Rows] = []
+        self._tops: list[Longs] = []
 
     def add(self, scores: Floats, targets: Flags, *, with_auc: bool = False) -> None:
         """Measure a block by its scores.
@@ -69,7 +69,7 @@ class RankingMeter:
         running = np.isfinite(np.take_along_axis(scores, rows, axis=1))
         self.add_lists(np.where(running, rows, -1), targets, scores=scores if with_auc else None)
 
-    def add_lists(self, rows: Rows, targets: Flags, *, scores: Floats | None = None) -> None:
+    def add_lists(self, rows: Longs, targets: Flags, *, scores: Floats | None = None) -> None:
         """Measure a block by its ranked lists.
 
         Args:

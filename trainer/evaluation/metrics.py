@@ -9,11 +9,10 @@ from functools import partial
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats
-from deepmoviematch.trainer.evaluation.lists import Rows
+from deepmoviematch.data.arrays import Flags, Floats, Longs
 
 
-def top_rows(scores: Floats, k: int) -> Rows:
+def top_rows(scores: Floats, k: int) -> Longs:
     """The k best columns of each row, best first; ties go to the lower column.
 
     Args:
@@ -35,7 +34,7 @@ def top_rows(scores: Floats, k: int) -> Rows:
     return np.take_along_axis(columns, order, axis=1)
 
 
-def ndcg(hits: Flags, targets: Rows, k: int) -> Floats:
+def ndcg(hits: Flags, targets: Longs, k: int) -> Floats:
     """Normalised discounted cumulative gain with gains of 0 or 1 (Jarvelin and Kekalainen, 2002).
 
     Args:
@@ -52,7 +51,7 @@ def ndcg(hits: Flags, targets: Rows, k: int) -> Floats:
     return values
 
 
-def recall(hits: Flags, targets: Rows, k: int) -> Floats:
+def recall(hits: Flags, targets: Longs, k: int) -> Floats:
     """Share of the targets among the first k, of the most that k ranks can hold (Liang et al., 2018).
 
     Args:
@@ -67,13 +66,13 @@ def recall(hits: Flags, targets: Rows, k: int) -> Floats:
     return values
 
 
-def hit(hits: Flags, _targets: Rows, k: int) -> Floats:
+def hit(hits: Flags, _targets: Longs, k: int) -> Floats:
     """[B] 1 where any target is among the first k, else 0; `hits` as in `ndcg`."""
     values: Floats = hits[:, :k].max(axis=1, initial=False).astype(np.float32)
     return values
 
 
-METRICS: dict[str, Callable[[Flags, Rows], Floats]] = {
+METRICS: dict[str, Callable[[Flags, Longs], Floats]] = {
     "ndcg@100": partial(ndcg, k=100),
     "ndcg@10": partial(ndcg, k=10),
     "recall@20": partial(recall, k=20),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Floats, Ints, Times
+from deepmoviematch.data.arrays import Floats, Ints, Longs
 from deepmoviematch.data.context import FEATURES, UNTOLD, moments_of
 from deepmoviematch.data.ratings import Ratings, pair_codes
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
@@ -96,7 +96,7 @@ def _moments(trial: Trial, ratings: Ratings, devices: tuple[str, ...]) -> Ints:
     codes = pair_codes(ratings.users, ratings.items, width)
     order = np.argsort(codes)
     wanted = pair_codes(users[trial.target_users], trial.target_items, width)
-    places: Times = order[np.searchsorted(codes, wanted, sorter=order)]
+    places: Longs = order[np.searchsorted(codes, wanted, sorter=order)]
     return moments_of(ratings, devices)[places]
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS, preferences_from_lift
 from deepmoviematch.data.ratings import TOP_STARS, Ratings, pair_codes
@@ -313,7 +313,7 @@ def _favourites(shares: Floats, count: int) -> Floats:
     return np.where((ranks < count) & (shares > 0), TOP_STARS, np.nan).astype(np.float32)
 
 
-def _times(ratings: Ratings) -> Times:
+def _times(ratings: Ratings) -> Longs:
     if ratings.timestamps is None:
         raise TrainingError(
             "this protocol needs timestamps, got ratings without any; use --protocol new-users"

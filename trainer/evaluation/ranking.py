@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats, Times
+from deepmoviematch.data.arrays import Flags, Floats, Longs
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.lists import popularity_ranks
@@ -58,7 +58,7 @@ def history_bands(trial: Trial) -> dict[str, Flags]:
     return {name: (low <= sizes) & (sizes < high) for name, (low, high) in HISTORY_BANDS.items()}
 
 
-def candidate_counts(trial: Trial, items: int) -> Times:
+def candidate_counts(trial: Trial, items: int) -> Longs:
     """[B] how many of the `items` are in the running for each user."""
     ranked = np.ones(items, dtype=np.bool_) if trial.candidates is None else trial.candidates
     hidden = trial.hidden

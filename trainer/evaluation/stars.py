@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.data.rating_head import RatingHead
 from deepmoviematch.data.ratings import Ratings, pair_codes
 from deepmoviematch.data.weights import Weights
@@ -27,7 +27,7 @@ OURS = "rating head"
 class StarErrors:
     """Errors of each way to predict."""
 
-    users: Times
+    users: Longs
     """[R] whose they are."""
 
     errors: dict[str, Floats]

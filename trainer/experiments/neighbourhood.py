@@ -6,24 +6,20 @@ Symbols: `N` items, `U` users, `D` width, `K` neighbours, `P` pairs, `R` rows.
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Flags, Floats
+from deepmoviematch.data.arrays import Doubles, Flags, Floats, Longs
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import item_tower
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.evaluation.lists import Rows
 from deepmoviematch.trainer.evaluation.metrics import top_rows
 from deepmoviematch.trainer.evaluation.protocols import held_out_share, new_users, refuse_other_catalogue
 from deepmoviematch.trainer.likes import like_matrix
-
-Sums: TypeAlias = npt.NDArray[np.float64]
 
 _BLOCK = 1024
 """Items that are compared with the catalogue at once."""
@@ -65,12 +61,12 @@ class Neighbourhood:
         return cls(catalogue, directions, likes, unseen=bool(share))
 
     @property
-    def counts(self) -> Rows:
+    def counts(self) -> Longs:
         """[N] how many users like each item."""
-        counts: Rows = np.diff(self.likes.indptr).astype(np.int64)
+        counts: Longs = np.diff(self.likes.indptr).astype(np.int64)
         return counts
 
-    def nearest(self, rows: Rows, count: int) -> Rows:
+    def nearest(self, rows: Longs, count: int) -> Longs:
         """[R, K] the `count` items nearest to each of `rows` [R] by cosine, the nearest first; not itself."""
         found = []
         for first in range(0, len(rows), _BLOCK):
@@ -80,12 +76,12 @@ class Neighbourhood:
             found.append(top_rows(cosines, count))
         return np.concatenate(found)
 
-    def share_genre(self, rows: Rows, others: Rows) -> Flags:
+    def share_genre(self, rows: Longs, others: Longs) -> Flags:
         """[P] whether the two items of each pair have a genre in common."""
         shared: Flags = np.any(self.catalogue.genres[rows] & self.catalogue.genres[others], axis=1)
         return shared
 
-    def both(self, rows: Rows, others: Rows) -> Sums:
+    def both(self, rows: Longs, others: Longs) -> Doubles:
         """[P] how many users like both items of each pair."""
         counts = np.zeros(len(rows))
         for first in range(0, len(rows), _BLOCK):
@@ -94,9 +90,9 @@ class Neighbourhood:
             counts[block] = np.asarray(together.sum(axis=0)).ravel()
         return counts
 
-    def by_chance(self, rows: Rows, others: Rows) -> Sums:
+    def by_chance(self, rows: Longs, others: Longs) -> Doubles:
         """[P] how many users would like both if liking the one had nothing to do with liking the other."""
-        chance: Sums = self.counts[rows] * self.counts[others] / max(1, self.likes.shape[0])
+        chance: Doubles = self.counts[rows] * self.counts[others] / max(1, self.likes.shape[0])
         return chance
 
     def row_of(self, name: str) -> int:

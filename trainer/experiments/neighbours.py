@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags
+from deepmoviematch.data.arrays import Doubles, Flags, Longs
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
-from deepmoviematch.trainer.evaluation.lists import Rows
-from deepmoviematch.trainer.experiments.neighbourhood import Neighbourhood, Sums
+from deepmoviematch.trainer.experiments.neighbourhood import Neighbourhood
 
 NEIGHBOURS = 10
 LEAST_LIKES = 10
@@ -85,16 +84,18 @@ def measure(around: Neighbourhood, *, seed: int) -> dict[str, Any]:
     }
 
 
-def _sums(rows: Rows, values: Sums, size: int) -> Sums:
+def _sums(rows: Longs, values: Doubles, size: int) -> Doubles:
     """[N] the sum of the values [P] of each item's pairs."""
     return np.bincount(rows, values, size).astype(np.float64)
 
 
-def _ratio_of_ratios(observed: Sums, expected: Sums, others: Sums, others_expected: Sums) -> Sums:
+def _ratio_of_ratios(
+    observed: Doubles, expected: Doubles, others: Doubles, others_expected: Doubles
+) -> Doubles:
     return (observed / expected) / (others / others_expected)
 
 
-def _counterparts(around: Neighbourhood, rows: Rows, others: Rows, known: Rows, seed: int) -> Rows:
+def _counterparts(around: Neighbourhood, rows: Longs, others: Longs, known: Longs, seed: int) -> Longs:
     """[P] for each pair a random item that is as popular as the other, and shares no genre with the first.
 
     It is no neighbour of the first either; -1 where there is none.
@@ -112,7 +113,7 @@ def _counterparts(around: Neighbourhood, rows: Rows, others: Rows, known: Rows, 
     return found
 
 
-def _apart_by_chance(around: Neighbourhood, items: Rows) -> float:
+def _apart_by_chance(around: Neighbourhood, items: Longs) -> float:
     """The share of the pairs of different items that have no genre in common."""
     flags = around.catalogue.genres[items].astype(np.float32)
     sharing = sum(

@@ -13,12 +13,11 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Doubles, Flags, Floats, Ints, Longs
 
 Whole: TypeAlias = npt.NDArray[np.integer]
 """Rows of the catalogue."""
 
-Doubles: TypeAlias = npt.NDArray[np.float64]
 
 SMOOTHING = 1.0
 """Added to the likes of every rated item, so that each has a chance."""
@@ -27,7 +26,7 @@ SMOOTHING = 1.0
 class Candidates:
     """Draws the items of each step."""
 
-    def __init__(self, likes: Times, rated: Flags, drawn: int) -> None:
+    def __init__(self, likes: Longs, rated: Flags, drawn: int) -> None:
         """Settle every item's chance.
 
         Args:
@@ -87,7 +86,7 @@ def systematic(chances: Doubles, offset: float) -> Flags:
     return drawn
 
 
-def columns_of(rows: Whole, candidates: Ints) -> tuple[Flags, Times]:
+def columns_of(rows: Whole, candidates: Ints) -> tuple[Flags, Longs]:
     """Which of `rows` are among the `candidates`, ascending, and the columns of those that are."""
     places = np.minimum(np.searchsorted(candidates, rows), len(candidates) - 1)
     there = candidates[places] == rows

@@ -7,7 +7,7 @@ them rated, `F` content features, `L` landmarks, `D` width.
 import numpy as np
 from scipy import linalg
 
-from deepmoviematch.data.arrays import Flags, Floats, Times
+from deepmoviematch.data.arrays import Flags, Floats, Longs
 
 PENALTY = 20.0
 """L2 penalty, in items of mean weight."""
@@ -31,7 +31,7 @@ class ContentRegression:
     Items and weights are fixed; only the vectors change from fit to fit.
     """
 
-    def __init__(self, features: Floats, counts: Times) -> None:
+    def __init__(self, features: Floats, counts: Longs) -> None:
         """Factor what does not depend on the vectors.
 
         Args:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from deepmoviematch.data.arrays import Floats, Times
+from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.data.features import LIKE_STARS, RECENCY, TRANSITION, WINDOW
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.user_batch import UserBatch
@@ -117,18 +117,18 @@ def _inverse(
     return lambda vectors: linalg.cho_solve(factor, vectors, check_finite=False)
 
 
-def later_ratings(ratings: Ratings) -> Times:
+def later_ratings(ratings: Ratings) -> Longs:
     """Places of the ratings that are not their user's first: each can be asked for."""
     return np.flatnonzero(np.arange(len(ratings)) > ratings.offsets[ratings.users])
 
 
-def later_likes(ratings: Ratings) -> Times:
+def later_likes(ratings: Ratings) -> Longs:
     """Places of the likes among them."""
     later = later_ratings(ratings)
     return later[ratings.stars[later] >= LIKE_STARS]
 
 
-def prefixes(ratings: Ratings, asked: Times, genres: int = 0) -> UserBatch:
+def prefixes(ratings: Ratings, asked: Longs, genres: int = 0) -> UserBatch:
     """What each user had rated before the rating at each place of `asked`."""
     begins = ratings.offsets[ratings.users[asked]]
     sizes = asked - begins
@@ -143,7 +143,7 @@ def prefixes(ratings: Ratings, asked: Times, genres: int = 0) -> UserBatch:
     )
 
 
-def _fading(ratings: Ratings, asked: Times, items: int, direction: int) -> sparse.csr_matrix:
+def _fading(ratings: Ratings, asked: Longs, items: int, direction: int) -> sparse.csr_matrix:
     """[P, N] what their users rated before the places `asked` (-1) or after (1), fading with the distance."""
     ends = ratings.offsets[ratings.users[asked] + (direction > 0)] - (direction > 0)
     weights = RECENCY[:, :, TRANSITION][np.minimum(np.abs(ends - asked), WINDOW)]  # [P, WINDOW]

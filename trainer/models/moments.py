@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from deepmoviematch.data.arrays import Floats, Ints, Times
+from deepmoviematch.data.arrays import Floats, Ints, Longs
 from deepmoviematch.data.context import FEATURES, HOURS, UNTOLD, moments_of, table_rows
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.models.adam import AdamW
@@ -155,7 +155,7 @@ class MomentTask:
         for first in range(0, len(order), self._batch_size):
             yield self._batch(np.sort(order[first : first + self._batch_size]))
 
-    def _batch(self, chosen: Times) -> tuple[npt.NDArray[np.generic], ...]:
+    def _batch(self, chosen: Longs) -> tuple[npt.NDArray[np.generic], ...]:
         asked = self._asked[chosen]
         known = prefixes(self._ratings, asked)
         seen = np.stack([known.owners, self._columns[known.items]], axis=1).astype(np.int64)

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from scipy import sparse
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS, preference_signal
 from deepmoviematch.data.ratings import TOP_STARS, Ratings
@@ -141,7 +140,7 @@ class RetrievalTask:
         lengths = np.linalg.norm(tastes, axis=1)
         return float(np.median(lengths)) if lengths.any() else 1.0
 
-    def _start_genres(self, users: npt.NDArray[np.int64], tastes: Floats, weights: Floats) -> None:
+    def _start_genres(self, users: Longs, tastes: Floats, weights: Floats) -> None:
         """Let what reads preferences guess the `tastes` [U, D] that the likes of `users` [U] give."""
         rng = np.random.default_rng([self._recipe.seed, 4])
         shares = self._shares[users]
@@ -166,7 +165,7 @@ class RetrievalTask:
         for first in range(0, len(users), self._recipe.batch_size):
             yield self._batch(users[first : first + self._recipe.batch_size], rng)
 
-    def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> Inputs:
+    def _batch(self, users: Longs, rng: np.random.Generator) -> Inputs:
         recipe, rated = self._recipe, self._rated_by(users)
         statements = sample_statements(self._shares[users], self._base, rng)
         stated = statements.preferences
@@ -216,7 +215,7 @@ class RetrievalTask:
         long: Known,
         short: sparse.csr_matrix,
         statements: Statements,
-        users: npt.NDArray[np.int64],
+        users: Longs,
         candidates: Ints,
     ) -> tuple[Floats, Flags]:
         """[3 B, C] logits of each view's teacher, and [3 B] whether there is anything to follow.
@@ -234,7 +233,7 @@ class RetrievalTask:
         taught = np.concatenate([scores, logarithms], dtype=np.float32)
         return taught, np.concatenate([told, chances.any(axis=1)])
 
-    def _told(self, statements: Statements, users: npt.NDArray[np.int64], candidates: Ints) -> Floats:
+    def _told(self, statements: Statements, users: Longs, candidates: Ints) -> Floats:
         """[B, C] what users like who might tick the same favourites; 0 for those who tick none."""
         ticks = statements.ticked.any(axis=1)
         chances = np.zeros((len(users), len(candidates)), dtype=np.float32)
@@ -243,7 +242,7 @@ class RetrievalTask:
         )
         return chances
 
-    def _rated_by(self, users: npt.NDArray[np.int64]) -> RatedBy:
+    def _rated_by(self, users: Longs) -> RatedBy:
         rated = self._stars[users]
         owners = np.repeat(np.arange(len(users)), rated.getnnz(axis=1))
         return RatedBy(owners, rated.indices, rated.data >= LIKE_STARS, len(users))

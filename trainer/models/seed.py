@@ -15,7 +15,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from deepmoviematch.data.arrays import Flags, Floats, Times
+from deepmoviematch.data.arrays import Flags, Floats, Longs
 from deepmoviematch.data.catalogue import UNKNOWN_YEAR, Catalogue
 from deepmoviematch.data.features import genre_means, year_statistics
 from deepmoviematch.data.lab import LabRows
@@ -68,10 +68,10 @@ class SeedRows:
     catalogue: Floats
     """[N, F] features of every item."""
 
-    train: Times
+    train: Longs
     """Rows to train on."""
 
-    test: Times
+    test: Longs
     """Rows that are never trained on."""
 
     leaks: bool

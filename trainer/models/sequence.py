@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from deepmoviematch.data.arrays import Times
+from deepmoviematch.data.arrays import Longs
 from deepmoviematch.data.features import LIKE_STARS, recent_items
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.models.adam import AdamW
@@ -89,7 +89,7 @@ class SequenceTask:
         for first in range(0, len(chosen), self._batch_size):
             yield self._batch(chosen[first : first + self._batch_size], rng)
 
-    def _batch(self, chosen: Times, rng: np.random.Generator) -> tuple[npt.NDArray[np.generic], ...]:
+    def _batch(self, chosen: Longs, rng: np.random.Generator) -> tuple[npt.NDArray[np.generic], ...]:
         asked = self._likes[chosen]
         known = prefixes(self._ratings, asked)
         following = self._ratings.items[asked]

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.trainer.models.similar_users import compared, shares_of_likes, total_likes
 
 LEAST_SHARE = 0.01
@@ -22,7 +21,7 @@ LEAST_SHARE = 0.01
 class SimilarTastes:
     """Every user predicts what they like, by the chance that they would tick the same favourite genres."""
 
-    rows: Times
+    rows: Longs
     """[V] the users, in ascending order."""
 
     likes: sparse.csr_matrix
@@ -50,7 +49,7 @@ class SimilarTastes:
         table = np.swapaxes(chances, 1, 2).reshape(-1, len(rows)).astype(np.float32)
         return cls(rows, (weights @ likes[rows]).tocsr(), table)
 
-    def chances(self, ticked: Flags, powers: Times, users: npt.NDArray[np.int64], asked: Ints) -> Floats:
+    def chances(self, ticked: Flags, powers: Longs, users: Longs, asked: Ints) -> Floats:
         """Share of each item in what users like who might tick the same genres.
 
         That one ticks two genres is taken for as likely as the product of both chances.

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
-from deepmoviematch.data.arrays import Floats, Ints, Times
+from deepmoviematch.data.arrays import Floats, Ints, Longs
 
 MOST_USERS = 5_000
 """Users that a history is compared with; of more, a sample."""
@@ -25,7 +24,7 @@ MOST_USERS = 5_000
 class SimilarUsers:
     """Every user predicts what they like, by the square of a cosine with the history."""
 
-    rows: Times
+    rows: Longs
     """[V] the users, in ascending order."""
 
     interests: sparse.csr_matrix
@@ -50,7 +49,7 @@ class SimilarUsers:
         profiles = sparse.diags_array(1 / lengths) @ likes[rows] @ sparse.diags_array(rarity)
         return cls(rows, interests[rows], profiles.T.tocsr())
 
-    def chances(self, histories: sparse.csr_matrix, users: npt.NDArray[np.int64], asked: Ints) -> Floats:
+    def chances(self, histories: sparse.csr_matrix, users: Longs, asked: Ints) -> Floats:
         """Share of each item that is asked about in what interests users who are similar to a history.
 
         Args:
@@ -96,7 +95,7 @@ def shares_of_likes(weights: Floats, likes: sparse.csr_matrix, totals: Floats, a
     )
 
 
-def compared(likes: sparse.csr_matrix, seed: int | Sequence[int], most: int | None = None) -> Times:
+def compared(likes: sparse.csr_matrix, seed: int | Sequence[int], most: int | None = None) -> Longs:
     """[V] rows of the users with likes [U, N], ascending: all, or a sample of `most`, else `MOST_USERS`."""
     rows, most = np.flatnonzero(likes.getnnz(axis=1)), most or MOST_USERS
     if len(rows) > most:

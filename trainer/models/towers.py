@@ -7,7 +7,6 @@ code. Symbols: `B` users, `N` items, `G` genres, `F` content features, `D` width
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.features import SUMMARIES
@@ -125,7 +124,7 @@ def dense_arrays(tower: keras.Model) -> dict[str, Floats]:
     Layers of an MLP give `<layer>_kernel` and `<layer>_bias`; tables, which have no
     bias, go by their layer's name.
     """
-    arrays: dict[str, npt.NDArray[np.float32]] = {}
+    arrays: dict[str, Floats] = {}
     for layer in tower.layers:
         weights = [np.asarray(weight, dtype=np.float32) for weight in layer.get_weights()]
         if isinstance(layer, keras.layers.Dense) and layer.use_bias:

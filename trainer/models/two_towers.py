@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from scipy import sparse
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import (
     LIKE_STARS,
@@ -43,7 +43,7 @@ BLOCK = 16_384
 class TwoTowers:
     """The pair of Keras towers of the retrieval recipe, with what feeds them."""
 
-    def __init__(self, catalogue: Catalogue, counts: Times, recipe: RetrievalRecipe) -> None:
+    def __init__(self, catalogue: Catalogue, counts: Longs, recipe: RetrievalRecipe) -> None:
         """Build towers with fresh weights.
 
         Args:
@@ -100,7 +100,7 @@ class TwoTowers:
             *self._beside_bags(counts.astype(np.int64), preferences),
         )
 
-    def _beside_bags(self, counts: Times, preferences: Floats) -> Inputs:
+    def _beside_bags(self, counts: Longs, preferences: Floats) -> Inputs:
         """What the head takes beside the bags of users with `counts` [B, 2] likes and other ratings."""
         stated: Flags = np.isfinite(preferences).max(axis=1, initial=False)
         gate = preference_gate(stated, counts.sum(axis=1), self._gate)
@@ -141,7 +141,7 @@ class TwoTowers:
             return self.moments.moved(vectors, users.moments)
         return vectors
 
-    def embed_prefixes(self, ratings: Ratings, asked: Times) -> Floats:
+    def embed_prefixes(self, ratings: Ratings, asked: Longs) -> Floats:
         """[P, D] unit vectors of users by what they had rated before each place of `asked`, ascending.
 
         What `embed_users` makes of `prefixes` but for rounding: running sums over each
@@ -225,7 +225,7 @@ class TwoTowers:
         return Weights(about, users), Weights(settings, items)
 
 
-def _whole_users(offsets: Times) -> Iterator[tuple[int, int]]:
+def _whole_users(offsets: Longs) -> Iterator[tuple[int, int]]:
     """First and last place of blocks of ratings that split no user, of `BLOCK` unless one has more."""
     first = 0
     while first < offsets[-1]:
@@ -253,7 +253,7 @@ def marked(rows: npt.NDArray[np.integer], columns: Ints, shape: tuple[int, int])
     return sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
 
 
-def cells(matrix: sparse.csr_matrix) -> Times:
+def cells(matrix: sparse.csr_matrix) -> Longs:
     """[nnz, 2] row and column of what is stored, in order."""
     matrix.sort_indices()
     rows = np.repeat(np.arange(matrix.shape[0]), matrix.getnnz(axis=1))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Times
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.features import preferences_from_lift
 from deepmoviematch.data.ratings import TOP_STARS
 from deepmoviematch.trainer.likes import genre_lift
@@ -31,7 +31,7 @@ LONGEST_SHORT = 6
 class RatedBy:
     """Everything that the users of a batch rated."""
 
-    owners: Times
+    owners: Longs
     """[R] the user, 0 to B - 1, never decreasing."""
 
     items: Ints
@@ -118,7 +118,7 @@ class Statements:
     ticked: Flags
     """[B, G] the favourites of those who tick some; none of those who say how much they like each."""
 
-    decided: Times
+    decided: Longs
     """[B] which of `DECIDED` they tick with."""
 
 

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.arrays import Doubles, Floats, Longs
 
-Codes: TypeAlias = npt.NDArray[np.int64]
-Means: TypeAlias = npt.NDArray[np.float64]
 DAMPINGS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 SWEEPS = 20
 
@@ -19,10 +16,10 @@ SWEEPS = 20
 class RatingRows:
     """Who rated what how: dense codes of users and items, and the rating."""
 
-    users: Codes
+    users: Longs
     """[R]"""
 
-    items: Codes
+    items: Longs
     """[R]"""
 
     ratings: Floats
@@ -34,7 +31,7 @@ class RatingRows:
         users, items = (np.unique(ids, return_inverse=True)[1] for ids in (user_ids, item_ids))
         return cls(users=users, items=items, ratings=ratings)
 
-    def take(self, rows: Codes) -> "RatingRows":
+    def take(self, rows: Longs) -> "RatingRows":
         """Some of the rows, with the same codes."""
         return RatingRows(users=self.users[rows], items=self.items[rows], ratings=self.ratings[rows])
 
@@ -78,7 +75,7 @@ def held_out_error(train: RatingRows, seed: int) -> Callable[[Callable[[RatingRo
     return error
 
 
-def biases(train: RatingRows, damping: float) -> tuple[float, Means, Means]:
+def biases(train: RatingRows, damping: float) -> tuple[float, Doubles, Doubles]:
     """The mean, and damped biases of users and items by code: each what the other side leaves unexplained."""
     mean = float(train.ratings.mean())
     users, items = np.zeros(train.users.max() + 1), np.zeros(train.items.max() + 1)
@@ -99,20 +96,20 @@ def _biases(train: RatingRows, damping: float) -> Predictor:
     return predict
 
 
-def _damped(codes: Codes, values: npt.NDArray[np.floating], damping: float, size: int) -> Means:
+def _damped(codes: Longs, values: npt.NDArray[np.floating], damping: float, size: int) -> Doubles:
     totals = np.bincount(codes, weights=values, minlength=size)
-    means: Means = totals / np.maximum(np.bincount(codes, minlength=size) + damping, 1e-9)
+    means: Doubles = totals / np.maximum(np.bincount(codes, minlength=size) + damping, 1e-9)
     return means
 
 
-def _means(codes: Codes, values: Floats) -> Means:
+def _means(codes: Longs, values: Floats) -> Doubles:
     counts = np.bincount(codes)
     with np.errstate(invalid="ignore"):
-        means: Means = np.bincount(codes, weights=values) / counts
+        means: Doubles = np.bincount(codes, weights=values) / counts
     return means
 
 
-def _looked_up(values: Means, codes: Codes, otherwise: float) -> Floats:
+def _looked_up(values: Doubles, codes: Longs, otherwise: float) -> Floats:
     """`values[codes]`, and `otherwise` for a code that was not seen in training."""
     seen = codes < len(values)
     found = np.where(seen, values[np.where(seen, codes, 0)], np.nan)

@@ -8,17 +8,14 @@ side, `V` of the other, `K` factors, `C` = `K` + 1 coefficients, the bias first.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.arrays import Doubles, Floats, Longs
 from deepmoviematch.trainer.peers.baselines import Predictor, RatingRows, held_out_error
-
-Doubles: TypeAlias = npt.NDArray[np.float64]
 
 FACTORS = 16
 SWEEPS = 12
@@ -151,7 +148,7 @@ def _drawn_prior(side: Doubles, rng: np.random.Generator) -> tuple[Doubles, Doub
     return rows * average / (2 + rows) + spread, precision
 
 
-def _looked_up(side: npt.NDArray[np.floating], codes: npt.NDArray[np.int64]) -> Doubles:
+def _looked_up(side: npt.NDArray[np.floating], codes: Longs) -> Doubles:
     known = codes < len(side)
     return np.where(known[:, None], side[np.where(known, codes, 0)], 0.0)
 

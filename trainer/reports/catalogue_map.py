@@ -4,13 +4,12 @@ Neighbours on the map are neighbours for `SimilarItems`; distances between far p
 mean little. Symbols: `N` items, `D` width, `M` items on the map, `L` labels.
 """
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.arrays import Doubles, Floats, Longs
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.trainer.reports.pictures import DPI, any_letter, png
 
@@ -43,8 +42,6 @@ COLOURS = (
 
 REST = "#b8b8b8"
 LONGEST_TITLE = 30
-
-Pixels: TypeAlias = npt.NDArray[np.float64]
 
 
 def map_png(vectors: Floats, catalogue: Catalogue, popularity: Floats, title: str) -> bytes:
@@ -109,7 +106,7 @@ def layout(vectors: Floats) -> Floats:
     return places
 
 
-def main_genres(catalogue: Catalogue) -> tuple[list[int], npt.NDArray[np.int64]]:
+def main_genres(catalogue: Catalogue) -> tuple[list[int], Longs]:
     """The commonest genres, and the main one of every item.
 
     Returns:
@@ -123,7 +120,7 @@ def main_genres(catalogue: Catalogue) -> tuple[list[int], npt.NDArray[np.int64]]
     return common, np.where(flags.any(axis=1), rarest, -1)
 
 
-def _draw_points(axes: "Axes", points: Floats, catalogue: Catalogue, shown: npt.NDArray[np.int64]) -> None:
+def _draw_points(axes: "Axes", points: Floats, catalogue: Catalogue, shown: Longs) -> None:
     common, mains = main_genres(catalogue)
     for place in (*range(len(common)), -1):
         mine = points[mains[shown] == place]
@@ -169,7 +166,7 @@ def _draw_titles(axes: "Axes", points: Floats, titles: list[str], renderer: "Ren
     axes.scatter(rings[:, 0], rings[:, 1], s=20, facecolors="none", edgecolors="black", linewidths=0.9)
 
 
-def _around(place: Pixels, half: Pixels) -> list[Pixels]:
+def _around(place: Doubles, half: Doubles) -> list[Doubles]:
     """Centres for a text of half this width and height close to a point, the closest first; in pixels."""
     right, up = (half + 5) * (1, 0), (half + 5) * (0, 1)
     steps = (right, -right, up, -up, right + up, up - right, right - up, -up - right)

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings, strategies as st
 
-from deepmoviematch.data.arrays import Floats, Ints
-from deepmoviematch.trainer.models.candidates import Candidates, Doubles, columns_of, inclusion, systematic
+from deepmoviematch.data.arrays import Doubles, Floats, Ints
+from deepmoviematch.trainer.models.candidates import Candidates, columns_of, inclusion, systematic
 from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask, soft_cross_entropy
 
 weights = st.lists(st.integers(0, 50), min_size=3, max_size=40).map(lambda found: np.array(found, float))

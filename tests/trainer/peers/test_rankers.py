@@ -1,11 +1,10 @@
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from deepmoviematch.data.arrays import Doubles
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
@@ -20,8 +19,6 @@ from deepmoviematch.trainer.peers.rankers import (
     Popularity,
     Ranker,
 )
-
-Matrix: TypeAlias = npt.NDArray[np.float64]
 
 
 def fan_of_the_first_half() -> UserBatch:
@@ -91,8 +88,8 @@ def test_no_strength_of_genres_is_too_large(strength: float, catalogue: Catalogu
 
 
 def als(
-    likes: Matrix, factors: int, regularization: float, alpha: float, *, sweeps: int
-) -> tuple[Matrix, Matrix]:
+    likes: Doubles, factors: int, regularization: float, alpha: float, *, sweeps: int
+) -> tuple[Doubles, Doubles]:
     """Alternating least squares as in the paper: a like weighs `alpha`, everything else weighs 1."""
     items = np.random.default_rng(3).normal(0, 0.1, (likes.shape[1], factors))
     users = solved(likes, items, regularization, alpha)
@@ -102,7 +99,7 @@ def als(
     return users, items
 
 
-def solved(likes: Matrix, others: Matrix, regularization: float, alpha: float) -> Matrix:
+def solved(likes: Doubles, others: Doubles, regularization: float, alpha: float) -> Doubles:
     """The factors of each row that fit its likes best, given those of the columns."""
     weights = np.where(likes > 0, alpha, 1.0)
     return np.array(
@@ -123,7 +120,7 @@ def test_ials_solves_what_the_paper_asks_for(catalogue: Catalogue, ratings: Rati
     everyone = UserBatch.of_histories(ratings, len(catalogue.genre_names))
     scores = Ials(catalogue, ratings, 4, regularization, alpha).score(everyone)
 
-    def misfit(predicted: Matrix, users: Matrix, items: Matrix) -> float:
+    def misfit(predicted: Doubles, users: Doubles, items: Doubles) -> float:
         weights = np.where(likes > 0, alpha, 1.0)
         lengths = regularization * ((users**2).sum() + (items**2).sum())
         return float((weights * (likes - predicted) ** 2).sum() + lengths)
