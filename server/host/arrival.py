@@ -1,9 +1,9 @@
-"""Hears of calls, and has a unary call take no thread before its message is there, and few steps in all.
+"""Takes calls from gRPC's completion queue, so that a unary one takes no thread before its message is there.
 
 gRPC takes a thread when a call begins and has it wait for the message. That costs two
 more switches between threads, a third of all that a call costs the server; and it lets
-a caller who begins calls and sends nothing hold every thread there is. The thread that hears
-of calls does nothing else; here it may be given work that takes less time than to hand it on.
+a caller who begins calls and sends nothing hold every thread there is. The polling thread, which waits for
+the queue's events, does nothing else; here it may be given work that takes less time than to hand it on.
 gRPC also asks at once to be told of every call's end, which is one more event for each; here
 only those that wait for a thread are asked about at once, the others in one go with their answer.
 
@@ -25,13 +25,14 @@ from grpc import _common, _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 LEAST_S, MOST_S = 0.001, 0.02
-"""While calls wait to be answered others are heard of for as long as the last answers took, within these.
+"""How long events are seen to between two pieces of work: for as long as the last one took, within these.
 
-A refusal costs a third of the cheapest answer. Were nothing heard of before all are answered, nobody would
-ever be refused: who floods the server would fill the queue in gRPC's core, where 1,000 wait for longer than
-most callers do, and be dropped from there as CANCELLED, as most of a flood of cheap calls are with half as
-long. Were everything heard of, a flood would be refused and nobody answered. In less than `LEAST_S` too few
-come together for one step to serve many; and a halt of the machine says nothing of what answers take.
+A refusal costs a third of the cheapest answer. Were no call taken in before all that wait are answered,
+nobody would ever be refused: who floods the server would fill the queue in gRPC's core, where 1,000 wait for
+longer than most callers do, and be dropped from there as CANCELLED, as most of a flood of cheap calls are
+with half as long. Were every call taken in first, a flood would be refused and nobody answered. In less than
+`LEAST_S` too few come together for one step to serve many; and a halt of the machine says nothing of what
+answers take.
 """
 
 
@@ -109,7 +110,7 @@ _NOT_FOUND_OUT = Ending(grpc.StatusCode.UNKNOWN, "Error in service handler!")
 
 
 class Host(Protocol):
-    """Takes calls, and has work for the thread that hears of them; all is asked on that thread."""
+    """Takes calls, and has work for the polling thread, on which all of this is asked."""
 
     def expect(self) -> None:
         """A call with one message has begun, which is not there yet."""
@@ -121,7 +122,7 @@ class Host(Protocol):
         """Whether there is work."""
 
     def work(self) -> None:
-        """Do some of it; what is heard meanwhile waits, so it must not take long."""
+        """Do some of it; what comes meanwhile waits, so it must not take long."""
 
 
 class Call:
@@ -222,7 +223,7 @@ def start(server: grpc.Server, host: Host) -> bool:
 
     Args:
         server: As `grpc.server` made it. A handler of its with an attribute `ending` ends calls with that.
-        host: Has work to be done whenever there is nothing new to hear; see `MOST_S` for when there is.
+        host: Has work to be done whenever there is no event; see `MOST_S` for when there is.
 
     Returns:
         False if the server was started gRPC's own way: `host` is never asked then. So are servers with
@@ -233,7 +234,7 @@ def start(server: grpc.Server, host: Host) -> bool:
         server.start()
         return False
     with _starting:  # gRPC gives the thread whatever has this name now
-        usual, _server._serve = _server._serve, partial(_hear, host=host)
+        usual, _server._serve = _server._serve, partial(_poll, host=host)
         try:
             server.start()
         finally:
@@ -241,9 +242,9 @@ def start(server: grpc.Server, host: Host) -> bool:
     return True
 
 
-def _hear(state: Any, host: Host) -> None:
+def _poll(state: Any, host: Host) -> None:
     """What gRPC's thread does until the server ends, with work in between."""
-    hears_until = 0.0
+    polls_until = 0.0
     while True:
         busy = host.has_work()
         until = 0 if busy else time.time() + _server._DEALLOCATED_SERVER_CHECK_PERIOD_S
@@ -254,11 +255,11 @@ def _hear(state: Any, host: Host) -> None:
         if not (nothing or _began(state, event, host) or _server._process_event_and_continue(state, event)):
             return
         event = None  # a call that has ended must not be held while others are waited for
-        if busy and (nothing or time.perf_counter() > hears_until):
+        if busy and (nothing or time.perf_counter() > polls_until):
             began = time.perf_counter()
             host.work()
             ended = time.perf_counter()
-            hears_until = ended + min(max(ended - began, LEAST_S), MOST_S)
+            polls_until = ended + min(max(ended - began, LEAST_S), MOST_S)
 
 
 def _began(state: Any, event: Any, host: Host) -> bool:

@@ -8,10 +8,10 @@ there has been somebody waiting for that long without a break, for `PATIENCE_S` 
 (After the adaptive LIFO and controlled delay of Maurer, "Fail at Scale", ACM Queue
 2015, with a queue that stays first in, first out.)
 
-Calls whose handler says that they are swift take less time than to hand them to a thread. They are answered
-by the thread that hears of calls, as soon as there is nothing new to hear, and all that have come until then
-together: what one needs, code and tables, is at hand for the next, and many questions are one matrix product.
-What their handler leaves, for it takes long after all, waits for a thread like any other.
+Calls whose handler says that they are cheap take less time than to hand them to a thread. They are
+micro-batched: the polling thread answers what has come so far, up to `MAX_BATCH` calls, as soon as it has no
+event left to see to. What one needs, code and tables, is at hand for the next, and many questions are one
+matrix product. What their handler leaves, for it takes long after all, waits for a thread like any other.
 """
 
 import logging
@@ -41,8 +41,8 @@ FEW_WAITING = 16
 MOST_WAITING = 1000
 """So many may wait, or be about to, however short it takes: each may hold a request of several MiB."""
 
-TOGETHER = 16
-"""So many are answered together, at most."""
+MAX_BATCH = 16
+"""So many cheap calls are answered in one go, at most."""
 
 _Task: TypeAlias = Callable[[], object]
 
@@ -52,7 +52,7 @@ class _Waiting(NamedTuple):
 
     arrival: float
     task: Any
-    """A `_Task`; a `Call` if it is swift."""
+    """A `_Task`; a `Call` if it is cheap."""
 
 
 log = logging.getLogger(__name__)
@@ -78,10 +78,10 @@ class Pool(Executor):
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()  # for a thread, the oldest first
         self._turns: SimpleQueue[bool] = SimpleQueue()  # one for each of them; False ends a thread
-        self._swift: deque[_Waiting] = deque()  # for the thread that hears of calls, and known to it alone
+        self._cheap: deque[_Waiting] = deque()  # for the polling thread, and known to it alone
         self._coming = 0  # calls whose message is not there yet; gRPC's thread alone counts them
         self._calm_at = clock()  # when a call last found nobody waiting
-        self._busy = [False] * (threads + 1)  # the last is that which hears of calls
+        self._busy = [False] * (threads + 1)  # the last is the polling one
         self._here = threading.local()
         for place in range(threads):
             threading.Thread(target=self._work, args=(place,), name=f"rpc-{place}", daemon=True).start()
@@ -96,7 +96,7 @@ class Pool(Executor):
         Returns:
             None: gRPC wants a future only for a limit of its own, which is not used.
         """
-        self._take_in(partial(fn, *args), swift=False)
+        self._take_in(partial(fn, *args), cheap=False)
 
     def expect(self) -> None:
         """See `arrival.Host`."""
@@ -107,23 +107,23 @@ class Pool(Executor):
         self._coming -= 1
         if call is None:
             return
-        swift = False
+        cheap = False
         try:
-            swift = getattr(call.handler.unary_unary, "is_swift", _never)(call.message)
+            cheap = getattr(call.handler.unary_unary, "is_cheap", _never)(call.message)
         except Exception:
-            log.exception("a bug in telling whether a call is swift")
-        if not swift:
+            log.exception("a bug in telling whether a call is cheap")
+        if not cheap:
             call.follow()
-        self._take_in(call, swift=swift)
+        self._take_in(call, cheap=cheap)
 
     def has_work(self) -> bool:
         """See `arrival.Host`."""
-        return bool(self._swift)
+        return bool(self._cheap)
 
     def work(self) -> None:
-        """Answer some of the swift calls, which this thread alone knows of; see `arrival.Host`."""
+        """Answer some of the cheap calls, which this thread alone knows of; see `arrival.Host`."""
         self._busy[-1] = True
-        taken = [self._swift.popleft() for _ in range(min(TOGETHER, len(self._swift)))]
+        taken = [self._cheap.popleft() for _ in range(min(MAX_BATCH, len(self._cheap)))]
         behind = self.waiting + len(taken)
         alike: dict[Any, list[_Waiting]] = {}
         for each in taken:
@@ -133,13 +133,13 @@ class Pool(Executor):
             else:
                 alike.setdefault(each.task.handler.unary_unary, []).append(each)
         for handler, some in alike.items():
-            self._gather(handler, some)
+            self._answer_many(handler, some)
         self._busy[-1] = False
 
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return len(self._waiting) + len(self._swift)
+        return len(self._waiting) + len(self._cheap)
 
     def crowded(self) -> bool:
         """Whether a call that came now would wait too long."""
@@ -155,7 +155,7 @@ class Pool(Executor):
     def idle(self) -> bool:
         """Whether nothing is waiting or running."""
         # In the order in which a call goes from one to the next, so that none is missed that does so now.
-        return not (self._swift or self._busy[-1] or self._waiting or any(self._busy[:-1]))
+        return not (self._cheap or self._busy[-1] or self._waiting or any(self._busy[:-1]))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end, each after what it is at."""
@@ -165,7 +165,7 @@ class Pool(Executor):
     def _first(self) -> float:
         """When the first of those who wait arrived."""
         firsts = [self._clock()]
-        for queue in (self._waiting, self._swift):
+        for queue in (self._waiting, self._cheap):
             with suppress(IndexError):  # a thread has taken it just now
                 firsts.append(queue[0].arrival)
         return min(firsts)
@@ -174,14 +174,14 @@ class Pool(Executor):
         now = self._clock()
         return now - arrival > (BURST_S if now - self._calm_at < BURST_S else PATIENCE_S)
 
-    def _take_in(self, task: _Task, *, swift: bool) -> None:
+    def _take_in(self, task: _Task, *, cheap: bool) -> None:
         """Have a task wait, from now on, behind those that do."""
         now = self._clock()
         if not self.waiting:
             self._calm_at = now
         waiting = _Waiting(now, task)
-        if swift:
-            self._swift.append(waiting)
+        if cheap:
+            self._cheap.append(waiting)
         else:
             self._hand_on(waiting)
 
@@ -201,11 +201,11 @@ class Pool(Executor):
         waiting = self._waiting.popleft()
         self._run(waiting.task, late=self._is_late(waiting, self.waiting))
 
-    def _gather(self, handler: Any, some: Sequence[_Waiting]) -> None:
+    def _answer_many(self, handler: Any, some: Sequence[_Waiting]) -> None:
         """Answer calls of one handler together, and have a thread run each that is left."""
         left: Sequence[Call] = ()
         try:
-            left = tuple(handler.together([each.task for each in some]))
+            left = tuple(handler.answer_many([each.task for each in some]))
         except Exception:
             log.exception("a bug in answering calls together")
         for each in some:

@@ -49,11 +49,11 @@ NEAREST_GENRES = 50
 """Genres that a user's place is told by."""
 
 
-SWIFT_ITEMS = 100_000
+CHEAP_ITEMS = 100_000
 """Sixteen users are ranked in some 20 to 30 ms where so many are compared with each."""
 
-SWIFT_S = 0.002
-"""A search that takes longer, in seconds of processor time, is not swift, nor is the next with its filter."""
+CHEAP_S = 0.002
+"""A search that takes longer, in seconds of processor time, is not cheap, nor is the next with its filter."""
 
 _Query = TypeVar("_Query", bound=tuple[object, ...])
 
@@ -61,7 +61,7 @@ _Query = TypeVar("_Query", bound=tuple[object, ...])
 class Recommender:
     """Answers from one generation.
 
-    It is swift where a plain question takes a millisecond or two at most, as a rule.
+    It is cheap where a plain question takes a millisecond or two at most, as a rule.
     """
 
     def __init__(self, generation: Generation) -> None:
@@ -73,7 +73,7 @@ class Recommender:
         self._rates_in_stars = scale.low >= 0 and scale.top == TOP_STARS
         self._titles_lock = threading.Lock()
         index = generation.index
-        self.is_swift = index.exact is not index or index.size <= SWIFT_ITEMS
+        self.is_cheap = index.exact is not index or index.size <= CHEAP_ITEMS
         self._slow: WeakSet[Selection] = WeakSet()  # what the last search took long with
 
     def make_ready_as(self, other: "Recommender") -> None:
@@ -271,7 +271,7 @@ class Recommender:
         """Made when the first filter comes."""
         return Filters(self.generation)
 
-    def is_swift_with(self, text: str) -> bool:
+    def is_cheap_with(self, text: str) -> bool:
         """Whether a filter has come before, and not too many others since, and the last search was not long.
 
         As one is where not every item is compared, if the filter keeps out what is near.
@@ -300,7 +300,7 @@ class Recommender:
         """
         if allowed is None:
             return
-        if time.thread_time() - began > SWIFT_S * questions:
+        if time.thread_time() - began > CHEAP_S * questions:
             self._slow.add(allowed)
         else:
             self._slow.discard(allowed)

@@ -33,10 +33,10 @@ class Service(Protocol):
     """Answers requests."""
 
     @property
-    def together(self) -> Collection[str]:
-        """Names of the methods that `ask_together` knows."""
+    def batchable(self) -> Collection[str]:
+        """Names of the methods that `ask_many` knows."""
 
-    def is_swift(self, contents: bytes) -> bool:
+    def is_cheap(self, contents: bytes) -> bool:
         """Whether such a request and several more of one of those take some tens of ms together, at most."""
 
     def ask(self, method: str, contents: bytes) -> Any:
@@ -53,7 +53,7 @@ class Service(Protocol):
             MovieMatchError: If the caller or the state of the server is to blame.
         """
 
-    def ask_together(self, method: str, contents: Sequence[bytes]) -> Sequence[Any]:
+    def ask_many(self, method: str, contents: Sequence[bytes]) -> Sequence[Any]:
         """Answer several of one method.
 
         Returns:
@@ -107,7 +107,7 @@ def handlers(
     """
     return {
         path: grpc.unary_unary_rpc_method_handler(
-            (_Gathering if method.name in service.together else _Answering)(
+            (_BatchingHandler if method.name in service.batchable else _Answering)(
                 path, method.name, service, late, observe
             ),
             response_serializer=attrgetter("contents"),
@@ -163,14 +163,14 @@ class _Answering:
             self._observe(self._path, code, seconds, reply, call)
 
 
-class _Gathering(_Answering):
+class _BatchingHandler(_Answering):
     """The same, of which several may be answered at once."""
 
-    def is_swift(self, message: bytes) -> bool:
+    def is_cheap(self, message: bytes) -> bool:
         """Whether that takes less time than to have a call run by a thread of its own."""
-        return self._service.is_swift(message)
+        return self._service.is_cheap(message)
 
-    def together(self, calls: Sequence[_Waiting]) -> Sequence[_Waiting]:
+    def answer_many(self, calls: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Answer several calls; returns those that are to be run one by one."""
         started, now = time.perf_counter(), time.time()
         left = [call for call in calls if not call.is_awaited(now)]
@@ -179,7 +179,7 @@ class _Gathering(_Answering):
             return left
         outcomes: Sequence[Any]
         try:
-            outcomes = self._service.ask_together(self._method, [call.message for call in awaited])
+            outcomes = self._service.ask_many(self._method, [call.message for call in awaited])
         except Exception as error:
             if len(awaited) > 1 and not isinstance(error, MovieMatchError):
                 return calls  # a bug is only for the one that it comes with

@@ -29,11 +29,11 @@ MAX_SEEDS = 1000
 MAX_LISTED = 10_000
 """Excluded ids of a request; candidates too."""
 
-LIGHT_BYTES = 4096
-"""A request that is larger is not light."""
+CHEAP_BYTES = 4096
+"""A request that is larger is not cheap."""
 
-LIGHT_PAGE_SIZE = 100
-_LIGHT_FIELDS: dict[str, set[str]] = {
+CHEAP_PAGE_SIZE = 100
+_CHEAP_FIELDS: dict[str, set[str]] = {
     "RecommendRequest": {
         *("user", "page_size", "intent", "exclude_item_ids", "include_history", "as_of", "filter")
     },
@@ -69,15 +69,15 @@ class SimilarQuery(NamedTuple):
     missing: Sequence[str]
 
 
-def is_light(request: Message | Malformed, recommender: Recommender) -> bool:
+def is_cheap(request: Message | Malformed, recommender: Recommender) -> bool:
     """Whether a request that is not large is soon answered: no new or slow filter, style or later page."""
     if isinstance(request, Malformed):
         return False
-    names = _LIGHT_FIELDS.get(request.DESCRIPTOR.name, set())
+    names = _CHEAP_FIELDS.get(request.DESCRIPTOR.name, set())
     return all(
         field.name in names
-        and (field.name != "page_size" or value <= LIGHT_PAGE_SIZE)
-        and (field.name != "filter" or recommender.is_swift_with(value))
+        and (field.name != "page_size" or value <= CHEAP_PAGE_SIZE)
+        and (field.name != "filter" or recommender.is_cheap_with(value))
         for field, value in request.ListFields()
     )
 

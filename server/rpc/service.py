@@ -21,10 +21,10 @@ from deepmoviematch.server.rpc.checks import Start
 from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.rpc.replies import Replies, Reply
 from deepmoviematch.server.rpc.requests import (
-    LIGHT_BYTES,
+    CHEAP_BYTES,
     RecommendQuery,
     SimilarQuery,
-    is_light,
+    is_cheap,
     read_embed,
     read_find,
     read_recommend,
@@ -64,14 +64,14 @@ class RecommenderService:
         }
 
     @property
-    def together(self) -> Collection[str]:
-        """Names of the methods that `ask_together` knows."""
+    def batchable(self) -> Collection[str]:
+        """Names of the methods that `ask_many` knows."""
         return self._ways.keys()
 
-    def is_swift(self, contents: bytes) -> bool:
-        """Whether `ask_together` takes no more than some tens of ms: request and search are not large."""
+    def is_cheap(self, contents: bytes) -> bool:
+        """Whether `ask_many` takes no more than some tens of ms: request and search are not large."""
         latest = self._latest
-        return len(contents) <= LIGHT_BYTES and latest is not None and latest.recommender.is_swift
+        return len(contents) <= CHEAP_BYTES and latest is not None and latest.recommender.is_cheap
 
     def ask(self, method: str, contents: bytes) -> Reply:
         """The reply to a request, given the method's name and the bytes of its message.
@@ -91,7 +91,7 @@ class RecommenderService:
             latest.keep(key, reply)
         return reply
 
-    def ask_together(self, method: str, contents: Sequence[bytes]) -> list[Reply | MovieMatchError | None]:
+    def ask_many(self, method: str, contents: Sequence[bytes]) -> list[Reply | MovieMatchError | None]:
         """What `ask` returns or raises for requests of one method; None for what is to be asked alone.
 
         That is whatever may take so long that others should not wait for it.
@@ -99,12 +99,12 @@ class RecommenderService:
         latest = self._replies()
         outcomes: list[Reply | MovieMatchError | None] = [latest.kept((method, each)) for each in contents]
         read, _ = self._methods[method]
-        light = {
+        cheap = {
             place: request
             for place, kept in enumerate(outcomes)
-            if kept is None and is_light(request := read(contents[place]), latest.recommender)
+            if kept is None and is_cheap(request := read(contents[place]), latest.recommender)
         }
-        for place, outcome in zip(light, self._ranked(method, [*light.values()], latest), strict=True):
+        for place, outcome in zip(cheap, self._ranked(method, [*cheap.values()], latest), strict=True):
             outcomes[place] = outcome
             if isinstance(outcome, Reply):
                 latest.keep((method, contents[place]), outcome)

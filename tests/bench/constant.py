@@ -29,7 +29,7 @@ METHODS = ("Recommend", "SimilarItems")
 
 
 class Constant:
-    """The product's handler of a swift method, emptied."""
+    """The product's handler of a cheap method, emptied."""
 
     def __init__(self, reply: bytes) -> None:
         self._reply = reply
@@ -38,11 +38,11 @@ class Constant:
         """Answer a call by itself, as the first is and all of a stock server."""
         return self._reply
 
-    def is_swift(self, message: bytes) -> bool:
+    def is_cheap(self, message: bytes) -> bool:
         """Whether calls may be answered together."""
         return True
 
-    def together(self, calls: Sequence[Call]) -> Sequence[Call]:
+    def answer_many(self, calls: Sequence[Call]) -> Sequence[Call]:
         """Answer several, and leave none."""
         for call in calls:
             call.answer(self._reply)

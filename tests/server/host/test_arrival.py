@@ -149,7 +149,7 @@ def test_a_call_that_is_cancelled_before_its_message_is_never_answered(echo: Sim
     assert echo.answered == [b"a"]
 
 
-def test_while_there_is_always_something_to_hear_calls_are_answered_still() -> None:
+def test_while_there_is_always_an_event_calls_are_answered_still() -> None:
     event = SimpleNamespace(completion_type=None, success=True, tag=lambda _: (None, ()))
     polled, worked = 0, 0
 
@@ -169,7 +169,7 @@ def test_while_there_is_always_something_to_hear_calls_are_answered_still() -> N
     )
     host: Any = SimpleNamespace(has_work=lambda: True, work=work)
     with pytest.raises(EOFError):
-        arrival._hear(state, host)
+        arrival._poll(state, host)
     assert worked == 3
 
 

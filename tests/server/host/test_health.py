@@ -128,7 +128,7 @@ class Flooded(Health):
 
     def get(self, generation_id: str | None = None) -> Recommender:
         self.asked += 1
-        if self.asked == 2:  # the first makes known what is swift
+        if self.asked == 2:  # the first makes known what is cheap
             self.begun.set()
             self.go_on.wait(WAIT_S)
         elif self.asked == 3:

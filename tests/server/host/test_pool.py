@@ -58,7 +58,7 @@ def test_it_is_idle_once_nothing_waits_or_runs(blocked: SimpleNamespace) -> None
         pass
 
 
-def test_it_is_not_idle_while_a_swift_call_is_left_to_a_thread() -> None:
+def test_it_is_not_idle_while_a_cheap_call_is_left_to_a_thread() -> None:
     pool = Pool(1)
 
     class Left(deque[Any]):

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.generations.current import Current
-from deepmoviematch.server.ranking.recommender import SWIFT_S, Recommender
+from deepmoviematch.server.ranking.recommender import CHEAP_S, Recommender
 from deepmoviematch.server.rpc.replies import Reply
 from deepmoviematch.server.rpc.service import RecommenderService
 from deepmoviematch.server.rpc.tokens import Tokens
@@ -39,7 +39,7 @@ recommends = st.builds(
 similars = st.builds(pb.SimilarItemsRequest, item_id=item_ids, page_size=st.sampled_from([0, 3, -1]))
 contents_of = {"Recommend": recommends, "SimilarItems": similars}
 
-LIGHT: dict[str, Message] = {
+CHEAP: dict[str, Message] = {
     "nothing said": pb.RecommendRequest(),
     "a history, exclusions and what is next": pb.RecommendRequest(
         user=pb.UserFeatures(history=[pb.Interaction(item_id="6")]),
@@ -50,7 +50,7 @@ LIGHT: dict[str, Message] = {
     "as of a time": pb.RecommendRequest(as_of=Timestamp(seconds=1)),
     "similar": pb.SimilarItemsRequest(item_id="6", exclude_item_ids=["7"]),
 }
-HEAVY: dict[str, Message] = {
+DEAR: dict[str, Message] = {
     "a filter that never came before": pb.RecommendRequest(filter="year < 1890"),
     "candidates": pb.RecommendRequest(candidate_item_ids=["6"]),
     "reasons": pb.RecommendRequest(explain=True),
@@ -87,7 +87,7 @@ def test_any_requests_get_together_what_each_gets_alone(
 ) -> None:
     serialised = contents_of[method].map(lambda request: request.SerializeToString())
     contents = data.draw(st.lists(serialised | st.binary(max_size=6), max_size=12))
-    outcomes = service.ask_together(method, contents)
+    outcomes = service.ask_many(method, contents)
     assert len(outcomes) == len(contents)
     for each, outcome in zip(contents, outcomes, strict=True):
         if outcome is not None:
@@ -95,19 +95,19 @@ def test_any_requests_get_together_what_each_gets_alone(
             assert told == alone(service, method, each)
 
 
-@pytest.mark.parametrize("request_", LIGHT.values(), ids=LIGHT)
+@pytest.mark.parametrize("request_", CHEAP.values(), ids=CHEAP)
 def test_what_is_soon_answered_is_answered_with_others(
     service: RecommenderService, request_: Message
 ) -> None:
-    outcomes = service.ask_together(name_of(request_), [request_.SerializeToString()] * 9)
+    outcomes = service.ask_many(name_of(request_), [request_.SerializeToString()] * 9)
     assert [type(outcome) for outcome in outcomes] == [Reply] * 9
 
 
-@pytest.mark.parametrize("request_", HEAVY.values(), ids=HEAVY)
+@pytest.mark.parametrize("request_", DEAR.values(), ids=DEAR)
 def test_nobody_waits_for_what_may_take_long(service: RecommenderService, request_: Message) -> None:
-    light = LIGHT["nothing said" if name_of(request_) == "Recommend" else "similar"]
-    both = [request_.SerializeToString(), light.SerializeToString()]
-    heavy, soon = service.ask_together(name_of(request_), both)
+    cheap = CHEAP["nothing said" if name_of(request_) == "Recommend" else "similar"]
+    both = [request_.SerializeToString(), cheap.SerializeToString()]
+    heavy, soon = service.ask_many(name_of(request_), both)
     assert heavy is None
     assert isinstance(soon, Reply)
 
@@ -119,7 +119,7 @@ def test_a_filter_that_came_before_is_soon_answered(service: RecommenderService)
     ):
         contents = request_.SerializeToString()
         first = service.ask(name_of(request_), contents)
-        assert service.ask_together(name_of(request_), [contents] * 2) == [first] * 2
+        assert service.ask_many(name_of(request_), [contents] * 2) == [first] * 2
 
 
 @pytest.mark.parametrize("history", [[], [pb.Interaction(item_id="6")]], ids=["popular", "near"])
@@ -130,43 +130,43 @@ def test_nobody_waits_for_a_filter_whose_last_search_was_long(
     current.set(Recommender(recommender.generation))
     service = RecommenderService(current, Tokens())
     user = pb.UserFeatures(history=history)
-    slow, swift = (
+    slow, cheap = (
         pb.RecommendRequest(user=user, filter=f"year < {year}").SerializeToString() for year in (1980, 1990)
     )
-    seconds = iter([0.0, SWIFT_S * 1.1, 1.0, 1.0 + SWIFT_S * 0.9])
+    seconds = iter([0.0, CHEAP_S * 1.1, 1.0, 1.0 + CHEAP_S * 0.9])
     monkeypatch.setattr("deepmoviematch.server.ranking.recommender.time.thread_time", lambda: next(seconds))
-    for each in (slow, swift):
+    for each in (slow, cheap):
         service.ask("Recommend", each)
     monkeypatch.undo()
-    heavy, soon = service.ask_together("Recommend", [slow, swift])
+    heavy, soon = service.ask_many("Recommend", [slow, cheap])
     assert heavy is None
     assert isinstance(soon, Reply)
     again = service.ask("Recommend", slow)  # on a thread, and quick this time
-    assert service.ask_together("Recommend", [slow]) == [again]
+    assert service.ask_many("Recommend", [slow]) == [again]
 
 
-def test_only_small_requests_to_small_catalogues_are_swift(
+def test_only_small_requests_to_small_catalogues_are_cheap(
     recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    current, small = Current(), LIGHT["nothing said"].SerializeToString()
+    current, small = Current(), CHEAP["nothing said"].SerializeToString()
     large = pb.RecommendRequest(user=pb.UserFeatures(history=[pb.Interaction(item_id="6", rating=3)] * 1000))
     service = RecommenderService(current, Tokens())
-    assert not service.is_swift(small)  # before anybody asked, nothing is known
+    assert not service.is_cheap(small)  # before anybody asked, nothing is known
     current.set(recommender)
-    service.ask_together("Recommend", [small])
-    assert service.is_swift(small)
-    assert not service.is_swift(large.SerializeToString())
-    monkeypatch.setattr(recommender, "is_swift", False)  # as of a large catalogue
-    assert not service.is_swift(small)
+    service.ask_many("Recommend", [small])
+    assert service.is_cheap(small)
+    assert not service.is_cheap(large.SerializeToString())
+    monkeypatch.setattr(recommender, "is_cheap", False)  # as of a large catalogue
+    assert not service.is_cheap(small)
 
 
 def test_a_reply_that_was_kept_serves_whoever_waits_with_others(recommender: Recommender) -> None:
     current = Current()
     current.set(recommender)
     service = RecommenderService(current, Tokens(), keeps=10)
-    contents = LIGHT["similar"].SerializeToString()
+    contents = CHEAP["similar"].SerializeToString()
     first = service.ask("SimilarItems", contents)
-    assert service.ask_together("SimilarItems", [contents])[0] is first
+    assert service.ask_many("SimilarItems", [contents])[0] is first
 
 
 class Held:
@@ -184,8 +184,8 @@ class Held:
         return self.recommender
 
     def hold(self, stub: Any, requests: Sequence[Message]) -> list[Any]:
-        """Calls that come while the thread that hears of them is held by the first of `requests`."""
-        assert stub.Recommend(pb.RecommendRequest(), timeout=WAIT_S)  # from now on it is known what is swift
+        """Calls that come while the polling thread is held by the first of `requests`."""
+        assert stub.Recommend(pb.RecommendRequest(), timeout=WAIT_S)  # from now on it is known what is cheap
         self.asked = 0
         self.begun.clear()
         self.go_on.clear()
@@ -202,11 +202,11 @@ def test_calls_that_wait_are_answered_each_with_its_own(
     serve: Callable[..., Any], recommender: Recommender, running: SimpleNamespace
 ) -> None:
     mixed = [
-        *LIGHT.values(),
-        *HEAVY.values(),
+        *CHEAP.values(),
+        *DEAR.values(),
         pb.RecommendRequest(page_size=-1),
         pb.SimilarItemsRequest(item_id="no"),
-        *LIGHT.values(),
+        *CHEAP.values(),
     ]
     held = Held(recommender)
     with serve(held, threads=1) as other:

@@ -1,4 +1,4 @@
-"""Calls that one thread hears of, and answers together or leaves to others, over a real socket."""
+"""Calls that the polling thread answers in batches or leaves to others, over a real socket."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from deepmoviematch.server.host import arrival
-from deepmoviematch.server.host.pool import FEW_WAITING, TOGETHER, Pool
+from deepmoviematch.server.host.pool import FEW_WAITING, MAX_BATCH, Pool
 
 WAIT_S = 10
 
@@ -26,11 +26,11 @@ def eventually(holds: Callable[[], object]) -> None:
 class Pairing:
     """Answers calls whose messages are even numbers at once; leaves the others to be run, which takes time.
 
-    Until `go_on` is set, message 0 holds the thread that hears of calls, and odd ones those that run them.
+    Until `go_on` is set, message 0 holds the polling thread, and odd ones those that run them.
     """
 
     def __init__(self) -> None:
-        self.swift = True
+        self.cheap = True
         self.sizes: list[int] = []
         self.ran: list[bytes] = []
         self.active: dict[bytes, bool] = {}
@@ -42,10 +42,10 @@ class Pairing:
         self.go_on.wait(WAIT_S)
         return b"alone " + message
 
-    def is_swift(self, message: bytes) -> bool:
-        return self.swift
+    def is_cheap(self, message: bytes) -> bool:
+        return self.cheap
 
-    def together(self, calls: list[arrival.Call]) -> list[arrival.Call]:
+    def answer_many(self, calls: list[arrival.Call]) -> list[arrival.Call]:
         awaited = [call for call in calls if call.is_awaited(time.time())]
         self.sizes.append(len(awaited))
         if any(call.message == b"0" for call in calls):
@@ -89,26 +89,26 @@ def begun(pairs: SimpleNamespace, numbers: range) -> list[Any]:
     return [first, *calls]
 
 
-def test_swift_calls_that_have_come_meanwhile_are_answered_together(pairs: SimpleNamespace) -> None:
+def test_cheap_calls_that_have_come_meanwhile_are_answered_together(pairs: SimpleNamespace) -> None:
     calls = begun(pairs, range(2, 42, 2))
     pairs.handler.go_on.set()
     assert [call.result() for call in calls] == [f"together {number}".encode() for number in range(0, 42, 2)]
     assert calls[2].trailing_metadata() == (("x-name", "4"),)
     assert sum(pairs.handler.sizes) == len(calls)
-    assert 1 < max(pairs.handler.sizes) <= TOGETHER
+    assert 1 < max(pairs.handler.sizes) <= MAX_BATCH
 
 
-def test_a_flood_is_heard_of_sooner_than_it_is_answered_so_that_calls_can_be_refused(
+def test_a_flood_is_taken_in_sooner_than_it_is_answered_so_that_calls_can_be_refused(
     pairs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting: list[int] = []
-    answer = pairs.handler.together
+    answer = pairs.handler.answer_many
 
-    def together(calls: list[arrival.Call]) -> list[arrival.Call]:
+    def answer_many(calls: list[arrival.Call]) -> list[arrival.Call]:
         waiting.append(pairs.pool.waiting)
         return list(answer(calls))
 
-    monkeypatch.setattr(pairs.handler, "together", together)
+    monkeypatch.setattr(pairs.handler, "answer_many", answer_many)
     calls = begun(pairs, range(2, 602, 2))
     pairs.handler.go_on.set()
     assert [call.result() for call in calls] == [f"together {number}".encode() for number in range(0, 602, 2)]
@@ -125,8 +125,8 @@ def test_what_takes_long_after_all_waits_for_a_thread_and_keeps_nobody(pairs: Si
 
 def test_what_takes_long_after_all_waits_behind_those_who_came_before_it(pairs: SimpleNamespace) -> None:
     calls = []
-    for place, (number, swift) in enumerate([(1, True), (3, False), (5, True), (7, False)]):
-        pairs.handler.swift = swift
+    for place, (number, cheap) in enumerate([(1, True), (3, False), (5, True), (7, False)]):
+        pairs.handler.cheap = cheap
         calls.append(pairs.ask.future(str(number).encode(), timeout=WAIT_S))
         eventually(lambda: len(pairs.handler.ran) + len(pairs.pool._waiting) > place)  # noqa: B023
     pairs.handler.go_on.set()
@@ -167,14 +167,14 @@ def test_whoever_gave_up_while_waiting_for_a_thread_is_known_not_to_wait(pairs: 
 def test_whoever_a_bug_would_leave_without_an_answer_is_told(
     pairs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = pairs.handler.together
+    answer = pairs.handler.answer_many
 
-    def together(calls: list[arrival.Call]) -> list[arrival.Call]:
+    def answer_many(calls: list[arrival.Call]) -> list[arrival.Call]:
         answer(calls[:1])
         raise ZeroDivisionError
 
     _, *calls = begun(pairs, range(2, 42, 2))
-    monkeypatch.setattr(pairs.handler, "together", together)
+    monkeypatch.setattr(pairs.handler, "answer_many", answer_many)
     pairs.handler.go_on.set()
     assert {call.code() for call in calls} == {grpc.StatusCode.OK, grpc.StatusCode.INTERNAL}
 
@@ -182,17 +182,17 @@ def test_whoever_a_bug_would_leave_without_an_answer_is_told(
 def test_a_bug_that_leaves_an_answered_call_to_a_thread_harms_nobody(
     pairs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = pairs.handler.together
-    monkeypatch.setattr(pairs.handler, "together", lambda calls: (answer(calls), calls)[1])
+    answer = pairs.handler.answer_many
+    monkeypatch.setattr(pairs.handler, "answer_many", lambda calls: (answer(calls), calls)[1])
     pairs.handler.go_on.set()
     assert [pairs.ask(each, timeout=WAIT_S) for each in (b"2", b"4")] == [b"together 2", b"together 4"]
     assert pairs.handler.ran == []
 
 
-def test_a_bug_in_telling_what_is_swift_harms_nobody(
+def test_a_bug_in_telling_what_is_cheap_harms_nobody(
     pairs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs.handler, "is_swift", lambda message: 1 / 0)
+    monkeypatch.setattr(pairs.handler, "is_cheap", lambda message: 1 / 0)
     pairs.handler.go_on.set()
     assert pairs.ask(b"2", timeout=WAIT_S) == b"alone 2"
 
@@ -220,8 +220,8 @@ def test_nothing_is_kept_of_calls_that_have_ended(pairs: SimpleNamespace) -> Non
     eventually(lambda: not pairs.states())  # the last are about to be told
 
 
-def test_calls_that_are_not_swift_are_each_run_by_a_thread(pairs: SimpleNamespace) -> None:
-    pairs.handler.swift = False
+def test_calls_that_are_not_cheap_are_each_run_by_a_thread(pairs: SimpleNamespace) -> None:
+    pairs.handler.cheap = False
     pairs.handler.go_on.set()
     assert pairs.ask(b"2", timeout=WAIT_S) == b"alone 2"
     assert pairs.handler.sizes == []
