@@ -111,7 +111,10 @@ class RetrievalRecipe(CommonRecipe):
     history_share: tuple[float, float] = (0.3, 0.8)
     """A step keeps between these shares of a user's ratings as history and asks for the other likes."""
 
-    short_weight: float = 0.5
+    alone_share: float = 0.2
+    """Share of the long histories of which a step tells the likes alone, as some callers do."""
+
+    short_weight: float = 0.7
     """Weight of the loss over short histories (one to six likes)."""
 
     stated_weight: float = 0.3
@@ -197,6 +200,7 @@ class RetrievalRecipe(CommonRecipe):
             "patience",
         ):
             self._check(setting, getattr(self, setting) >= 0, "at least 0")
+        self._check("alone_share", 0 <= self.alone_share <= 1, "in 0..1")
         self._check("transition_dim", self.transition_dim >= 1, "at least 1")
         for setting in (
             "gate",

@@ -14,6 +14,7 @@ import numpy as np
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.features import LIKE_STARS
+from deepmoviematch.indexer.towers.taste_path import Tables
 
 LARGEST_BYTES = 1 << 26
 """A table larger than this is not worth its memory, which every process has for itself."""
@@ -26,49 +27,51 @@ class PrecomputedHistories:
 
     def __init__(
         self,
-        likes: Floats,
-        others: Floats,
-        known: tuple[Floats, Floats],
+        likes: Tables,
+        alone: Tables,
+        others: Tables,
         layers: Sequence[tuple[Floats, Floats]],
     ) -> None:
         """Multiply the tables out.
 
         Args:
-            likes: [N, D] what a like adds to the vector.
-            others: [N, D] what any other rating adds.
-            known: [N, .] each, what a like and what any other rating is to the first layer.
+            likes: What a like is beside other ratings.
+            alone: What a like is where nothing else is told.
+            others: What any other rating is.
             layers: Kernel [in, out] and bias [out] of each layer. The first takes the bag
                 of the likes, that of the others, signals that are 0 here, and how many
                 likes and others there are (log1p).
         """
         (first, first_bias), *middle, (last, last_bias) = layers
-        size, width = len(likes), known[0].shape[1]
+        size, width = len(likes.direct), likes.known.shape[1]
         # A user's vector so far, with a 0 where items keep their norm; the first hidden layer; and the 1
         # that all biases are weights of.
-        dim = likes.shape[1]
+        dim = likes.direct.shape[1]
         self._columns = columns = dim + 1
         self._size = size
-        self._table = np.zeros((2 * size + 3, columns + first.shape[1] + 1), dtype=np.float32)
-        for rows, direct, table, kernel in (
-            (slice(size), likes, known[0], first[:width]),
-            (slice(size, 2 * size), others, known[1], first[width : width + known[1].shape[1]]),
+        self._table = np.zeros((3 * size + 3, columns + first.shape[1] + 1), dtype=np.float32)
+        for place, kind, kernel in (
+            (0, likes, first[:width]),
+            (size, others, first[width : 2 * width]),
+            (2 * size, alone, first[:width]),
         ):
-            self._table[rows, :dim] = direct
-            np.matmul(table, kernel, out=self._table[rows, columns:-1])
-        self._table[2 * size, :dim] = last_bias
-        self._table[2 * size, columns:-1] = first_bias
-        self._table[2 * size, -1] = 1
-        self._table[2 * size + 1 :, columns:-1] = first[-2:]
-        self._constant = [2 * size, 2 * size + 1, 2 * size + 2]
+            rows = slice(place, place + size)
+            self._table[rows, :dim] = kind.direct
+            np.matmul(kind.known, kernel, out=self._table[rows, columns:-1])
+        end = 3 * size
+        self._table[end, :dim] = last_bias
+        self._table[end, columns:-1] = first_bias
+        self._table[end, -1] = 1
+        self._table[end + 1 :, columns:-1] = first[-2:]
+        self._constant = [end, end + 1, end + 2]
         self._middle = [_with_bias(kernel, bias) for kernel, bias in middle]
         self._last = np.pad(last, ((0, 1), (0, 1)))
 
     @staticmethod
     def fits(likes: Floats, layers: Sequence[tuple[Floats, Floats]]) -> bool:
         """Whether the table would be small enough, and there are hidden layers to save on."""
-        return (
-            len(layers) > 1 and 8 * len(likes) * (likes.shape[1] + layers[0][0].shape[1] + 1) <= LARGEST_BYTES
-        )
+        width = likes.shape[1] + layers[0][0].shape[1] + 1
+        return len(layers) > 1 and 12 * len(likes) * width <= LARGEST_BYTES
 
     def __call__(self, histories: Sequence[Mapping[int, float]]) -> Floats:
         """[B, D + 1] where users with these histories (row -> stars) are, not yet of length 1; then a 0."""
@@ -78,6 +81,8 @@ class PrecomputedHistories:
             liked = len(rows)
             if liked < len(history):
                 rows += [self._size + row for row, stars in history.items() if stars < LIKE_STARS]
+            else:
+                rows = [2 * self._size + row for row in rows]
             weights = _weights(liked, len(rows) - liked)
             np.dot(weights, self._table.take(rows + self._constant, 0), out=bag)
         hidden = sums[:, None, self._columns :]  # [B, 1, H + 1]

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints
+from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.context import NO_MOMENT, Moment
 from deepmoviematch.data.features import (
@@ -40,8 +40,9 @@ class TasteUserTower:
         taste = MLP(preferences)
         user  = (1 - g) bag + g taste,    g = (1 + n)^-a
 
-    where g is 0 without stated preferences and 1 without a history; H and J are P and Q, or
-    both one table of their own. The moment at which a user asks moves that (`Moments`). A user
+    where g is 0 without stated preferences and 1 without a history. P is one of two tables: whoever tells
+    likes alone may have rated others low or not, which is another thing than to tell so. H and J are P and Q,
+    or both one table of their own. The moment at which a user asks moves that (`Moments`). A user
     who asks what to take next is embedded by the order of the history too, in a wider space,
 
         next  = [unit(unit(user) + MLP(S R)), s T]
@@ -53,21 +54,24 @@ class TasteUserTower:
     """
 
     def __init__(self, weights: Weights) -> None:
-        """Take the tables `likes` and `others` [N, .], perhaps `bag`, the MLPs `deep` and `taste`.
+        """Take the tables `likes`, `alone` (likes that are told alone) and `others` [N, .], two MLPs.
+
+        The MLPs are `deep` and `taste`. Towers of old read their likes alike whatever else was told, and the
+        oldest have a table `bag` for the MLP.
 
         A tower that reads order has the tables `recent` and `transitions` and the MLP `next`.
         """
         arrays = weights.arrays
-        self._likes, self._others = arrays["likes"], arrays["others"]
-        self._known = arrays.get("bag", self._likes), arrays.get("bag", self._others)
+        tables = arrays["likes"], arrays.get("alone", arrays["likes"]), arrays["others"]
+        kinds = [Tables(table, arrays.get("bag", table)) for table in tables]
+        self._likes, self._alone, self._others = kinds
         self._deep, self._taste = Mlp(weights, "deep"), Mlp(weights, "taste")
         self._gate = float(weights.settings["gate"])
-        size, width = self._likes.shape
-        if self._others.shape != (size, width) or any(len(table) != size for table in self._known):
-            raise ValueError(f"tables of {size}, {len(self._others)} and {len(self._known[0])} items")
-        known = sum(table.shape[1] for table in self._known)
+        size, width = arrays["likes"].shape
+        if any(each.direct.shape != (size, width) or len(each.known) != size for each in kinds):
+            raise ValueError(f"tables of {', '.join(str(each.shape) for kind in kinds for each in kind)}")
         if (
-            self._deep.inputs != known + self._taste.inputs + 2
+            self._deep.inputs != 2 * self._likes.known.shape[1] + self._taste.inputs + 2
             or not self._deep.outputs == self._taste.outputs == width
         ):
             raise ValueError(f"MLPs of {self._deep.inputs} and {self._taste.inputs} inputs")
@@ -76,7 +80,7 @@ class TasteUserTower:
         self._recent = arrays.get("recent")
         if self._recent is not None:
             # Towers of old had none, and one space for both questions.
-            self._transitions = arrays.get("transitions", self._likes[:, :0])
+            self._transitions = arrays.get("transitions", arrays["likes"][:, :0])
             self._next = Mlp(weights, "next")
             if self._next.inputs != SUMMARIES * self._recent.shape[1] or self._next.outputs != width:
                 raise ValueError(f"recent of {self._recent.shape} and an MLP of {self._next.inputs} inputs")
@@ -84,21 +88,24 @@ class TasteUserTower:
                 raise ValueError(f"tables of {self._recent.shape} and {self._transitions.shape}")
             self.next_dim += self._transitions.shape[1]
         self._precomputed: PrecomputedHistories | None = None
-        if PrecomputedHistories.fits(self._likes, self._deep.layers):
+        if PrecomputedHistories.fits(arrays["likes"], self._deep.layers):
             self._precomputed = PrecomputedHistories(
-                self._likes, self._others, self._known, self._deep.layers
+                self._likes, self._alone, self._others, self._deep.layers
             )
 
     def embed(self, users: UserBatch) -> Floats:
         """See `UserTower.embed`."""
-        liked = users.stars >= LIKE_STARS
-        likes, like_counts = _bag(self._likes, users, liked)
-        others, other_counts = _bag(self._others, users, ~liked)
-        known_likes = likes if self._known[0] is self._likes else _bag(self._known[0], users, liked)[0]
-        known_others = others if self._known[1] is self._others else _bag(self._known[1], users, ~liked)[0]
+        liked, owners = users.stars >= LIKE_STARS, users.owners
+        other_counts = np.bincount(owners[~liked], minlength=len(users))
+        alone = liked & (other_counts == 0)[owners]
+        likes, likes_alone, others = (
+            _bags(kind, users, chosen)
+            for kind, chosen in ((self._likes, liked & ~alone), (self._alone, alone), (self._others, ~liked))
+        )
         signal = preference_signal(users.preferences)
-        counts = np.log1p(np.stack([like_counts, other_counts], axis=1)).astype(np.float32)
-        bag = likes + others + self._deep(np.concatenate([known_likes, known_others, signal, counts], axis=1))
+        counts = np.stack([users.history_sizes - other_counts, other_counts], axis=1)
+        read = [likes.known + likes_alone.known, others.known, signal, np.log1p(counts).astype(np.float32)]
+        bag = likes.direct + likes_alone.direct + others.direct + self._deep(np.concatenate(read, axis=1))
         gate = preference_gate(users.states_preferences, users.history_sizes, self._gate)[:, None]
         vectors = unit((1 - gate) * bag + gate * self._taste(signal))
         if users.moments is not None:
@@ -170,8 +177,8 @@ class TasteUserTower:
         return TastePath(
             preferences,
             history,
-            likes=Tables(self._likes, self._known[0]),
-            others=Tables(self._others, self._known[1]),
+            likes=self._likes_of(history),
+            others=self._others,
             deep=self._deep,
             taste=self._taste,
             gate=self._gate,
@@ -179,15 +186,18 @@ class TasteUserTower:
             order=order,
         )
 
+    def _likes_of(self, history: Mapping[int, float]) -> Tables:
+        """What the likes of a history are to the tower."""
+        return self._alone if all(stars >= LIKE_STARS for stars in history.values()) else self._likes
+
     def _taste_of(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
         """[D - 1] the vector of one user, not yet of length 1."""
         taste = np.zeros(self.dim - 1, dtype=np.float32)
-        (known_likes, known_others), place = self._known, 0
-        inputs = np.zeros(self._deep.inputs, dtype=np.float32)
+        place, inputs = 0, np.zeros(self._deep.inputs, dtype=np.float32)
         liked = [row for row, stars in history.items() if stars >= LIKE_STARS]
         disliked = [row for row, stars in history.items() if stars < LIKE_STARS]
         inputs[-2:] = math.log1p(len(liked)), math.log1p(len(disliked))
-        for rows, table, known in ((liked, self._likes, known_likes), (disliked, self._others, known_others)):
+        for rows, (table, known) in ((liked, self._likes_of(history)), (disliked, self._others)):
             if rows:
                 shares = _shares(len(rows))
                 taste += shares.dot(table.take(rows, 0))
@@ -278,14 +288,19 @@ def _scaled(vector: Floats) -> Floats:
     return vector
 
 
-def _bag(table: Floats, users: UserBatch, chosen: Flags) -> tuple[Floats, Ints]:
-    """Sum of the `chosen` interactions' rows divided by sqrt(their number), and that number."""
-    owners = users.owners[chosen]
-    counts = np.bincount(owners, minlength=len(users)).astype(np.int32)
-    sums = np.zeros((len(users), table.shape[1]), dtype=np.float32)
-    np.add.at(sums, owners, table[users.items[chosen]])
-    roots: Floats = np.sqrt(np.maximum(counts, 1), dtype=np.float32)
-    return sums / roots[:, None], counts
+def _bags(kind: Tables, users: UserBatch, chosen: Flags) -> Tables:
+    """[B, .] each, sums of the `chosen` interactions' rows divided by the root of their number."""
+    owners, items = users.owners[chosen], users.items[chosen]
+    roots = np.sqrt(np.maximum(np.bincount(owners, minlength=len(users)), 1), dtype=np.float32)
+
+    def bag(table: Floats) -> Floats:
+        sums = np.zeros((len(users), table.shape[1]), dtype=np.float32)
+        np.add.at(sums, owners, table[items])
+        sums /= roots[:, None]
+        return sums
+
+    direct = bag(kind.direct)
+    return Tables(direct, direct if kind.known is kind.direct else bag(kind.known))
 
 
 @lru_cache(256)

@@ -50,6 +50,7 @@ def run(size: int, *, seed: int) -> Run:
     items = clustered(random, size)
     users = {
         "likes": items,
+        "alone": items,
         "others": -items,
         "bag": items,
         "recent": items,

@@ -100,6 +100,7 @@ def retrieval_towers(rng: np.random.Generator, catalogue: Catalogue) -> tuple[We
         "transitions": normal(rng, ITEMS, TRANSITIONS),
         **mlp(rng, "next", SUMMARIES * HIDDEN, WIDTH),
     }
+    users["alone"] = normal(np.random.default_rng(7), ITEMS, WIDTH)
     moments = np.random.default_rng(6)
     for feature, size in (("hour", 24), ("weekday", 7), ("device", 2)):
         users[f"moment_{feature}"] = normal(moments, size, WIDTH)

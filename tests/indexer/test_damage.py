@@ -216,7 +216,7 @@ def other_tower(folder: Path) -> None:
 
 
 def tower_of_fewer_items(folder: Path) -> None:
-    for name in ("likes", "others", "recent", "transitions"):
+    for name in ("likes", "alone", "others", "recent", "transitions"):
         path = folder / "user_tower" / f"{name}.npy"
         np.save(path, np.load(path)[:-1])
 

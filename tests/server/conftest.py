@@ -123,6 +123,7 @@ def make_run(
     rating_head = None
     if not of_old:
         learnt = np.random.default_rng(7)
+        users["alone"] = _normal(np.random.default_rng(8), items, WIDTH)
         users["transitions"] = _normal(learnt, items, TRANSITIONS)
         ids["follows"] = _normal(learnt, items, TRANSITIONS)
         settings["next_largest_norm"] = 14.0

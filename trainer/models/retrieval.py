@@ -3,9 +3,9 @@
 In a step, every user of the batch is asked for three times (`views.py`): with a
 long history, with a short one, and with stated preferences alone. Each time is a
 softmax over the catalogue, or a draw from it, without what is known; it also follows a
-teacher: a closed-form EASE of all ratings, from whose factors the towers start, where the history
-is long, and similar users, with what a few likes say in closed form, where it is short; where favourite
-genres are all that is stated, whoever might tick the same.
+teacher. Where the history is long that is a closed-form EASE, from whose factors the towers start, of all
+ratings or, where likes are all that is told, of likes. Where it is short it is similar users, with what a
+few likes say in closed form; where favourite genres are all that is stated, whoever might tick the same.
 Symbols: `B` users of a batch, `U` users, `N` items, `C` items of a step, `G` genres,
 `D` width.
 """
@@ -38,6 +38,7 @@ from deepmoviematch.trainer.models.losses import (
 from deepmoviematch.trainer.models.similar_tastes import SimilarTastes
 from deepmoviematch.trainer.models.similar_users import SimilarUsers
 from deepmoviematch.trainer.models.teacher import Known, start, teacher_of
+from deepmoviematch.trainer.models.towers import TABLES
 from deepmoviematch.trainer.models.two_towers import Inputs, TwoTowers, cells, marked
 from deepmoviematch.trainer.models.views import (
     DECIDED,
@@ -93,6 +94,7 @@ class RetrievalTask:
         )
         told = told_by_others(*self._known, recipe.ease_penalty, recipe.seed)
         self.teacher = teacher_of(self._known, recipe, told)
+        self.likes_teacher = teacher_of(self._known, recipe, told=0)
         interests = self._likes + told * recipe.interest * self._known.others
         self._similar = SimilarUsers.fit(self._likes, interests, recipe.seed)
         self._few = FewLikes.fit(self._likes, interests, recipe.seed)
@@ -121,16 +123,18 @@ class RetrievalTask:
 
         With `start`'s Q, AQ and CQ the ids are 3 Q and the user's tables are 20 A Q and 20 r C Q, so that
         the bags' product with the items is about 60 (L A + O C) Q Q^T over the root of the number of
-        likes. The bag of other ratings is divided by the root of their own number instead, for
-        which r makes up on average. The scale is one over the temperature.
+        likes. The bag of other ratings is divided by the root of their own number instead, for which r
+        makes up on average. The table of likes that are told alone is 20 A'Q, with A' of the teacher that
+        reads nothing else. The scale is one over the temperature.
         """
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, 2])
         everyone = Known(*(each[self._users] for each in self._known))
         factors, likes, others = start(self.teacher, everyone, recipe.embedding_dim, rng)
         likes, others = 20 * likes, 20 * np.sqrt(everyone.others.nnz / everyone.likes.nnz) * others
+        alone = 20 * self.likes_teacher.times(factors)[0]
         self._towers.item.get_layer("ids").set_weights([3 * factors])
-        for name, table in (("likes", likes), ("others", others)):
+        for name, table in zip(TABLES, (likes, alone, others), strict=True):
             self._towers.user.get_layer(name).set_weights([table])
         users = self._users if len(self._users) <= MOST_USERS else rng.choice(self._users, MOST_USERS, False)
         roots = np.sqrt(self._likes[users].getnnz(axis=1)).astype(np.float32)
@@ -170,7 +174,7 @@ class RetrievalTask:
         statements = sample_statements(self._shares[users], self._base, rng)
         stated = statements.preferences
         views = [
-            (history_view(rated, stated, recipe.history_share, rng), 1.0),
+            (history_view(rated, stated, recipe.history_share, rng, alone=recipe.alone_share), 1.0),
             (short_view(rated, stated, rng), recipe.short_weight),
             (stated_view(rated, stated), recipe.stated_weight),
         ]
@@ -228,7 +232,10 @@ class RetrievalTask:
         logarithms = np.log(np.maximum(chances, LEAST_CHANCE))
         if self._few is not None:
             logarithms[: len(users)] += FEW_WEIGHT * self._few.score(short, candidates)
-        scores = self.teacher.score(long, candidates) / self._recipe.teacher_temperature
+        scores = self.teacher.score(long, candidates)
+        alone = long.others.getnnz(axis=1) == 0
+        scores[alone] = self.likes_teacher.score(Known(*(each[alone] for each in long)), candidates)
+        scores /= self._recipe.teacher_temperature
         told = long.likes.getnnz(axis=1) + long.others.getnnz(axis=1) > 0
         taught = np.concatenate([scores, logarithms], dtype=np.float32)
         return taught, np.concatenate([told, chances.any(axis=1)])

@@ -69,13 +69,20 @@ def teacher_of(known: Known, recipe: RetrievalRecipe, told: float) -> Teacher:
     rated, rated_weight = known.likes + known.others, told * recipe.rated_weight
     items = np.flatnonzero(rated.getnnz(axis=0)).astype(np.int32)
     weights = np.sqrt(balanced_weights(known.likes))
-    columns = [known.likes[:, items], rated_weight * rated[:, items]]
+    columns = [known.likes[:, items], rated_weight * rated[:, items]][: 1 + (rated_weight > 0)]
     rows = (sparse.diags_array(weights) @ sparse.hstack(columns)).tocsr().astype(np.float32)
     if len(items) <= LARGEST and min(rows.shape) <= LARGEST:
         inverse = _inverse_root(rows, recipe.ease_penalty)
     else:
         found = LowRankInverse.fit(rows, recipe.ease_penalty, np.random.default_rng([recipe.seed, 3]))
         inverse = found.scale, -1, found.factors.T
+    if not rated_weight:  # likes alone: the other columns would be 0
+        base, sign, root = inverse
+        inverse = (
+            np.pad(base, (0, len(items)), constant_values=1),
+            sign,
+            np.pad(root, ((0, 0), (0, len(items)))),
+        )
     wanted = 1 - told * recipe.interest, recipe.interest / recipe.rated_weight
     solved = Solved.of(*inverse, wanted)
     form = DenseTeacher if len(items) <= WIDEST * len(solved.targets) else FactoredTeacher
@@ -172,9 +179,11 @@ class DenseTeacher:
     @classmethod
     def of(cls, solved: Solved, items: Ints, size: int, rated_weight: float) -> "DenseTeacher":
         """Multiply out."""
-        others = np.float32(rated_weight) * (solved.rated.T @ solved.targets)
         likes = solved.likes.T @ solved.targets
-        likes += others
+        others = np.zeros_like(likes)
+        if rated_weight:
+            others = np.float32(rated_weight) * (solved.rated.T @ solved.targets)
+            likes += others
         for weights in (likes, others):
             weights[np.diag_indices(len(items))] = 0
         return cls(items, size, likes, others)

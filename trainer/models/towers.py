@@ -11,6 +11,9 @@ import numpy as np
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.features import SUMMARIES
 
+TABLES = ("likes", "alone", "others")
+"""Of the user tower: what likes are beside other ratings, what they are alone, what other ratings are."""
+
 READ = 0.2
 """What the deep part of the user tower multiplies the linear one's bags with, to read them."""
 
@@ -36,20 +39,20 @@ def taste_user_tower(
 ) -> keras.Model:
     """Map histories and stated preferences to vectors [B, D], not yet of unit length.
 
-    Inputs, in this order: the likes and the other ratings as bags of unit length
-    [B, N] each, the preference signal [B, max(G, 1)], log counts [B, 2] and the gate [B, 1]
-    (`indexer.towers.TasteUserTower` has the formula).
+    Inputs, in this order: the likes of who told other ratings too, the likes of who told nothing else and the
+    other ratings as bags of unit length [B, N] each, the preference signal [B, max(G, 1)], log counts
+    [B, 2] and the gate [B, 1] (`indexer.towers.TasteUserTower` has the formula).
     """
-    likes, others = keras.Input((items,), name="liked"), keras.Input((items,), name="disliked")
+    bags = [keras.Input((items,), name=f"bag_of_{name}") for name in TABLES]
     signal, counts = keras.Input((max(genres, 1),), name="signal"), keras.Input((2,), name="counts")
     gate = keras.Input((1,), name="gate")
-    linear = [
-        keras.layers.Dense(dim, use_bias=False, name="likes", kernel_initializer="zeros")(likes),
-        keras.layers.Dense(dim, use_bias=False, name="others", kernel_initializer="zeros")(others),
-    ]
+    likes, alone, others = (
+        keras.layers.Dense(dim, use_bias=False, name=name, kernel_initializer="zeros")(bag)
+        for name, bag in zip(TABLES, bags, strict=True)
+    )
     head = _taste_head(genres, hidden=hidden, dim=dim, dropout=dropout)
-    users = head([*linear, signal, counts, gate])
-    return keras.Model([likes, others, signal, counts, gate], users, name="user_tower")
+    users = head([keras.layers.Add()([likes, alone]), others, signal, counts, gate])
+    return keras.Model([*bags, signal, counts, gate], users, name="user_tower")
 
 
 def _taste_head(genres: int, *, hidden: tuple[int, ...], dim: int, dropout: float) -> keras.Model:

@@ -27,7 +27,13 @@ from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.models.content import ContentRegression, likeness
 from deepmoviematch.trainer.models.order import Order
-from deepmoviematch.trainer.models.towers import READ, dense_arrays, identity_item_tower, taste_user_tower
+from deepmoviematch.trainer.models.towers import (
+    READ,
+    TABLES,
+    dense_arrays,
+    identity_item_tower,
+    taste_user_tower,
+)
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 if TYPE_CHECKING:
@@ -92,11 +98,10 @@ class TwoTowers:
         counts = np.stack([likes.getnnz(axis=1), others.getnnz(axis=1)], axis=1)  # [B, 2]
         norms = (1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)
         liked, disliked = cells(likes), cells(others)
+        alone = counts[liked[:, 0], 1] == 0
+        bags = [(liked[~alone], 0), (liked[alone], 0), (disliked, 1)]  # as `TABLES`
         return (
-            liked,
-            norms[liked[:, 0], 0],
-            disliked,
-            norms[disliked[:, 0], 1],
+            *(part for bag, kind in bags for part in (bag, norms[bag[:, 0], kind])),
             *self._beside_bags(counts.astype(np.int64), preferences),
         )
 
@@ -108,15 +113,12 @@ class TwoTowers:
 
     def embed_features(self, inputs: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:
         """[B, D] vectors of users whom `user_inputs` described, not yet of unit length."""
-        liked, like_values, disliked, other_values, *rest = inputs
-        bags = [
-            _bags(self.user.get_layer(name).kernel.value, cells, values, tf.shape(rest[0])[0])
-            for name, cells, values in (
-                ("likes", liked, like_values),
-                ("others", disliked, other_values),
-            )
-        ]
-        return self.head([*bags, *rest], training=training)
+        rest = inputs[2 * len(TABLES) :]
+        likes, alone, others = (
+            _bags(self.user.get_layer(name).kernel.value, rated, values, tf.shape(rest[0])[0])
+            for name, rated, values in zip(TABLES, inputs[::2], inputs[1::2], strict=False)
+        )
+        return self.head([likes + alone, others, *rest], training=training)
 
     def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
         """[C, D] vectors of `rows` [C] of the catalogue as they were learnt; length carries popularity."""
@@ -153,7 +155,7 @@ class TwoTowers:
         ends[owners] = asked
         needed = np.flatnonzero(np.arange(len(ratings)) < ends[ratings.users])
         offsets = np.concatenate([[0], np.cumsum(np.maximum(ends - ratings.offsets[:-1], 0))])
-        tables = [self.user.get_layer(name).get_weights()[0] for name in ("likes", "others")]
+        tables = [self.user.get_layer(name).get_weights()[0] for name in TABLES]
         vectors = [np.empty((0, tables[0].shape[1]), dtype=np.float32)]
         starts = offsets[owners]
         sizes = asked - ratings.offsets[owners]
@@ -163,16 +165,18 @@ class TwoTowers:
             places = begins + sizes[mine]
             items = ratings.items[needed[first:last]]
             liked = ratings.stars[needed[first:last]] >= LIKE_STARS
-            bags, counts = [], []
-            for table, chosen in zip(tables, (liked, ~liked), strict=True):
-                sums = np.zeros((last - first + 1, table.shape[1]))
-                np.cumsum(table[items] * chosen[:, None], axis=0, out=sums[1:])
+            sums, counts = [], []
+            for table, chosen in zip(tables, (liked, liked, ~liked), strict=True):
+                running = np.zeros((last - first + 1, table.shape[1]))
+                np.cumsum(table[items] * chosen[:, None], axis=0, out=running[1:])
                 numbers = np.concatenate([[0], np.cumsum(chosen)])
                 counts.append(numbers[places] - numbers[begins])
-                bag = sums[places] - sums[begins]
-                bags.append((bag / np.sqrt(np.maximum(counts[-1], 1))[:, None]).astype(np.float32))
+                roots = np.sqrt(np.maximum(counts[-1], 1))[:, None]
+                sums.append(((running[places] - running[begins]) / roots).astype(np.float32))
+            alone = counts[-1] == 0
+            bags = np.where(alone[:, None], sums[1], sums[0]), sums[2]
             unstated = np.full((len(places), self.genres), np.nan, dtype=np.float32)
-            inputs = (*bags, *self._beside_bags(np.stack(counts, axis=1), unstated))
+            inputs = (*bags, *self._beside_bags(np.stack(counts[1:], axis=1), unstated))
             embedded = self.head([*map(tf.constant, inputs)], training=False)
             vectors.append(tf.math.l2_normalize(embedded, axis=1).numpy())
         return np.concatenate(vectors)

@@ -62,7 +62,12 @@ class View:
 
 
 def history_view(
-    rated: RatedBy, preferences: Floats, share: tuple[float, float], rng: np.random.Generator
+    rated: RatedBy,
+    preferences: Floats,
+    share: tuple[float, float],
+    rng: np.random.Generator,
+    *,
+    alone: float = 0.0,
 ) -> View:
     """Keep a random share of each user's ratings, between the two of `share`; ask for the other likes.
 
@@ -71,11 +76,13 @@ def history_view(
         preferences: [B, G] stars; three users in ten state them.
         share: The least and the most to keep.
         rng: Source of chance.
+        alone: Share of the users who tell likes alone.
     """
     kept = rng.random(len(rated.owners)) < rng.uniform(*share, size=rated.size)[rated.owners]
+    tells_others = rng.random(rated.size) >= alone
     return View(
         likes=rated.liked & kept,
-        others=~rated.liked & kept,
+        others=~rated.liked & kept & tells_others[rated.owners],
         targets=rated.liked & ~kept,
         preferences=_stated_by(0.3, preferences, rng),
     )

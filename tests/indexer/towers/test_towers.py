@@ -14,6 +14,7 @@ from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import UserTower, user_tower
+from deepmoviematch.indexer.towers.mlp import unit
 
 ITEMS, GENRES = 14, 3
 
@@ -45,6 +46,29 @@ def test_one_user_gets_the_vectors_of_a_batch(
         found = embed_one(preferences, history, moment)
         assert found.dtype == np.float32
         assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_likes_that_are_told_alone_are_read_from_a_table_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    tables = {name: rng.normal(size=(5, 2)).astype(np.float32) for name in ("likes", "alone", "others")}
+    silent = {
+        "deep_0_kernel": np.zeros((2 + 2 + 1 + 2, 2)),
+        "deep_0_bias": np.zeros(2),
+        "taste_0_kernel": np.zeros((1, 2)),
+        "taste_0_bias": np.zeros(2),
+    }
+    arrays = tables | {name: each.astype(np.float32) for name, each in silent.items()}
+    about = {"kind": "taste", "gate": 1.0}
+    tower = user_tower(Weights(about, arrays))
+    likes, alone, others = tables.values()
+    of_old = user_tower(Weights(about, {name: arrays[name] for name in arrays if name != "alone"}))
+    for each, history, expected in (
+        (tower, {1: 5.0, 3: 4.0}, alone[1] + alone[3]),
+        (of_old, {1: 5.0, 3: 4.0}, likes[1] + likes[3]),
+        (tower, {1: 5.0, 3: 4.0, 2: 1.0}, (likes[1] + likes[3]) / 2**0.5 + others[2]),
+        (tower, {2: 1.0}, others[2]),
+    ):
+        assert each.embed_one({}, history)[:-1] == pytest.approx(unit(expected[None])[0], abs=1e-6)
 
 
 def test_order_counts_for_what_is_next_and_not_for_taste(new_run: Callable[[], Path]) -> None:

@@ -15,6 +15,7 @@ from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.protocols import new_users
 from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.fit import fit_retrieval
+from deepmoviematch.trainer.models import retrieval
 from deepmoviematch.trainer.models.loop import make_deterministic
 from deepmoviematch.trainer.models.retrieval import RetrievalTask
 from deepmoviematch.trainer.models.teacher import Known
@@ -86,18 +87,26 @@ def test_a_like_and_a_dislike_of_the_same_item_are_told_apart(towers: TwoTowers)
     assert liked[2:15].mean() - liked[15:].mean() > disliked[2:15].mean() - disliked[15:].mean()
 
 
-def test_the_towers_start_as_ease(catalogue: Catalogue, ratings: Ratings) -> None:
+def test_the_towers_start_as_ease(
+    catalogue: Catalogue, ratings: Ratings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With as many dimensions as items nothing of EASE is lost, and the MLPs are still silent."""
+    monkeypatch.setattr(retrieval, "told_by_others", lambda *_: 1.0)
     recipe = replace(RECIPE, embedding_dim=30)
     towers = untrained(catalogue, ratings, recipe)
     task = RetrievalTask(towers, catalogue, ratings, recipe)
-    users = UserBatch.of(3, [{}, {}], [{0: 5.0, 1: 5.0}, {20: 1.0}])
+    histories = [{0: 5.0, 1: 5.0}, {20: 1.0}, {0: 5.0, 1: 5.0, 20: 1.0}]
+    users = UserBatch.of(3, [{}] * 3, histories)
     rows = np.eye(30, dtype=np.float32)
     known = Known(*map(sparse.csr_matrix, ([rows[0] + rows[1], 0 * rows[20]], [0 * rows[0], rows[20]])))
-    teacher = task.teacher.score(known, np.arange(30, dtype=np.int32))
-    liked, disliked = 60 * teacher  # a third of the ratings are no likes
+    everything = np.arange(30, dtype=np.int32)
+    liked, disliked = 60 * task.teacher.score(known, everything)
+    alone, _ = 60 * task.likes_teacher.score(known, everything)
+    disliked *= (3 / 9) ** 0.5  # a third of the ratings are no likes
+    expected = [alone / 2**0.5, disliked, liked / 2**0.5 + disliked]
     scores = towers.embed_tastes(users) @ towers.item_vectors().T
-    assert scores == pytest.approx(np.stack([liked / 2**0.5, disliked * (3 / 9) ** 0.5]), abs=0.01)
+    assert scores == pytest.approx(np.stack(expected), abs=0.01)
+    assert np.abs(liked - alone).max() > 0.1
 
 
 def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalogue, ratings: Ratings) -> None:
@@ -129,20 +138,23 @@ def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ra
 def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings: Ratings) -> None:
     task = RetrievalTask(untrained(catalogue, ratings, RECIPE), catalogue, ratings, RECIPE)
     batch: tuple[npt.NDArray[Any], ...] = next(task.batches(0))
-    likes, like_values, others, _, *_, items, correction, known_cells, targets, teacher, followed, scale = (
-        batch
-    )
+    likes, like_values, alone, alone_values, others, *_ = batch
+    items, correction, known_cells, targets, teacher, followed, scale = batch[-7:]
     size = RECIPE.batch_size
     assert items.tolist() == list(range(30))  # so columns are rows
     assert not correction.any()
-    known, asked = {tuple(cell) for part in (likes, others) for cell in part}, set(map(tuple, targets))
-    assert len(known) == len(likes) + len(others)
+    assert not set(alone[:, 0]) & set(others[:, 0])
+    assert set(likes[:, 0]) <= set(others[:, 0]) <= set(range(size))  # short histories are likes alone
+    assert (alone[:, 0] < size).any()  # and some of the long ones
+    known, asked = {tuple(cell) for part in (likes, alone, others) for cell in part}, set(map(tuple, targets))
+    assert len(known) == len(likes) + len(alone) + len(others)
     assert known == set(map(tuple, known_cells))
     assert not known & asked
     assert {user for user, _ in known} <= set(range(2 * size))  # the last third tells preferences alone
     assert {user for user, _ in asked} <= set(range(3 * size))
-    counts = np.bincount(likes[:, 0], minlength=3 * size)
+    counts = np.bincount(np.concatenate([likes, alone])[:, 0], minlength=3 * size)
     assert like_values == pytest.approx(counts[likes[:, 0]] ** -0.5)
+    assert alone_values == pytest.approx(counts[alone[:, 0]] ** -0.5)
     assert teacher.shape == (3 * size * 30,)
     assert followed.shape == scale.shape == (3 * size,)
     long, short, stated = np.split(followed, 3)
@@ -161,12 +173,12 @@ def test_of_a_draw_a_batch_holds_what_is_asked_for_and_some_others(
     task = RetrievalTask(untrained(catalogue, ratings, recipe), catalogue, ratings, recipe)
     batch: tuple[npt.NDArray[Any], ...]
     for batch in task.batches(0):
-        likes, items, correction, known, targets, teacher = (batch[0], *batch[-7:-2])
+        likes, alone, (items, correction, known, targets, teacher) = batch[0], batch[2], batch[-7:-2]
         assert len(items) < 30
         assert not correction[targets[:, 1]].any()  # surely there
         assert correction.min() >= 0
         assert teacher.shape == (3 * len(items),)
-        told = {(user, item) for user, item in likes if item in items}
+        told = {(user, item) for user, item in np.concatenate([likes, alone]) if item in items}
         assert told <= {(user, items[column]) for user, column in known}
 
 

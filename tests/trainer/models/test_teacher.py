@@ -80,10 +80,13 @@ def test_an_item_that_nobody_rated_scores_nothing() -> None:
     assert scores[:, :-1].any(axis=0).all()
 
 
-def test_with_all_directions_the_low_rank_teacher_is_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = weights(teacher_of(some_ratings(), RECIPE, 1.0))
+@pytest.mark.parametrize("told", [1, 0])
+def test_with_all_directions_the_low_rank_teacher_is_the_exact_one(
+    monkeypatch: pytest.MonkeyPatch, told: float
+) -> None:
+    exact = weights(teacher_of(some_ratings(), RECIPE, told))
     monkeypatch.setattr(teachers, "LARGEST", 7)
-    assert weights(teacher_of(some_ratings(), RECIPE, 1.0)) == pytest.approx(exact, abs=1e-3)
+    assert weights(teacher_of(some_ratings(), RECIPE, told)) == pytest.approx(exact, abs=1e-3)
 
 
 def test_it_is_exact_where_either_users_or_columns_are_few(monkeypatch: pytest.MonkeyPatch) -> None:

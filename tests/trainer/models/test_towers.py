@@ -38,6 +38,8 @@ def shake(models: list[keras.Model], seed: int) -> None:
 def sample_users(seed: int) -> UserBatch:
     """Six users: with nothing, preferences alone, histories alone, both; some ask what is next.
 
+    One has a longer history of likes alone.
+
     Most tell something of the moment.
     """
     rng = np.random.default_rng(seed)
@@ -47,6 +49,7 @@ def sample_users(seed: int) -> UserBatch:
         {int(item): float(rng.choice([0.5, 3.5, 4.0, 5.0])) for item in rng.permutation(30)[:length]}
         for length in lengths
     ]
+    histories[4] = dict.fromkeys(histories[4], 4.0)
     users = UserBatch.of(3, stated, histories, list(rng.random(6) < 0.5))
     moments = np.stack([rng.integers(-1, 24, 6), rng.integers(-1, 7, 6), rng.integers(-1, 3, 6)], axis=1)
     return replace(users, moments=moments.astype(np.int32))

@@ -29,7 +29,7 @@ def views(seed: int) -> tuple[RatedBy, list[View]]:
     rng = np.random.default_rng(seed)
     rated, stated = world(rng), np.full((5, 3), 4.0, dtype=np.float32)
     return rated, [
-        history_view(rated, stated, (0.3, 0.8), rng),
+        history_view(rated, stated, (0.3, 0.8), rng, alone=0.4),
         short_view(rated, stated, rng),
         stated_view(rated, stated),
     ]
@@ -41,6 +41,19 @@ def test_a_like_is_either_known_or_asked_for_and_another_rating_never_asked_for(
     for view in asked:
         assert (view.likes ^ view.targets == rated.liked).all()
         assert not (view.others & rated.liked).any()
+
+
+def test_some_users_tell_likes_alone_and_the_others_whatever_they_rated() -> None:
+    users, liked = 2000, np.arange(10) < 5
+    items = np.tile(np.arange(10, dtype=np.int32), users)
+    rated = RatedBy(np.repeat(np.arange(users), 10), items, np.tile(liked, users), users)
+    stated = np.full((users, 1), np.nan, dtype=np.float32)
+    view = history_view(rated, stated, (0.5, 0.5), np.random.default_rng(1), alone=0.25)
+    told = view.others.reshape(users, 10)[:, ~liked]
+    tells = told.any(axis=1)
+    assert tells.mean() == pytest.approx(0.75 * (1 - 0.5**5), abs=0.03)
+    assert told[tells].mean() == pytest.approx(0.5 / (1 - 0.5**5), abs=0.03)
+    assert view.likes.reshape(users, 10)[:, liked].mean() == pytest.approx(0.5, abs=0.03)
 
 
 @given(seeds)
