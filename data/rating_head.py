@@ -69,7 +69,7 @@ class RatingHead:
         """Ratings of the items in `rows`, in the units of the data and within their scale.
 
         Args:
-            history: Catalogue row -> stars.
+            history: Catalogue row -> stars; their order makes no difference, not even to the last bit.
             rows: [K] rows of the catalogue.
 
         Returns:
@@ -78,8 +78,9 @@ class RatingHead:
         usual, size = self._usual, len(history)
         stars = [usual[row] for row in rows]
         if size:
-            vectors = self._directions.take([*history, *rows], 0)
-            left = [given - usual[row] for row, given in history.items()]
+            told = sorted(history)
+            vectors = self._directions.take([*told, *rows], 0)
+            left = [history[row] - usual[row] for row in told]
             bias = sum(left) / (size + self._damping)
             left = [error - bias for error in left]
             taste = self._inverse(size).dot(np.array(left, dtype=np.float32).dot(vectors[:size]))

@@ -40,7 +40,10 @@ class UserTower(Protocol):
         """What the tower reads of the moment at which a user asks."""
 
     def embed(self, users: UserBatch) -> Floats:
-        """Embed B users; returns [B, D] float32, each row of length 1."""
+        """Embed B users; returns [B, D] float32, each row of length 1.
+
+        The order of their histories makes no difference, not even to the last bit.
+        """
 
     def embed_next(self, users: UserBatch) -> Floats:
         """Embed B users who ask what is next; [B, next_dim] float32, each row of length 1.
@@ -56,7 +59,7 @@ class UserTower(Protocol):
 
         Args:
             preferences: Genre column -> stars.
-            history: Catalogue row -> stars.
+            history: Catalogue row -> stars, in any order.
             moment: What `moments` knows of when and on what the user asks.
 
         Returns:
@@ -67,7 +70,7 @@ class UserTower(Protocol):
         """Embed users who tell nothing but a history, each to the bit as `embed_one` does.
 
         Args:
-            histories: Catalogue row -> stars for each of B users, none of them empty.
+            histories: Catalogue row -> stars, in any order, for each of B users, none of them empty.
 
         Returns:
             [B, D] float32, each row of length 1.

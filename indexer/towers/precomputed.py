@@ -2,7 +2,8 @@
 
 What the tower does to each item before its first ReLU is linear, so it is done once for
 every item beforehand. A bias is the weight of an input that is always 1. Products are by user, not one
-for all: BLAS rounds in an order that depends on the shape, and nobody's vector is to depend on others.
+for all: BLAS rounds in an order that depends on the shape, and nobody's vector is to depend on others. Nor
+is it to depend on the order of the history, so rows are sorted before they are summed.
 Symbols: `B` users, `N` items, `D` the tower's width, `H` the first hidden layer's.
 """
 
@@ -78,9 +79,10 @@ class PrecomputedHistories:
         sums = np.empty((len(histories), self._table.shape[1]), dtype=np.float32)
         for history, bag in zip(histories, sums, strict=True):
             rows = [row for row, stars in history.items() if stars >= LIKE_STARS]
+            rows.sort()
             liked = len(rows)
             if liked < len(history):
-                rows += [self._size + row for row, stars in history.items() if stars < LIKE_STARS]
+                rows += sorted([self._size + row for row, stars in history.items() if stars < LIKE_STARS])
             else:
                 rows = [2 * self._size + row for row in rows]
             weights = _weights(liked, len(rows) - liked)

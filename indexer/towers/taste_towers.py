@@ -194,8 +194,9 @@ class TasteUserTower:
         """[D - 1] the vector of one user, not yet of length 1."""
         taste = np.zeros(self.dim - 1, dtype=np.float32)
         place, inputs = 0, np.zeros(self._deep.inputs, dtype=np.float32)
-        liked = [row for row, stars in history.items() if stars >= LIKE_STARS]
-        disliked = [row for row, stars in history.items() if stars < LIKE_STARS]
+        # Sums round in the order of their terms, which is to be the same whatever the history's.
+        liked = sorted([row for row, stars in history.items() if stars >= LIKE_STARS])
+        disliked = sorted([row for row, stars in history.items() if stars < LIKE_STARS])
         inputs[-2:] = math.log1p(len(liked)), math.log1p(len(disliked))
         for rows, (table, known) in ((liked, self._likes_of(history)), (disliked, self._others)):
             if rows:
@@ -291,6 +292,7 @@ def _scaled(vector: Floats) -> Floats:
 def _bags(kind: Tables, users: UserBatch, chosen: Flags) -> Tables:
     """[B, .] each, sums of the `chosen` interactions' rows divided by the root of their number."""
     owners, items = users.owners[chosen], users.items[chosen]
+    items = items[np.lexsort((items, owners))]  # sums are to be the same whatever the order of a history
     roots = np.sqrt(np.maximum(np.bincount(owners, minlength=len(users)), 1), dtype=np.float32)
 
     def bag(table: Floats) -> Floats:

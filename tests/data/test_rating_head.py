@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,21 @@ def test_it_is_ridge_regression_on_as_many_average_ratings(history: dict[int, fl
     taste = np.linalg.solve(len(rows) * gram + 2 * np.eye(3), (left - bias) @ directions[rows])
     expected = np.clip(usual + bias + directions @ taste, 0.5, 5)
     assert made.predict(history, range(10)) == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+@given(
+    history=st.dictionaries(st.integers(0, 9), st.floats(0.5, 5, width=32), min_size=1),
+    random=st.randoms(use_true_random=False),
+)
+def test_a_history_in_another_order_gets_the_same_ratings_to_the_bit(
+    history: dict[int, float], random: Random
+) -> None:
+    rng = np.random.default_rng(0)
+    directions, usual = rng.normal(size=(10, 2)).astype(np.float32), rng.uniform(2, 4, 10)
+    entries = list(history.items())
+    random.shuffle(entries)
+    made = head(RatingScale(-9.0, 9.0), directions, usual=usual)
+    assert made.predict(dict(entries), range(10)) == made.predict(history, range(10))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -46,6 +47,27 @@ def test_one_user_gets_the_vectors_of_a_batch(
         found = embed_one(preferences, history, moment)
         assert found.dtype == np.float32
         assert found == pytest.approx(expected, abs=1e-5)
+
+
+@given(
+    preferences=st.dictionaries(st.integers(0, GENRES - 1), stars),
+    history=st.dictionaries(st.integers(0, ITEMS - 1), stars, min_size=1),
+    random=st.randoms(use_true_random=False),
+)
+def test_a_history_in_another_order_gets_the_same_taste_to_the_bit(
+    tower: UserTower, preferences: dict[int, float], history: dict[int, float], random: Random
+) -> None:
+    entries = list(history.items())
+    random.shuffle(entries)
+    orders = [history, dict(entries)]
+    users = UserBatch.of(GENRES, [preferences] * 2, orders)
+    for one, other in (
+        [tower.embed_one(preferences, each) for each in orders],
+        [tower.embed_one({}, each) for each in orders],
+        tower.embed_histories(orders),
+        tower.embed(users),
+    ):
+        assert one.tolist() == other.tolist()
 
 
 def test_likes_that_are_told_alone_are_read_from_a_table_of_their_own() -> None:
