@@ -39,15 +39,18 @@ class RatingScale:
 
     @property
     def floor(self) -> float:
-        """The lowest rating to accept: MovieLens allows half a star, given or not."""
-        stretched = self.low >= 0 and self.low < self.top
-        return min(self.low, self.top / 10) if stretched else self.low
+        """The lowest rating to accept: MovieLens allows half a star, given or not.
+
+        So do data in which everything was liked: whoever did not can still say so.
+        """
+        return min(self.low, self.top / 10) if self._is_stretched else self.low
 
     def stars(self, ratings: Floats) -> Floats:
         """Express ratings in stars, of which `TOP_STARS` is the best.
 
         A scale that starts at or above zero is stretched (1..10 is halved, MovieLens
         stays as it is); one that goes below zero is shifted onto `LOWEST_STARS`..`TOP_STARS`.
+        Where all ratings are equal, and none is above zero, each is the best.
 
         Args:
             ratings: [...] float32, in the data's units.
@@ -55,10 +58,10 @@ class RatingScale:
         Returns:
             [...] float32.
         """
-        if self.low == self.top:  # such as "watched": there is nothing but praise
-            return np.full_like(ratings, TOP_STARS)
-        if self.low >= 0:
+        if self._is_stretched:
             return (ratings * np.float32(TOP_STARS / self.top)).astype(np.float32)
+        if self.low == self.top:
+            return np.full_like(ratings, TOP_STARS)
         share = (ratings - self.low) / (self.top - self.low)
         return (LOWEST_STARS + share * (TOP_STARS - LOWEST_STARS)).astype(np.float32)
 
@@ -66,14 +69,19 @@ class RatingScale:
     def units(self) -> tuple[float, float]:
         """What no stars are in the data's units, and what each star adds: the way back from `stars`.
 
-        Where all ratings are equal, stars add nothing to the one there is.
+        Where all ratings are equal, and none is above zero, stars add nothing to the one there is.
         """
+        if self._is_stretched:
+            return 0.0, self.top / TOP_STARS
         if self.low == self.top:
             return self.top, 0.0
-        if self.low >= 0:
-            return 0.0, self.top / TOP_STARS
         star = (self.top - self.low) / (TOP_STARS - LOWEST_STARS)
         return self.low - LOWEST_STARS * star, star
+
+    @property
+    def _is_stretched(self) -> bool:
+        """Whether zero is no stars."""
+        return self.low >= 0 and self.top > 0
 
 
 def pair_codes(users: Ints | Longs, items: Ints | Longs, width: int) -> Longs:

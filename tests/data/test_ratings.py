@@ -27,7 +27,10 @@ def ratings(**changes: Any) -> Ratings:
         (1, 10, [1, 7, 10], [0.5, 3.5, 5]),  # stretched
         (0, 1, [0, 1], [0, 5]),
         (-1, 1, [-1, 0, 1], [0.5, 2.75, 5]),  # shifted onto 0.5..5
-        (1, 1, [1, 1], [5, 5]),  # nothing but praise
+        (5, 5, [0.5, 5], [0.5, 5]),  # nothing but praise, so far
+        (1, 1, [0.1, 1], [0.5, 5]),
+        (0, 0, [0, 0], [5, 5]),  # none above zero: each is the best
+        (-2, -2, [-2], [5]),
     ],
 )
 def test_scale_expresses_ratings_in_stars(
@@ -52,9 +55,29 @@ def test_scale_refuses_a_range_without_ratings(low: float, top: float) -> None:
         RatingScale(low, top)
 
 
-@pytest.mark.parametrize(("low", "top", "floor"), [(1, 5, 0.5), (0.5, 5, 0.5), (0, 5, 0), (-1, 1, -1)])
+@pytest.mark.parametrize(
+    ("low", "top", "floor"),
+    [
+        (1, 5, 0.5),
+        (0.5, 5, 0.5),
+        (0, 5, 0),
+        (-1, 1, -1),
+        (5, 5, 0.5),
+        (1, 1, 0.1),
+        (0, 0, 0),
+        (-2, -2, -2),
+    ],
+)
 def test_scale_accepts_half_a_star_though_nobody_gave_it(low: float, top: float, floor: float) -> None:
     assert RatingScale(low, top).floor == floor
+
+
+@pytest.mark.parametrize(("low", "top"), [(1, 10), (0, 1), (-1, 1), (5, 5), (1, 1), (0, 0), (-2, -2)])
+def test_units_lead_back_from_the_stars_of_every_rating_that_is_accepted(low: float, top: float) -> None:
+    scale = RatingScale(low, top)
+    given_ = np.linspace(scale.floor, top, 5, dtype=np.float32)
+    none, star = scale.units
+    assert none + star * scale.stars(given_) == pytest.approx(given_, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -267,6 +267,16 @@ def test_where_tastes_tell_nothing_the_best_liked_comes_first(made: Made, best: 
     assert made.shown(Taste({}, {23: 1.0}))[0] == best
 
 
+@pytest.mark.parametrize("made", ["nothing but likes"], indirect=True)
+def test_where_all_is_liked_a_dislike_is_heard_and_sinks_nothing_else(made: Made) -> None:
+    answers = made.answers
+    assert answers.lowest == pytest.approx(0.1)
+    assert answers.in_stars({0: answers.lowest}) == pytest.approx({0: 0.5})
+    likes = dict.fromkeys(range(0, 8, 2), 5.0)
+    alone, beside = made.shown(Taste({}, likes), count=8), made.shown(Taste({}, likes | {1: 0.5}), count=8)
+    assert len({*alone} & {*beside}) >= 6
+
+
 @pytest.fixture
 def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Asks the command line for all that the data of a world allow: status, output and errors."""

@@ -238,14 +238,17 @@ def test_no_server_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("scale", [(2.0, 10.0), (-10.0, 10.0), (1.0, 1.0)])
 def test_a_dislike_is_the_lowest_rating_of_the_data_set_whatever_its_scale(
+    scale: tuple[float, float],
+    *,
     serve: Callable[..., Any],
     publish: Callable[..., Any],
     catalogues: SimpleNamespace,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    generation = publish(tmp_path, catalogues.books(), scale=(2.0, 10.0))
+    generation = publish(tmp_path, catalogues.books(), scale=scale)
     current = Current()
     current.set(Recommender(generation))
     with serve(current) as running:
@@ -254,6 +257,22 @@ def test_a_dislike_is_the_lowest_rating_of_the_data_set_whatever_its_scale(
     response = json.loads(capsys.readouterr().out)
     assert response["metadata"]["cold_start"] is False
     assert response["metadata"]["filtered_out"] == 1
+
+
+def test_a_dislike_needs_ratings_to_choose_from(
+    serve: Callable[..., Any],
+    publish: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    current = Current()
+    current.set(Recommender(publish(tmp_path, scale=(0.0, 0.0))))
+    with serve(current) as running:
+        assert main(["query", "recommend", "--dislike", "183", "--address", running.address]) == 1
+    assert capsys.readouterr().err == (
+        "error: a dislike needs ratings to choose from, got a data set in which all are 0; "
+        "leave --dislike out\n"
+    )
 
 
 def test_no_generation_is_said(serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
