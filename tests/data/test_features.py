@@ -7,6 +7,7 @@ from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import (
     DECAYS,
+    LIKE_STARS,
     SUMMARIES,
     WINDOW,
     content_features,
@@ -18,6 +19,7 @@ from deepmoviematch.data.features import (
     year_knots,
     year_statistics,
 )
+from deepmoviematch.data.ratings import RatingScale
 from deepmoviematch.data.user_batch import UserBatch
 
 
@@ -35,6 +37,25 @@ def test_genre_means_are_averages_of_the_stars_given() -> None:
     means = genre_means(users, genres)
     assert np.array_equal(means, [[3.5, 5], [np.nan, np.nan]], equal_nan=True)
     assert means.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("low", "top", "least", "less"),
+    [
+        (0.5, 5, 4, 3.5),
+        (1, 10, 8, 7.9),
+        (0, 1, 0.8, 0.7),
+        (1, 1, 0.8, 0.7),
+        (-1, 8, 6, 5.9),
+        (-10, 10, 5.6, 5.5),
+    ],
+)
+def test_a_like_is_four_fifths_of_the_top_or_seven_ninths_of_the_way_up_from_below_zero(
+    low: float, top: float, least: float, less: float
+) -> None:
+    scale = RatingScale(low, top)
+    given_ = np.array([least, less], dtype=np.float32)
+    assert (scale.stars(given_) >= LIKE_STARS).tolist() == [True, False]
 
 
 @given(st.lists(st.dictionaries(st.integers(0, 5), st.sampled_from([0.5, 3.0, 5.0]), max_size=6), max_size=4))
