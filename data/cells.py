@@ -34,6 +34,7 @@ SEPARATOR = "|"
 
 TIME_RULE = "a timestamp must be whole seconds since 1970, before the year 2100"
 RATING_RULE = "a rating must be a finite number"
+YEAR_RULE = f"a year must be a whole number from {YEARS[0]} to {YEARS[-1]}, or left empty where it is unknown"
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _LEADING_ZERO = re.compile(r"0\d")
@@ -107,6 +108,20 @@ def parse_title(text: str) -> tuple[str, int]:
     if found is None or int(found["year"]) not in YEARS:
         return text, UNKNOWN_YEAR
     return found["title"], int(found["year"])
+
+
+def parse_year(text: str) -> int:
+    """The year in a cell of its own, `UNKNOWN_YEAR` for an empty one.
+
+    Raises:
+        BrokenRowError: If it is not whole, or none of `YEARS`.
+    """
+    if not text.strip():
+        return UNKNOWN_YEAR
+    year = parse_number(text)
+    if not (YEARS[0] <= year <= YEARS[-1] and year == int(year)):
+        raise BrokenRowError(YEAR_RULE, repr(text))
+    return int(year)
 
 
 def parse_genres(text: str) -> list[str]:

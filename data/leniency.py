@@ -1,4 +1,4 @@
-"""What becomes of a row that breaks a rule: an error, or a counted drop."""
+"""What becomes of a row that breaks a rule, or of a cell that does alone: an error, or a counted drop."""
 
 from collections import Counter
 from typing import Protocol
@@ -7,7 +7,7 @@ from deepmoviematch.data.errors import DataError
 
 
 class BrokenRowError(Exception):
-    """A row breaks a rule; a `Gate` decides what becomes of it."""
+    """A row or a cell of it breaks a rule; a `Gate` decides what becomes of it."""
 
     def __init__(self, rule: str, got: str) -> None:
         super().__init__(rule, got)
@@ -27,22 +27,28 @@ class RowFile(Protocol):
 
 
 class Gate:
-    """Keeps broken rows out: by an error, or by a counted drop where leniency was asked for."""
+    """Keeps broken rows and cells out: by an error, or by a counted drop where leniency was asked for."""
 
     def __init__(self, *, lenient: bool = False) -> None:
         self._lenient = lenient
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, str, str]] = Counter()
         self._notes: list[str] = []
 
-    def refuse(self, file: RowFile, number: int, broken: BrokenRowError) -> None:
+    def refuse(self, file: RowFile, number: int, broken: BrokenRowError, *, what: str = "row") -> None:
         """Refuse row `number` of `file`.
+
+        Args:
+            file: Where it is.
+            number: Which row.
+            broken: The rule and the value.
+            what: "cell" where the rest of the row is kept.
 
         Raises:
             DataError: If this gate is not lenient; with place, rule and value.
         """
         if not self._lenient:
             raise DataError(f"{file.place(number)}: {broken.rule}, got {broken.got}") from broken
-        self._counts[file.name, broken.rule] += 1
+        self._counts[file.name, what, broken.rule] += 1
 
     def note(self, sentence: str) -> None:
         """Remember what else is left out, which is no fault."""
@@ -50,11 +56,11 @@ class Gate:
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        """A sentence for each thing left out, then one for each file and rule that cost rows."""
+        """A sentence for each thing left out, then one for each file and rule that cost rows or cells."""
         return (
             *self._notes,
             *(
-                f"{file}: {count:,} {'row' if count == 1 else 'rows'} dropped: {rule}"
-                for (file, rule), count in self._counts.items()
+                f"{file}: {count:,} {what if count == 1 else f'{what}s'} dropped: {rule}"
+                for (file, what, rule), count in self._counts.items()
             ),
         )

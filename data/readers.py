@@ -13,13 +13,13 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from deepmoviematch.data.canonical import DEVICE, MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
-from deepmoviematch.data.catalogue import Catalogue
-from deepmoviematch.data.cells import SEPARATOR, parse_genres, parse_title
+from deepmoviematch.data.catalogue import UNKNOWN_YEAR, Catalogue
+from deepmoviematch.data.cells import SEPARATOR, parse_genres, parse_title, parse_year
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.intake import Movie, catalogue_of, quick_ratings_of, ratings_of
 from deepmoviematch.data.lab import LAB_FILES, RATING_TRAIN, is_lab, read_lab
-from deepmoviematch.data.leniency import Gate
+from deepmoviematch.data.leniency import BrokenRowError, Gate
 from deepmoviematch.data.parquet import FURTHER, ID, LABEL, NUMBER, TEXT, TIME, ParquetSheet
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.sheets import ColumnarSheet, CsvSheet, SeparatedSheet, Sheet
@@ -58,7 +58,8 @@ def read(folder: Path, *, lenient: bool = False) -> Dataset:
     Args:
         folder: Holds the files of one form; of several complete ones, the first in `FORMS` counts.
         lenient: Drop and count the rows that break a rule, instead of refusing the
-            data. The `lab` matrices have rows in several files and are always read strictly.
+            data; of a movie whose year does, the year alone. The `lab` matrices have
+            rows in several files and are always read strictly.
 
     Raises:
         DataError: If the folder holds no known form, or its data break a rule.
@@ -127,19 +128,24 @@ def _read_parquet(folder: Path, gate: Gate) -> Tables:
 
 def _read_canonical(movies: Sheet, ratings: ColumnarSheet, gate: Gate) -> Tables:
     further = [name for name in movies.columns if name not in (*MOVIE_COLUMNS, "year")]
-    catalogue = catalogue_of(movies, _canonical_movies(movies), gate, further)
+    catalogue = catalogue_of(movies, _canonical_movies(movies, gate), gate, further)
     quick = quick_ratings_of(ratings, catalogue)
     return catalogue, ratings_of(ratings, catalogue, gate) if quick is None else quick
 
 
-def _canonical_movies(sheet: Sheet) -> Iterator[Movie]:
+def _canonical_movies(sheet: Sheet, gate: Gate) -> Iterator[Movie]:
     for number, cells in sheet.rows():
         item_id, title, *_ = cells
         known = dict(zip(sheet.columns, cells, strict=True))
+        try:
+            year = parse_year(known.pop("year", ""))
+        except BrokenRowError as broken:
+            gate.refuse(sheet, number, broken, what="cell")
+            year = UNKNOWN_YEAR  # a movie without its year keeps its ratings
         yield Movie(
             number,
             item_id,
-            *_title_and_year(title, known.pop("year", "")),
+            *_title_and_year(title, str(year)),
             parse_genres(known.pop("genres", "")),
             tuple(known.values())[2:],
         )
@@ -148,7 +154,7 @@ def _canonical_movies(sheet: Sheet) -> Iterator[Movie]:
 def _read_1m(folder: Path, gate: Gate) -> Tables:
     movies = SeparatedSheet(folder / "movies.dat", gate, separator="::", columns=MOVIE_COLUMNS)
     ratings = SeparatedSheet(folder / "ratings.dat", gate, separator="::", columns=RATING_COLUMNS)
-    catalogue = catalogue_of(movies, _canonical_movies(movies), gate)
+    catalogue = catalogue_of(movies, _canonical_movies(movies, gate), gate)
     return catalogue, ratings_of(ratings, catalogue, gate)
 
 

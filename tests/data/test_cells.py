@@ -10,6 +10,7 @@ from deepmoviematch.data.cells import (
     parse_rating,
     parse_time,
     parse_title,
+    parse_year,
 )
 from deepmoviematch.data.columns import Kind, Value
 from deepmoviematch.data.leniency import BrokenRowError
@@ -45,6 +46,21 @@ def test_title_and_year_written_out_read_back_the_same(text: str, year: int) -> 
     assert parse_title(f"{title} ({first})" if first else title) == (title, first)
     if title:
         assert parse_title(f"{title} ({year})") == (title, year)
+
+
+@pytest.mark.parametrize(
+    ("text", "year"), [("1995", 1995), (" 1995.0 ", 1995), ("1000", 1000), ("2100", 2100), ("", 0), ("  ", 0)]
+)
+def test_a_year_is_whole_or_not_told(text: str, year: int) -> None:
+    assert parse_year(text) == year
+
+
+@pytest.mark.parametrize("text", ["999", "2101", "1995.5", "nan", "inf", "-1995", "V", "1995-11", "１９９５"])
+def test_what_is_no_year_is_refused(text: str) -> None:
+    with pytest.raises(
+        BrokenRowError, match="a year must be a whole number from 1000 to 2100, or left empty"
+    ):
+        parse_year(text)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,15 @@ def test_parquet_tells_the_kinds_of_further_columns(tmp_path: Path) -> None:
     )
 
 
+def test_a_year_that_is_none_is_refused_in_parquet_too(tmp_path: Path) -> None:
+    movies = {"movieId": [1, 2, 3], "title": ["Toy Story", "Heat", "Alien"], "year": [1995, 19951, None]}
+    columns = {"userId": [7, 7], "movieId": [1, 2], "rating": [4.0, 5.0]}
+    folder = write_parquet(tmp_path, ratings=columns, movies=movies)
+    with pytest.raises(DataError, match=r"movies\.parquet: row 2: a year must be .*, got '19951'"):
+        read(folder)
+    assert read(folder, lenient=True).catalogue.years.tolist() == [1995, 0, 0]
+
+
 def test_lenient_reading_of_parquet_counts_rows(tmp_path: Path) -> None:
     columns = {"userId": [7, None, 9], "movieId": [1, 2, 2], "rating": [4.0, 3.0, None]}
     data = read(write_parquet(tmp_path, ratings=columns), lenient=True)

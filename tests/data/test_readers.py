@@ -94,12 +94,28 @@ def test_a_column_of_another_meaning_does_not_hide_a_field(canonical: Writer) ->
 def test_a_year_of_its_own_counts_where_the_title_has_none(canonical: Writer) -> None:
     movies = (
         "movieId,title,year\n"
-        "1,Toy Story (1995),1996\n0318,Heat, 1986 \n7,Amélie,\n9,Alien,79\n10,Solo,2018.0\n"
+        "1,Toy Story (1995),1996\n0318,Heat, 1986 \n7,Amélie,\n9,Alien, \n10,Solo,2018.0\n"
     )
     data = read(canonical(movies=movies))
     assert data.catalogue.titles == ("Toy Story", "Heat", "Amélie", "Alien", "Solo")
     assert data.catalogue.years.tolist() == [1995, 1986, 0, 0, 2018]
     assert further(data) == {}
+
+
+@pytest.mark.parametrize("year", ["19951", "-3", "0", "79", "1995.5", "2101", "nan", "unknown", "nineteen"])
+@pytest.mark.parametrize("title", ["Heat", "Heat (1995)"])
+def test_a_year_that_is_none_is_refused_and_leniency_drops_the_year_alone(
+    canonical: Writer, title: str, year: str
+) -> None:
+    folder = canonical(movies=f"movieId,year,title\n1,1995,Toy Story\n0318,{year},{title}\n7,,Amélie\n")
+    rule = "a year must be a whole number from 1000 to 2100, or left empty where it is unknown"
+    with pytest.raises(DataError, match=re.escape(f"movies.csv:3: {rule}, got {year!r}")):
+        read(folder)
+    data = read(folder, lenient=True)
+    assert data.catalogue.titles == ("Toy Story", "Heat", "Amélie")
+    assert data.catalogue.years.tolist() == [1995, 1995 if "1995" in title else 0, 0]
+    assert len(data.ratings) == 4
+    assert data.dropped == (f"movies.csv: 1 cell dropped: {rule}",)
 
 
 def test_a_column_without_a_name_is_left_out_and_said(canonical: Writer) -> None:
