@@ -142,6 +142,25 @@ def test_genres_are_matched_without_regard_to_case(running: SimpleNamespace) -> 
     assert told(shouted) == told(spelt)
 
 
+def test_genres_that_differ_in_case_only_are_meant_as_they_are_spelt(
+    tmp_path: Path,
+    publish: Callable[..., Generation],
+    recommender: Recommender,
+    serve: Callable[..., Any],
+    outcome: Outcome,
+) -> None:
+    names = ("comedy", "Comedy", "Action", "Horror", "Sci-Fi")
+    current = Current()
+    current.set(Recommender(publish(tmp_path, replace(recommender.generation.catalogue, genre_names=names))))
+    with serve(current) as running:
+        both = user(genre_preferences={"comedy": 5, "Comedy": 1})
+        swapped = user(genre_preferences={"comedy": 1, "Comedy": 5})
+        assert told(running.stub.Recommend(both)) != told(running.stub.Recommend(swapped))
+        refused = outcome(running.stub.Recommend, user(genre_preferences={"COMEDY": 5}))
+    assert refused.code == "INVALID_ARGUMENT"
+    assert fields(refused.status) == ['user.genre_preferences["COMEDY"]']
+
+
 def test_the_last_mention_of_an_item_counts(running: SimpleNamespace) -> None:
     assert told(running.stub.Recommend(rated(5, 1))) == told(running.stub.Recommend(rated(1)))
 
