@@ -148,7 +148,7 @@ class RateError(MovieMatchError):
 
 
 class ServeError(MovieMatchError):
-    """The server cannot start: the store is missing, the port is taken or a worker fails."""
+    """The server cannot start: the store is missing, the port is taken or untold, or a worker fails."""
 
 
 class QueryError(MovieMatchError):

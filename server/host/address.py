@@ -58,9 +58,16 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 def announce(host: str, port: int, port_file: Path | None) -> None:
-    """Say where the server listens: one line of JSON on standard output, and the port in a file."""
-    print(json.dumps({"event": "listening", "host": host, "port": port}), flush=True)
+    """Say where the server listens: the port in a file, and one line of JSON on standard output.
+
+    Raises:
+        ServeError: If the file cannot be written; nothing is said then.
+    """
     if port_file is not None:
         partial = port_file.with_name(f"{port_file.name}.partial")
-        partial.write_text(f"{port}\n")
-        os.replace(partial, port_file)  # whoever waits for the file never reads half of it
+        try:
+            partial.write_text(f"{port}\n")
+            os.replace(partial, port_file)  # whoever waits for the file never reads half of it
+        except OSError as error:
+            raise ServeError(f"--port-file must be writable, got {error}; name another file") from error
+    print(json.dumps({"event": "listening", "host": host, "port": port}), flush=True)

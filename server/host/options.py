@@ -1,5 +1,6 @@
 """How to serve."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,11 +69,19 @@ class ServeOptions:
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ServeError("--tls-client-ca needs --tls-cert and --tls-key too, got neither")
 
-    def check_store(self) -> None:
-        """Refuse a store that is not there.
+    def check_paths(self) -> None:
+        """Refuse a store that is not there, and a file for the port that could not be written.
 
         Raises:
-            ServeError: If it is no folder.
+            ServeError: If the store is no folder, or the file has none or is one.
         """
         if not self.store.is_dir():
             raise ServeError(f"the store must be a folder, got {self.store}; build one with the indexer")
+        path = self.port_file
+        if path is None:
+            return
+        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise ServeError(
+                f"--port-file must be a file in a folder that can be written to, got {path}; "
+                "make the folder or name another file"
+            )

@@ -172,12 +172,13 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
             tokens on its standard input then, and ends with it. None is the only one.
 
     Raises:
-        ServeError: If the store is missing, the address cannot be had, or keys or certificates are no good.
+        ServeError: If the store is missing, the address cannot be had, the port's file cannot be written,
+            or keys or certificates are no good.
     """
     sys.setswitchinterval(TURN_S)
     gc.freeze()  # what there is now lasts as long as the process, and need not be looked through
     gc.set_threshold(NEW_OBJECTS)
-    options.check_store()
+    options.check_paths()
     keys = None if options.api_keys is None else Keys(options.api_keys, workers=options.workers)
     credentials = None
     if options.tls_cert is not None and options.tls_key is not None:

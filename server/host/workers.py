@@ -74,10 +74,10 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT, then drain every worker; a second signal kills them.
 
         Raises:
-            ServeError: If the store is missing, the address cannot be had or a worker
-                ends before all of them listened.
+            ServeError: If the store is missing, the address cannot be had, the port's file
+                cannot be written or a worker ends before all of them listened.
         """
-        self._options.check_store()
+        self._options.check_paths()
         with reserve(self._options.host, self._options.port) as held:
             self._port = held.getsockname()[1]
             self._watch_signals()

@@ -124,6 +124,24 @@ def test_serve_refuses_a_store_that_is_not_there(tmp_path: Path) -> None:
         serve_process(ServeOptions(store=tmp_path / "none", port=0))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("name", ["none/port", "file/port", ".", "full"])
+def test_a_port_file_that_cannot_be_written_is_one_line_and_nothing_is_announced(
+    tmp_path: Path, name: str, workers: int
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full.partial").mkdir()  # found out when all is ready, as a disk without room is
+    words = ["--store", str(tmp_path), "--port", "0", "--workers", str(workers)]
+    command = [sys.executable, "-m", "deepmoviematch.server", "serve", *words]
+    command += ["--port-file", str(tmp_path / name), "--log-level", "error"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_S)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: --port-file must be ")
+    assert done.stderr.endswith("name another file\n")
+    assert str(tmp_path / name) in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "words",
     [["--port", "65536"], ["--workers", "0"], ["--port", "-1"], ["--threads", "0"], ["--grace-s", "nan"]],
