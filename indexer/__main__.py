@@ -52,7 +52,7 @@ def _dataset(store: Store) -> str | None:
 
 
 def _list(store: Store, options: argparse.Namespace) -> None:
-    current = store.current()
+    current = _current(store)
     rows = [_row(store, name) | {"current": name == current} for name in store.list()]
     if options.json:
         _print_json(rows)
@@ -74,7 +74,16 @@ def _show(store: Store, options: argparse.Namespace) -> None:
     if options.json:
         _print_json(generation.manifest)
     else:
-        console.print_manifest(generation.manifest, current=generation.id == store.current())
+        console.print_manifest(generation.manifest, current=generation.id == _current(store))
+
+
+def _current(store: Store) -> str | None:
+    """The id of the current generation; None if there is none, or, which is said, none that can be told."""
+    try:
+        return store.current()
+    except StoreError as error:
+        print(f"note: {error}", file=sys.stderr)
+        return None
 
 
 def _verify(store: Store, options: argparse.Namespace) -> None:

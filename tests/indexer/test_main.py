@@ -92,6 +92,32 @@ def test_list_in_json_has_a_row_per_generation(command: Command, store: Store, t
     assert (current["id"], current["current"], current["damage"]) == (two[1], True, None)
 
 
+@pytest.mark.parametrize("pointer", [b"", b"latest\n", b"\xff"])
+def test_a_broken_pointer_does_not_hide_the_generations_that_one_may_name(
+    command: Command, store: Store, two: tuple[str, str], pointer: bytes
+) -> None:
+    (store.folder / "CURRENT").write_bytes(pointer)
+    status, output, errors = command("list")
+    assert status == 0
+    assert [name in output for name in two] == [True, True]
+    assert "* " not in output
+    assert errors.startswith(f"note: {store.folder / 'CURRENT'} must ")
+    assert errors.count("\n") == 1
+    status, output, again = command("list", "--json")
+    assert (status, again) == (0, errors)
+    assert [(row["id"], row["current"]) for row in json.loads(output)] == [(two[0], False), (two[1], False)]
+    status, output, again = command("show", two[0])
+    assert (status, again) == (0, errors)
+    assert two[0] in output
+    assert "(current)" not in output
+    assert json.loads(command("show", two[0], "--json")[1])["id"] == two[0]
+    assert command("verify", two[0])[0] == 0
+    for name in ("show", "verify"):
+        assert command(name) == (1, "", errors.replace("note: ", "error: "))
+    assert command("rollback", two[0])[0] == 0
+    assert f"{two[0]} (current)" in command("show")[1]
+
+
 def test_list_of_an_empty_store_is_empty(command: Command) -> None:
     assert command("list", "--json")[:2] == (0, "[]\n")
 
