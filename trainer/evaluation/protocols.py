@@ -216,9 +216,15 @@ def genres_only(catalogue: Catalogue, trial: Trial, _seed: int, *, ticked: int |
         trial: The users with their whole histories.
         ticked: How many favourite genres are told, at five stars; None tells the exact
             lift of every genre.
+
+    Raises:
+        TrainingError: If there are no genres, or fewer than are ticked.
     """
-    if not catalogue.genre_names:
+    genres = len(catalogue.genre_names)
+    if not genres:
         raise TrainingError("this protocol needs genres, got a catalogue without any")
+    if ticked is not None and genres < ticked:
+        raise TrainingError(f"this protocol needs {ticked} genres to tick, got a catalogue with {genres}")
     shares = genre_shares(liked_histories(trial.hidden, len(catalogue)), catalogue.genres)
     likes = like_matrix(trial.train, len(catalogue), threshold=LIKE_STARS)
     base = base_shares(genre_shares(likes, catalogue.genres), likes)

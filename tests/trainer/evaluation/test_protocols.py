@@ -163,6 +163,21 @@ def test_genres_are_needed_to_tell_them(catalogue: Catalogue, ratings: Ratings) 
         trial_of("two-genres", bare, ratings, 1)
 
 
+@pytest.mark.parametrize(("count", "refused"), [(1, {2, 3}), (2, {3}), (3, set())])
+def test_no_more_genres_are_ticked_than_there_are(
+    count: int, refused: set[int], catalogue: Catalogue, ratings: Ratings
+) -> None:
+    few = replace(catalogue, genre_names=catalogue.genre_names[:count], genres=catalogue.genres[:, :count])
+    assert len(trial_of("genres-only", few, ratings, 1).users) == 6
+    for ticked, name in ((2, "two-genres"), (3, "three-genres")):
+        if ticked in refused:
+            rule = f"needs {ticked} genres to tick, got a catalogue with {count}"
+            with pytest.raises(TrainingError, match=rule):
+                trial_of(name, few, ratings, 1)
+        else:
+            assert len(trial_of(name, few, ratings, 1).users) == 6
+
+
 def test_targets_are_flagged_block_by_block(catalogue: Catalogue, ratings: Ratings) -> None:
     trial = protocols.new_users(catalogue, ratings, 1)
     blocks = [trial.targets(first, first + 4, len(catalogue)) for first in (0, 4)]

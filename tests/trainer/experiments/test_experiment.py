@@ -211,9 +211,9 @@ def test_users_who_tell_the_same_may_be_shown_the_same(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = wide(items=400, users=200, liked=10)
-    one_genre = replace(world.catalogue, genre_names=("a",), genres=np.ones((400, 1), dtype=np.bool_))
+    alike = replace(world.catalogue, genre_names=("a", "b"), genres=np.ones((400, 2), dtype=np.bool_))
     monkeypatch.setattr(contender, "_fit_recipe", lambda *_: Same(400))
-    assert table_of(replace(world, catalogue=one_genre), RETRIEVAL, "two-genres").failure == ""
+    assert table_of(replace(world, catalogue=alike), RETRIEVAL, "two-genres").failure == ""
 
 
 def test_all_is_what_the_data_allow(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
