@@ -18,6 +18,9 @@ NEUTRAL_STARS = (LOWEST_STARS + TOP_STARS) / 2
 LIKE_STARS = 4.0
 """A rating of this many stars or more is a like; so is an interaction without a rating."""
 
+FEW_LIKES = 6
+"""So many likes may be all that a user has rated; whoever tells more, and nothing else, tells likes alone."""
+
 WINDOW = 50
 """Interactions that the order of a history is read from, the latest ones."""
 
@@ -28,6 +31,15 @@ SUMMARIES = len(DECAYS) + POSITIONS
 
 TRANSITION = DECAYS.index(0.8)
 """The sum that transitions from item to item are read from."""
+
+
+def tells_likes_alone(likes: Longs, others: Longs) -> Flags:
+    """[B] whether users with so many likes and other ratings [B] keep what they did not like to themselves.
+
+    What is missing then says nothing, where else it says that the user did not even look at it.
+    """
+    alone: Flags = (others == 0) & (likes > FEW_LIKES)
+    return alone
 
 
 def genre_means(users: UserBatch, genres: Flags) -> Floats:

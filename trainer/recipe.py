@@ -111,10 +111,10 @@ class RetrievalRecipe(CommonRecipe):
     history_share: tuple[float, float] = (0.3, 0.8)
     """A step keeps between these shares of a user's ratings as history and asks for the other likes."""
 
-    alone_share: float = 0.2
+    alone_share: float = 0.3
     """Share of the long histories of which a step tells the likes alone, as some callers do."""
 
-    short_weight: float = 0.7
+    short_weight: float = 0.5
     """Weight of the loss over short histories (one to six likes)."""
 
     stated_weight: float = 0.3

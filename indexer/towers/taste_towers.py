@@ -13,6 +13,7 @@ from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.context import NO_MOMENT, Moment
 from deepmoviematch.data.features import (
+    FEW_LIKES,
     LIKE_STARS,
     RECENCY,
     SUMMARIES,
@@ -22,6 +23,7 @@ from deepmoviematch.data.features import (
     preference_gate,
     preference_signal,
     recent_items,
+    tells_likes_alone,
 )
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
@@ -40,9 +42,9 @@ class TasteUserTower:
         taste = MLP(preferences)
         user  = (1 - g) bag + g taste,    g = (1 + n)^-a
 
-    where g is 0 without stated preferences and 1 without a history. P is one of two tables: whoever tells
-    likes alone may have rated others low or not, which is another thing than to tell so. H and J are P and Q,
-    or both one table of their own. The moment at which a user asks moves that (`Moments`). A user
+    where g is 0 without stated preferences and 1 without a history. P is one of two tables
+    (`tells_likes_alone`): not to tell what was rated low is not to have rated nothing low. H and J are P
+    and Q, or both one table of their own. The moment at which a user asks moves that (`Moments`). A user
     who asks what to take next is embedded by the order of the history too, in a wider space,
 
         next  = [unit(unit(user) + MLP(S R)), s T]
@@ -97,13 +99,14 @@ class TasteUserTower:
         """See `UserTower.embed`."""
         liked, owners = users.stars >= LIKE_STARS, users.owners
         other_counts = np.bincount(owners[~liked], minlength=len(users))
-        alone = liked & (other_counts == 0)[owners]
+        like_counts = users.history_sizes - other_counts
+        alone = liked & tells_likes_alone(like_counts, other_counts)[owners]
         likes, likes_alone, others = (
             _bags(kind, users, chosen)
             for kind, chosen in ((self._likes, liked & ~alone), (self._alone, alone), (self._others, ~liked))
         )
         signal = preference_signal(users.preferences)
-        counts = np.stack([users.history_sizes - other_counts, other_counts], axis=1)
+        counts = np.stack([like_counts, other_counts], axis=1)
         read = [likes.known + likes_alone.known, others.known, signal, np.log1p(counts).astype(np.float32)]
         bag = likes.direct + likes_alone.direct + others.direct + self._deep(np.concatenate(read, axis=1))
         gate = preference_gate(users.states_preferences, users.history_sizes, self._gate)[:, None]
@@ -188,7 +191,9 @@ class TasteUserTower:
 
     def _likes_of(self, history: Mapping[int, float]) -> Tables:
         """What the likes of a history are to the tower."""
-        return self._alone if all(stars >= LIKE_STARS for stars in history.values()) else self._likes
+        many = len(history) > FEW_LIKES
+        alone = many and all(stars >= LIKE_STARS for stars in history.values())  # `tells_likes_alone`
+        return self._alone if alone else self._likes
 
     def _taste_of(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
         """[D - 1] the vector of one user, not yet of length 1."""

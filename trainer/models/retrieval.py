@@ -19,7 +19,7 @@ from scipy import sparse
 
 from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.catalogue import Catalogue
-from deepmoviematch.data.features import LIKE_STARS, preference_signal
+from deepmoviematch.data.features import LIKE_STARS, preference_signal, tells_likes_alone
 from deepmoviematch.data.ratings import TOP_STARS, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix
@@ -233,10 +233,11 @@ class RetrievalTask:
         if self._few is not None:
             logarithms[: len(users)] += FEW_WEIGHT * self._few.score(short, candidates)
         scores = self.teacher.score(long, candidates)
-        alone = long.others.getnnz(axis=1) == 0
+        counts = [each.getnnz(axis=1) for each in long]
+        alone = tells_likes_alone(*counts)
         scores[alone] = self.likes_teacher.score(Known(*(each[alone] for each in long)), candidates)
         scores /= self._recipe.teacher_temperature
-        told = long.likes.getnnz(axis=1) + long.others.getnnz(axis=1) > 0
+        told = sum(counts) > 0
         taught = np.concatenate([scores, logarithms], dtype=np.float32)
         return taught, np.concatenate([told, chances.any(axis=1)])
 

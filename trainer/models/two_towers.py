@@ -19,6 +19,7 @@ from deepmoviematch.data.features import (
     content_features,
     preference_gate,
     preference_signal,
+    tells_likes_alone,
     year_knots,
     year_statistics,
 )
@@ -98,7 +99,7 @@ class TwoTowers:
         counts = np.stack([likes.getnnz(axis=1), others.getnnz(axis=1)], axis=1)  # [B, 2]
         norms = (1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)
         liked, disliked = cells(likes), cells(others)
-        alone = counts[liked[:, 0], 1] == 0
+        alone = tells_likes_alone(*counts.T)[liked[:, 0]]
         bags = [(liked[~alone], 0), (liked[alone], 0), (disliked, 1)]  # as `TABLES`
         return (
             *(part for bag, kind in bags for part in (bag, norms[bag[:, 0], kind])),
@@ -173,7 +174,7 @@ class TwoTowers:
                 counts.append(numbers[places] - numbers[begins])
                 roots = np.sqrt(np.maximum(counts[-1], 1))[:, None]
                 sums.append(((running[places] - running[begins]) / roots).astype(np.float32))
-            alone = counts[-1] == 0
+            alone = tells_likes_alone(*counts[1:])
             bags = np.where(alone[:, None], sums[1], sums[0]), sums[2]
             unstated = np.full((len(places), self.genres), np.nan, dtype=np.float32)
             inputs = (*bags, *self._beside_bags(np.stack(counts[1:], axis=1), unstated))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
-from deepmoviematch.data.features import preferences_from_lift
+from deepmoviematch.data.features import FEW_LIKES, preferences_from_lift
 from deepmoviematch.data.ratings import TOP_STARS
 from deepmoviematch.trainer.likes import genre_lift
 
@@ -23,7 +23,7 @@ MOST_TICKED = 5
 DECIDED = (1.0, 2.0, 4.0)
 """How decided people are: powers of a genre's share that they tick it in proportion to."""
 
-LONGEST_SHORT = 6
+LONGEST_SHORT = FEW_LIKES
 """Likes in a short history: one to this many."""
 
 

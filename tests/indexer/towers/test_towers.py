@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deepmoviematch.data.context import FEATURES
-from deepmoviematch.data.features import SUMMARIES, WINDOW
+from deepmoviematch.data.features import FEW_LIKES, SUMMARIES, WINDOW
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.run import Run
@@ -72,7 +72,8 @@ def test_a_history_in_another_order_gets_the_same_taste_to_the_bit(
 
 def test_likes_that_are_told_alone_are_read_from_a_table_of_their_own() -> None:
     rng = np.random.default_rng(0)
-    tables = {name: rng.normal(size=(5, 2)).astype(np.float32) for name in ("likes", "alone", "others")}
+    size = FEW_LIKES + 3
+    tables = {name: rng.normal(size=(size, 2)).astype(np.float32) for name in ("likes", "alone", "others")}
     silent = {
         "deep_0_kernel": np.zeros((2 + 2 + 1 + 2, 2)),
         "deep_0_bias": np.zeros(2),
@@ -84,11 +85,14 @@ def test_likes_that_are_told_alone_are_read_from_a_table_of_their_own() -> None:
     tower = user_tower(Weights(about, arrays))
     likes, alone, others = tables.values()
     of_old = user_tower(Weights(about, {name: arrays[name] for name in arrays if name != "alone"}))
+    many, few = dict.fromkeys(range(FEW_LIKES + 1), 4.0), dict.fromkeys(range(FEW_LIKES), 4.0)
+    both = likes[: len(many)].sum(axis=0) / len(many) ** 0.5 + others[-1]
     for each, history, expected in (
-        (tower, {1: 5.0, 3: 4.0}, alone[1] + alone[3]),
-        (of_old, {1: 5.0, 3: 4.0}, likes[1] + likes[3]),
-        (tower, {1: 5.0, 3: 4.0, 2: 1.0}, (likes[1] + likes[3]) / 2**0.5 + others[2]),
+        (tower, many, alone[: len(many)].sum(axis=0)),
+        (tower, few, likes[: len(few)].sum(axis=0)),  # who may have rated nothing else
+        (tower, many | {size - 1: 1.0}, both),
         (tower, {2: 1.0}, others[2]),
+        (of_old, many, likes[: len(many)].sum(axis=0)),
     ):
         assert each.embed_one({}, history)[:-1] == pytest.approx(unit(expected[None])[0], abs=1e-6)
 

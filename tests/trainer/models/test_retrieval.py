@@ -95,15 +95,15 @@ def test_the_towers_start_as_ease(
     recipe = replace(RECIPE, embedding_dim=30)
     towers = untrained(catalogue, ratings, recipe)
     task = RetrievalTask(towers, catalogue, ratings, recipe)
-    histories = [{0: 5.0, 1: 5.0}, {20: 1.0}, {0: 5.0, 1: 5.0, 20: 1.0}]
-    users = UserBatch.of(3, [{}] * 3, histories)
+    liking = dict.fromkeys(range(8), 5.0)
+    users = UserBatch.of(3, [{}] * 3, [liking, {20: 1.0}, liking | {20: 1.0}])
     rows = np.eye(30, dtype=np.float32)
-    known = Known(*map(sparse.csr_matrix, ([rows[0] + rows[1], 0 * rows[20]], [0 * rows[0], rows[20]])))
+    known = Known(*map(sparse.csr_matrix, ([rows[:8].sum(axis=0), 0 * rows[20]], [0 * rows[0], rows[20]])))
     everything = np.arange(30, dtype=np.int32)
     liked, disliked = 60 * task.teacher.score(known, everything)
     alone, _ = 60 * task.likes_teacher.score(known, everything)
     disliked *= (3 / 9) ** 0.5  # a third of the ratings are no likes
-    expected = [alone / 2**0.5, disliked, liked / 2**0.5 + disliked]
+    expected = [alone / 8**0.5, disliked, liked / 8**0.5 + disliked]
     scores = towers.embed_tastes(users) @ towers.item_vectors().T
     assert scores == pytest.approx(np.stack(expected), abs=0.01)
     assert np.abs(liked - alone).max() > 0.1
@@ -136,16 +136,17 @@ def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ra
 
 
 def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings: Ratings) -> None:
-    task = RetrievalTask(untrained(catalogue, ratings, RECIPE), catalogue, ratings, RECIPE)
+    recipe = replace(RECIPE, alone_share=0.5, history_share=(0.8, 0.8))
+    task = RetrievalTask(untrained(catalogue, ratings, recipe), catalogue, ratings, recipe)
     batch: tuple[npt.NDArray[Any], ...] = next(task.batches(0))
     likes, like_values, alone, alone_values, others, *_ = batch
     items, correction, known_cells, targets, teacher, followed, scale = batch[-7:]
     size = RECIPE.batch_size
     assert items.tolist() == list(range(30))  # so columns are rows
     assert not correction.any()
+    assert set(alone[:, 0])
     assert not set(alone[:, 0]) & set(others[:, 0])
-    assert set(likes[:, 0]) <= set(others[:, 0]) <= set(range(size))  # short histories are likes alone
-    assert (alone[:, 0] < size).any()  # and some of the long ones
+    assert set(alone[:, 0]) | set(others[:, 0]) <= set(range(size))  # short histories are a few likes
     known, asked = {tuple(cell) for part in (likes, alone, others) for cell in part}, set(map(tuple, targets))
     assert len(known) == len(likes) + len(alone) + len(others)
     assert known == set(map(tuple, known_cells))
