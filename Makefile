@@ -44,7 +44,7 @@ help:  ## Show this list.
 .PHONY: fetch train index serve loadtest
 fetch: $(TABLES)  ## Download the ratings (DATASET=ml-100k, ml-latest-small, ml-1m, ml-25m, ml-32m).
 train: $(RUN)/manifest.json  ## Fit the two towers (DATA=folder for your own ratings, RECIPE=retrieval or seed).
-index: $(STORE)/CURRENT  ## Build a generation from the run and publish it.
+index: $(STORE)/CURRENT  ## Build a generation from the run and publish it (FORCE=1 if it is clearly worse, too).
 serve: $(STORE)/CURRENT  ## Serve the current generation (PORT=50051).
 	@$(PY) -m deepmoviematch.server serve --store $(STORE) --port $(PORT)
 
@@ -59,7 +59,7 @@ $(RUN)/manifest.json: $(TABLES) $(call sources,data trainer) $(wildcard $(filter
 	@$(PY) -m deepmoviematch.trainer fit --data $(DATA) --recipe $(RECIPE) --out $(RUN)
 
 $(STORE)/CURRENT: $(RUN)/manifest.json $(call sources,indexer) | setup
-	@$(PY) -m deepmoviematch.indexer build --run $(RUN) --store $(STORE)
+	@$(PY) -m deepmoviematch.indexer build --run $(RUN) --store $(STORE) $(if $(FORCE),--force)
 
 ##@ Develop
 .PHONY: setup check bench lock clean

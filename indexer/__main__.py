@@ -11,6 +11,7 @@ from typing import Any
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.indexer import console
 from deepmoviematch.indexer.build import build
+from deepmoviematch.indexer.comparison import difference
 from deepmoviematch.indexer.errors import GenerationError, StoreError
 from deepmoviematch.indexer.search.kinds import CHOICES, EXACT_UP_TO
 from deepmoviematch.indexer.store import Store
@@ -31,24 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build(store: Store, options: argparse.Namespace) -> None:
     start = time.monotonic()
-    before = _dataset(store)
-    generation = build(options.run, store, index=options.index)
-    after = generation.manifest["run"]["dataset"]
-    if before not in {None, after}:
-        print(f"note: the store served {before} until now and serves {after} from now on", file=sys.stderr)
+    before = _serving(store)
+    generation = build(options.run, store, index=options.index, instead_of=None if options.force else before)
+    name = generation.manifest["run"]["dataset"]
+    served = name if before is None else before["run"]["dataset"]
+    if served != name:
+        print(f"note: the store served {served} until now and serves {name} from now on", file=sys.stderr)
     if options.json:
         _print_json(console.summary(generation.manifest))
     else:
         console.print_built(generation, time.monotonic() - start)
 
 
-def _dataset(store: Store) -> str | None:
-    """What the current generation was trained on; None if there is none, or none that can be read."""
+def _serving(store: Store) -> dict[str, Any] | None:
+    """The manifest of the current generation; None if there is none, or none that can be read."""
     try:
-        name: str = store.load().manifest["run"]["dataset"]
+        return store.load().manifest
     except MovieMatchError:
         return None
-    return name
 
 
 def _list(store: Store, options: argparse.Namespace) -> None:
@@ -84,6 +85,15 @@ def _current(store: Store) -> str | None:
     except StoreError as error:
         print(f"note: {error}", file=sys.stderr)
         return None
+
+
+def _diff(store: Store, options: argparse.Namespace) -> None:
+    first, second = store.load(options.first), store.load(options.second)
+    sections = difference(first, second, store.queries(first.id))
+    if options.json:
+        _print_json({"first": first.id, "second": second.id} | sections)
+    else:
+        console.print_difference(sections, (first.id, second.id))
 
 
 def _verify(store: Store, options: argparse.Namespace) -> None:
@@ -137,12 +147,18 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how items are searched: by comparing all, by lists of neighbours (ivf), by a graph of them "
         f"(hnsw), or (auto, the default) by lists above {EXACT_UP_TO:,} items",
     )
+    building.add_argument(
+        "--force", action="store_true", help="publish it though it is clearly worse than the current one"
+    )
     add("list", _list, "list the generations, oldest first; * marks the current one")
     for name, command, text in (
         ("show", _show, "show where a generation comes from and what it holds"),
         ("verify", _verify, "check every byte of a generation and replay its golden queries"),
     ):
         add(name, command, text).add_argument("id", nargs="?", help="default: the current one")
+    differing = add("diff", _diff, "show how two generations differ: runs, figures, items, answers")
+    differing.add_argument("first", help="the one to begin with")
+    differing.add_argument("second", nargs="?", help="default: the current one")
     add("rollback", _rollback, "make an older generation current again").add_argument(
         "id", nargs="?", help="default: the newest of those older than the current one"
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.indexer import golden
+from deepmoviematch.indexer.comparison import refuse_worse
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.manifest import to_json
@@ -30,16 +31,20 @@ SAMPLES = 200
 """Items whose neighbours are looked up to measure the recall of similar items."""
 
 
-def build(run: Path, store: Store, *, index: str = "auto") -> Generation:
+def build(
+    run: Path, store: Store, *, index: str = "auto", instead_of: Mapping[str, Any] | None = None
+) -> Generation:
     """Publish the run in the folder `run` as the store's current generation.
 
     Args:
         run: The folder.
         store: Where to publish.
         index: How to search, one of `kinds.CHOICES`.
+        instead_of: Manifest of the generation that it must not be clearly worse than; None for none.
 
     Raises:
         GenerationError: If the run or what was made of it fails a check.
+        WorseError: If it is worse; nothing has changed then.
         StoreError: If the disk refuses a step.
     """
     loaded = Run.load(run)
@@ -47,6 +52,8 @@ def build(run: Path, store: Store, *, index: str = "auto") -> Generation:
         files, description = bundle(loaded, index=index)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise GenerationError(f"{run}: the parts of a run must fit each other, got {error!r}") from error
+    if instead_of is not None:
+        refuse_worse(description, instead_of)
     return store.publish(files, description)
 
 

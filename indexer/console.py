@@ -1,6 +1,6 @@
 """What the command line prints for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -8,10 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from deepmoviematch.indexer.comparison import leaves, shown
 from deepmoviematch.indexer.generation import Generation
-
-INTERVAL = {"mean", "low", "high"}
-"""Keys of a metric with its confidence interval."""
 
 
 def print_built(generation: Generation, seconds: float) -> None:
@@ -23,8 +21,8 @@ def print_built(generation: Generation, seconds: float) -> None:
         "vectors": f"{facts['dim']}-d, {facts['index']} index",
         "size": _bytes(facts["bytes"]),
         "built in": f"{seconds:.1f} s",
-        **{key: _value(value) for key, value in _flat(generation.manifest["index"]) if "recall" in key},
-        **{key: _value(value) for key, value in _flat(generation.manifest["run"]["metrics"])},
+        **{key: shown(value) for key, value in leaves(generation.manifest["index"]) if "recall" in key},
+        **{key: shown(value) for key, value in leaves(generation.manifest["run"]["metrics"])},
     }
     _print_pairs(rows, "Published")
 
@@ -33,7 +31,7 @@ def print_manifest(manifest: Mapping[str, Any], *, current: bool) -> None:
     """Say where a generation comes from and what it holds."""
     files = {name: _bytes(entry["size"]) for name, entry in manifest["files"].items()}
     facts = {key: value for key, value in manifest.items() if key not in {"id", "files"}}
-    _print_pairs({key: _value(value) for key, value in _flat(facts)}, manifest["id"] + " (current)" * current)
+    _print_pairs({key: shown(value) for key, value in leaves(facts)}, manifest["id"] + " (current)" * current)
     _print_pairs(files, "Files")
 
 
@@ -61,6 +59,17 @@ def print_list(rows: list[dict[str, Any]]) -> None:
             console.print(f"{row['id']} is damaged: {row['damage']}", markup=False, highlight=False)
 
 
+def print_difference(sections: Mapping[str, Mapping[str, list[Any]]], ids: Sequence[str]) -> None:
+    """Say what differs between two generations."""
+    for title, rows in sections.items():
+        table = Table("", *(Column(name, overflow="fold") for name in ids), box=box.SIMPLE_HEAD)
+        table.title, table.title_justify = title.capitalize(), "left"
+        for name, pair in rows.items():
+            table.add_row(escape(name), *("" if value is None else escape(shown(value)) for value in pair))
+        if rows:
+            Console(highlight=False).print(table)
+
+
 def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """A generation in one line."""
     return {
@@ -81,21 +90,6 @@ def _print_pairs(rows: Mapping[str, str], title: str) -> None:
     for name, value in rows.items():
         table.add_row(escape(name), escape(value))
     Console(highlight=False).print(table)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested values, named by their path; an interval is one leaf."""
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value.keys() != INTERVAL:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"{value['mean']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _bytes(size: int) -> str:

@@ -11,7 +11,7 @@ one rename, and the pointer changes with another.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,12 @@ class Store:
             return ()
         ids = [entry.name for entry in os.scandir(self._generations) if entry.is_dir(follow_symlinks=False)]
         return tuple(sorted((name for name in ids if manifest.sequence_of(name) is not None), key=_age))
+
+    def queries(self, name: str) -> Sequence[dict[str, Any]]:
+        """The golden queries of a whole generation."""
+        recorded: Any = manifest.read_json(self._generations / name / "golden.json")
+        queries: Sequence[dict[str, Any]] = recorded["queries"]
+        return queries
 
     def load(self, name: str | None = None) -> Generation:
         """Load and verify a generation.

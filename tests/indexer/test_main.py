@@ -48,6 +48,42 @@ def test_build_says_when_the_store_changes_to_another_data_set(
     assert "served tiny until now and serves books from now on" in command("build", "--run", run)[2]
 
 
+def measured(run: Path, low: float) -> None:
+    """Have the run's manifest say how well it ranks."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    figure = {"mean": low + 0.05, "low": low, "high": low + 0.1}
+    manifest["metrics"] = {"rankings": {"towers": {"ndcg@100": figure}}}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_build_refuses_what_is_clearly_worse_unless_it_is_forced(
+    command: Command, store: Store, run: Path
+) -> None:
+    measured(run, 0.5)
+    assert command("build", "--run", run)[0] == 0
+    serving = store.current()
+    measured(run, 0.3)
+    status, _, errors = command("build", "--run", run)
+    assert (status, store.current(), len(store.list())) == (1, serving, 1)
+    assert f"ndcg@100 of {serving} is 0.55 [0.5, 0.6], got 0.35 [0.3, 0.4]; publish it all" in errors
+    assert command("build", "--run", run, "--force")[0] == 0
+    assert store.current() != serving
+
+
+def test_diff_shows_two_generations_side_by_side(command: Command, two: tuple[str, str]) -> None:
+    first, second = two
+    status, output, _ = command("diff", first, "--json")
+    assert status == 0
+    found = json.loads(output)
+    assert (found["first"], found["second"]) == two
+    assert found["answers"] == {"of the first's 10": [1.0, 1.0]}
+    status, output, _ = command("diff", second, first)
+    assert status == 0
+    for fact in (first, second, "Items", "in all", "14", "of the first's 10"):
+        assert fact in output
+    assert command("diff", "g000009-00000000")[0] == 1
+
+
 def test_build_says_it_in_json_too(command: Command, store: Store, run: Path) -> None:
     _, output, _ = command("build", "--run", run, "--json")
     published = json.loads(output)
