@@ -4,6 +4,7 @@ Symbols: `Q` golden queries.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ def refuse_worse(new: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Refuse what is clearly worse than the generation that it would replace.
 
     That is: its ranking is worse by more than chance may be, as both intervals tell, or its indexes find
-    less. Of other data, or where a figure is missing, nothing is known, and nothing refused.
+    less. Of data of another name, or where a figure is missing or no number, nothing is known, and nothing
+    refused.
 
     Args:
         new: The manifest's part that `build.bundle` describes.
@@ -42,8 +44,9 @@ def refuse_worse(new: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     if before and after and after["high"] < before["low"]:
         raise WorseError(f"{FIGURE[-1]} of {name} is {shown(before)}, got {shown(after)}")
     for key, found in new["index"].items():
-        if "recall" in key and found < current["index"].get(key, 0) - RECALL_LOST:
-            raise WorseError(f"{key} of {name} is {current['index'][key]:.4g}, got {found:.4g}")
+        known = current["index"].get(key)
+        if "recall" in key and _is_finite(found, known) and found < known - RECALL_LOST:
+            raise WorseError(f"{key} of {name} is {known:.4g}, got {found:.4g}")
 
 
 def difference(
@@ -65,7 +68,7 @@ def difference(
     facts = ("dataset", "data_digest", "seed", "code_version")
     return {
         "run": _unequal(*({fact: run.get(fact) for fact in facts} for run in runs)),
-        "recipe": _unequal(*(run["recipe"] for run in runs)),
+        "recipe": _unequal(*(dict(leaves(run["recipe"])) for run in runs)),
         "metrics": _unequal(*(dict(leaves(run["metrics"])) for run in runs)),
         "index": _unequal(*(each.manifest["index"] for each in both)),
         "items": {
@@ -79,7 +82,7 @@ def difference(
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested values, named by their path; an interval is one leaf."""
     for key, value in values.items():
-        if isinstance(value, Mapping) and value.keys() != INTERVAL:
+        if isinstance(value, Mapping) and value and not _is_interval(value):
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
@@ -87,7 +90,7 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def shown(value: Any) -> str:
     """A leaf for people."""
-    if isinstance(value, Mapping):
+    if _is_interval(value):
         return f"{value['mean']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -96,7 +99,15 @@ def _figure(manifest: Mapping[str, Any]) -> Mapping[str, float] | None:
     found: Any = manifest["run"]["metrics"]
     for key in FIGURE:
         found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) and found.keys() == INTERVAL else None
+    return found if _is_interval(found) else None
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.keys() == INTERVAL and _is_finite(*value.values())
+
+
+def _is_finite(*values: Any) -> bool:
+    return all(isinstance(value, int | float) and isfinite(value) for value in values)
 
 
 def _unequal(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -62,7 +62,7 @@ def print_list(rows: list[dict[str, Any]]) -> None:
 def print_difference(sections: Mapping[str, Mapping[str, list[Any]]], ids: Sequence[str]) -> None:
     """Say what differs between two generations."""
     for title, rows in sections.items():
-        table = Table("", *(Column(name, overflow="fold") for name in ids), box=box.SIMPLE_HEAD)
+        table = Table(*(Column(name, overflow="fold") for name in ("", *ids)), box=box.SIMPLE_HEAD)
         table.title, table.title_justify = title.capitalize(), "left"
         for name, pair in rows.items():
             table.add_row(escape(name), *("" if value is None else escape(shown(value)) for value in pair))

@@ -79,6 +79,9 @@ class Run:
             raise GenerationError(
                 f"manifest.json must say {', '.join(PROVENANCE)}, got no {', '.join(missing)}"
             )
+        for key in ("metrics", "recipe", "scale"):
+            if not isinstance(values[key], dict):
+                raise GenerationError(f"manifest.json must say {key} by name, got {values[key]!r:.100}")
         for name, sha256 in values["files"].items():
             manifest.check_file(folder, name, sha256)
         return cls(

@@ -8,7 +8,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -95,6 +96,7 @@ class Follower:
         """Generations that failed a check; the same one for the same reason counts once."""
         self._stop = threading.Event()
         self._clock: int | None = None  # of the thread's processor time
+        self._took_s = 0.0  # what it said last
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     def start(self) -> None:
@@ -105,7 +107,6 @@ class Follower:
         """Stop following; a load under way is finished first."""
         self._stop.set()
         self._thread.join()
-        self._clock = None
 
     def poll(self) -> None:
         """Look at the store once; load what it calls current if that changed or is due for a retry."""
@@ -127,8 +128,12 @@ class Follower:
                 self._fall_back(wanted)
 
     def thread_s(self) -> float:
-        """Seconds of processor time that its thread has taken."""
-        return 0.0 if self._clock is None else time.clock_gettime(self._clock)
+        """Seconds of processor time that its thread has taken, to its end if it has ended."""
+        clock = self._clock
+        if clock is not None:
+            with suppress(OSError):  # it has
+                self._took_s = time.clock_gettime(clock)
+        return self._took_s
 
     def _follow(self) -> None:
         if hasattr(time, "pthread_getcpuclockid"):  # not on macOS
@@ -160,14 +165,15 @@ class Follower:
         A process that starts while the current one is damaged then answers like those
         that had started before.
         """
-        names = self._store.list()
+        names: Sequence[str] = ()
+        with suppress(OSError):  # which the refusal has named
+            names = self._store.list()
         older = names[: names.index(refused)] if refused in names else names
         for name in reversed(older):
-            try:
+            # The log has a refusal already, and this one is not asked for.
+            with suppress(Exception):
                 self._load(name, in_place_of=refused or "an unreadable pointer")
-            except MovieMatchError:
-                continue  # the log has a refusal already, and this one is not asked for
-            return
+                return
 
     def _refuse(self, wanted: str | None, reason: str, *, exc_info: bool = False) -> None:
         self._retry_at = time.monotonic() + RETRY_S

@@ -38,7 +38,21 @@ def test_figures_of_other_data_are_not_compared() -> None:
     refuse_worse(manifest(0.1, 0.2, dataset="books"), manifest(0.5, 0.6))
 
 
-@pytest.mark.parametrize("metrics", [{}, {"rankings": {}}, {"rankings": {"towers": {"ndcg@100": 0.3}}}])
+def towers(figure: object) -> dict[str, Any]:
+    return {"rankings": {"towers": {"ndcg@100": figure}}}
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"rankings": {}},
+        towers(0.3),
+        towers({"mean": None, "low": None, "high": None}),
+        towers({"mean": "a", "low": "b", "high": "c"}),
+        towers({"mean": float("nan"), "low": float("nan"), "high": float("nan")}),
+    ],
+)
 def test_without_an_interval_nothing_is_refused(metrics: dict[str, Any]) -> None:
     known = manifest(0.5, 0.6)
     unknown = deepcopy(known)
@@ -52,6 +66,13 @@ def test_an_index_that_finds_less_is_refused() -> None:
     refuse_worse(manifest(0.5, 0.6, recall_at_10=0.98), current)
     with pytest.raises(WorseError, match=r"next_recall_at_10 of g.* is 0\.99, got 0\.96"):
         refuse_worse(manifest(0.5, 0.6, recall_at_10=0.999, next_recall_at_10=0.96), current)
+
+
+@pytest.mark.parametrize("odd", [None, "x", float("nan")])
+def test_a_recall_that_is_no_number_is_not_compared(odd: Any) -> None:
+    known, unknown = manifest(0.5, 0.6, recall_at_10=0.999), manifest(0.5, 0.6, recall_at_10=odd)
+    refuse_worse(known, unknown)
+    refuse_worse(unknown, known)
 
 
 @pytest.fixture
@@ -79,11 +100,15 @@ def test_settings_figures_and_facts_that_differ_are_told_side_by_side(
 ) -> None:
     first, second = two
     values = deepcopy(second.manifest)
-    values["run"] |= {"seed": 7, "recipe": {"name": "retrieval", "epochs": 3}, "metrics": {"loss": 2.5}}
+    recipe = {"name": "retrieval", "epochs": {"first": 3}}
+    values["run"] |= {"seed": 7, "recipe": recipe, "metrics": {"loss": 2.5}}
     values["index"]["kind"] = "ivf"
     found = difference(first, replace(second, manifest=values), store.queries(first.id))
     assert found["run"] == {"seed": [0, 7]}
-    assert found["recipe"] == {"dim": [first.manifest["run"]["recipe"]["dim"], None], "epochs": [None, 3]}
+    assert found["recipe"] == {
+        "dim": [first.manifest["run"]["recipe"]["dim"], None],
+        "epochs.first": [None, 3],
+    }
     assert found["metrics"] == {
         "new-users.ndcg": [{"mean": 0.25, "low": 0.125, "high": 0.5}, None],
         "loss": [1.5, 2.5],

@@ -94,7 +94,7 @@ class RetrievalTask:
         )
         told = told_by_others(*self._known, recipe.ease_penalty, recipe.seed)
         self.teacher = teacher_of(self._known, recipe, told)
-        self.likes_teacher = teacher_of(self._known, recipe, told=0)
+        self.likes_teacher = self.teacher if told == 0 else teacher_of(self._known, recipe, told=0)
         interests = self._likes + told * recipe.interest * self._known.others
         self._similar = SimilarUsers.fit(self._likes, interests, recipe.seed)
         self._few = FewLikes.fit(self._likes, interests, recipe.seed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.context import FEATURES
 from deepmoviematch.data.features import FEW_LIKES, SUMMARIES, WINDOW
 from deepmoviematch.data.user_batch import UserBatch
@@ -70,17 +72,12 @@ def test_a_history_in_another_order_gets_the_same_taste_to_the_bit(
         assert one.tolist() == other.tolist()
 
 
-def test_likes_that_are_told_alone_are_read_from_a_table_of_their_own() -> None:
+@pytest.mark.parametrize("hidden", [(), (3,)], ids=["step by step", "looked up"])
+def test_likes_that_are_told_alone_are_read_from_a_table_of_their_own(hidden: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     size = FEW_LIKES + 3
     tables = {name: rng.normal(size=(size, 2)).astype(np.float32) for name in ("likes", "alone", "others")}
-    silent = {
-        "deep_0_kernel": np.zeros((2 + 2 + 1 + 2, 2)),
-        "deep_0_bias": np.zeros(2),
-        "taste_0_kernel": np.zeros((1, 2)),
-        "taste_0_bias": np.zeros(2),
-    }
-    arrays = tables | {name: each.astype(np.float32) for name, each in silent.items()}
+    arrays = tables | _silent("deep", 2 + 2 + 1 + 2, *hidden, 2) | _silent("taste", 1, 2)
     about = {"kind": "taste", "gate": 1.0}
     tower = user_tower(Weights(about, arrays))
     likes, alone, others = tables.values()
@@ -94,7 +91,19 @@ def test_likes_that_are_told_alone_are_read_from_a_table_of_their_own() -> None:
         (tower, {2: 1.0}, others[2]),
         (of_old, many, likes[: len(many)].sum(axis=0)),
     ):
-        assert each.embed_one({}, history)[:-1] == pytest.approx(unit(expected[None])[0], abs=1e-6)
+        [wanted] = unit(expected[None])
+        assert each.embed_one({}, history)[:-1] == pytest.approx(wanted, abs=1e-6)
+        assert each.embed_histories([history])[0, :-1] == pytest.approx(wanted, abs=1e-6)
+        assert each.embed(UserBatch.of(1, [{}], [history]))[0, :-1] == pytest.approx(wanted, abs=1e-6)
+
+
+def _silent(name: str, *widths: int) -> dict[str, Floats]:
+    """An MLP of these widths that says 0."""
+    return {
+        f"{name}_{place}_{part}": np.zeros(shape, dtype=np.float32)
+        for place, (inputs, outputs) in enumerate(pairwise(widths))
+        for part, shape in (("kernel", (inputs, outputs)), ("bias", (outputs,)))
+    }
 
 
 def test_order_counts_for_what_is_next_and_not_for_taste(new_run: Callable[[], Path]) -> None:

@@ -199,6 +199,7 @@ def test_what_a_load_takes_is_known_before_it_ends(
     assert follower.thread_s() >= 0.05
     go_on.set()
     follower.stop()
+    assert follower.thread_s() >= 0.05
 
 
 def test_a_start_with_a_damaged_generation_begins_with_the_one_before(
@@ -219,6 +220,27 @@ def test_a_start_with_a_damaged_generation_begins_with_the_one_before(
     (followed.folder / "generations" / third.id / "popularity.npy").write_bytes(whole)
     followed.follower.poll()
     assert followed.ready == [first.id, third.id]
+
+
+def test_a_store_that_cannot_be_listed_is_tried_again(
+    followed: SimpleNamespace,
+    publish: Callable[..., Generation],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(current_module, "RETRY_S", 0.0)
+    generation = publish(followed.folder)
+
+    def refuse(_: Store) -> tuple[str, ...]:
+        raise PermissionError("not yours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "list", refuse)
+        followed.follower.poll()
+    [refusal] = refusals(caplog)
+    assert "not yours" in refusal["reason"]
+    followed.follower.poll()
+    assert followed.ready == [generation.id]
 
 
 def test_a_start_without_any_whole_generation_waits(

@@ -103,9 +103,10 @@ def test_tastes_before_each_like_are_those_of_the_histories_cut_there(
 ) -> None:
     monkeypatch.setattr(two_towers, "BLOCK", block)
     mixed = replace(chain, ratings=np.where(chain.items % 3, chain.ratings, 1.0).astype(np.float32))
-    asked = later_likes(mixed)
-    expected = towers.embed_users(prefixes(mixed, asked, genres=3))
-    assert towers.embed_prefixes(mixed, asked) == pytest.approx(expected, abs=1e-6)
+    for ratings in (mixed, chain):  # and likes alone, more than a few
+        asked = later_likes(ratings)
+        expected = towers.embed_users(prefixes(ratings, asked, genres=3))
+        assert towers.embed_prefixes(ratings, asked) == pytest.approx(expected, abs=1e-6)
 
 
 def test_no_more_tastes_are_kept_than_the_epochs_can_ask_for(
