@@ -7,18 +7,7 @@ import pytest
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.data.errors import DataError
-
-
-def catalogue(**changes: Any) -> Catalogue:
-    values: dict[str, Any] = {
-        "item_ids": ("1", "318", "x"),
-        "titles": ("Toy Story", "Shawshank Redemption, The", "Untitled"),
-        "years": np.array([1995, 1994, 0], dtype=np.int32),
-        "genre_names": ("Comedy", "Drama"),
-        "genres": np.array([[1, 0], [1, 1], [0, 0]], dtype=np.bool_),
-    }
-    return Catalogue(**(values | changes))
-
+from tests.data.small import catalogue
 
 COLUMNS = (
     Column("runtime", Kind.NUMBER, (81.0, None, 142.0)),

@@ -6,18 +6,7 @@ from hypothesis import given, strategies as st
 
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.ratings import TOP_STARS, Ratings, RatingScale, pair_codes
-
-
-def ratings(**changes: Any) -> Ratings:
-    """User a rates items 0 and 2, user b item 1, user c items 2 and 0."""
-    values: dict[str, Any] = {
-        "user_ids": ("a", "b", "c"),
-        "users": np.array([0, 0, 1, 2, 2], dtype=np.int32),
-        "items": np.array([0, 2, 1, 2, 0], dtype=np.int32),
-        "ratings": np.array([4, 5, 1, 2, 3], dtype=np.float32),
-        "timestamps": np.array([10, 20, 5, 1, 2], dtype=np.int64),
-    }
-    return Ratings(**(values | changes))
+from tests.data.small import ratings
 
 
 @pytest.mark.parametrize(

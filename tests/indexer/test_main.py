@@ -30,6 +30,12 @@ def two(store: Store, parts: Any) -> tuple[str, str]:
     return store.publish(*parts).id, store.publish(*parts).id
 
 
+def restate(run: Path, **facts: object) -> None:
+    """Have the run's manifest say something else."""
+    path = run / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
 def test_build_says_what_it_published(command: Command, store: Store, run: Path) -> None:
     status, output, _ = command("build", "--run", run)
     assert status == 0
@@ -43,17 +49,14 @@ def test_build_says_when_the_store_changes_to_another_data_set(
 ) -> None:
     assert command("build", "--run", run)[2] == ""
     assert command("build", "--run", run)[2] == ""
-    manifest = json.loads((run / "manifest.json").read_text())
-    (run / "manifest.json").write_text(json.dumps(manifest | {"dataset": "books"}))
+    restate(run, dataset="books")
     assert "served tiny until now and serves books from now on" in command("build", "--run", run)[2]
 
 
 def measured(run: Path, low: float) -> None:
     """Have the run's manifest say how well it ranks."""
-    manifest = json.loads((run / "manifest.json").read_text())
     figure = {"mean": low + 0.05, "low": low, "high": low + 0.1}
-    manifest["metrics"] = {"rankings": {"towers": {"ndcg@100": figure}}}
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    restate(run, metrics={"rankings": {"towers": {"ndcg@100": figure}}})
 
 
 def test_build_refuses_what_is_clearly_worse_unless_it_is_forced(
