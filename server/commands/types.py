@@ -29,37 +29,27 @@ def moment(text: str) -> int:
 
 def port(text: str) -> int:
     """0 to 65535."""
-    if not text.isdecimal() or int(text) > 65535:
-        raise ArgumentTypeError(f"must be 0 to 65535, got {text!r}")
-    return int(text)
+    return _whole(text, 0, 65535)
 
 
 def count(text: str) -> int:
     """1 to 1000."""
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise ArgumentTypeError(f"must be 1 to 1000, got {text!r}")
-    return int(text)
+    return _whole(text, 1, 1000)
 
 
 def amount(text: str) -> int:
     """0 to 10 million."""
-    if not text.isdecimal() or int(text) > 10_000_000:
-        raise ArgumentTypeError(f"must be 0 to 10000000, got {text!r}")
-    return int(text)
+    return _whole(text, 0, 10_000_000)
 
 
 def hour(text: str) -> int:
     """0 to 23."""
-    if not text.isdecimal() or int(text) > 23:
-        raise ArgumentTypeError(f"must be 0 to 23, got {text!r}")
-    return int(text)
+    return _whole(text, 0, 23)
 
 
 def seed(text: str) -> int:
     """0 to 2^64 - 1."""
-    if not text.isdecimal() or int(text) >= 2**64:
-        raise ArgumentTypeError(f"must be 0 to {2**64 - 1}, got {text!r}")
-    return int(text)
+    return _whole(text, 0, 2**64 - 1)
 
 
 def number(text: str) -> float:
@@ -84,6 +74,12 @@ def share(text: str) -> float:
     if not 0 <= value <= 1:
         raise ArgumentTypeError(f"must be 0 to 1, got {text!r}")
     return value
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise ArgumentTypeError(f"must be {low} to {high}, got {text!r}")
+    return int(text)
 
 
 def _float(text: str) -> float:
