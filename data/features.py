@@ -7,6 +7,8 @@ a rating of 10 on a ten-point scale mean the same. Symbols: `B` users, `G` genre
 Only NumPy is imported: the serving process embeds users with these.
 """
 
+from typing import overload
+
 import numpy as np
 
 from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
@@ -33,12 +35,16 @@ TRANSITION = DECAYS.index(0.8)
 """The sum that transitions from item to item are read from."""
 
 
-def tells_likes_alone(likes: Longs, others: Longs) -> Flags:
-    """[B] whether users with so many likes and other ratings [B] keep what they did not like to themselves.
+@overload
+def tells_likes_alone(likes: int, others: int) -> bool: ...
+@overload
+def tells_likes_alone(likes: Longs, others: Longs) -> Flags: ...
+def tells_likes_alone(likes: int | Longs, others: int | Longs) -> bool | Flags:
+    """Whether a user, or [B] each of several, with so many likes and other ratings tells likes alone.
 
     What is missing then says nothing, where else it says that the user did not even look at it.
     """
-    alone: Flags = (others == 0) & (likes > FEW_LIKES)
+    alone: bool | Flags = (others == 0) & (likes > FEW_LIKES)
     return alone
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from deepmoviematch.data.arrays import Floats
-from deepmoviematch.data.features import FEW_LIKES, LIKE_STARS
+from deepmoviematch.data.features import LIKE_STARS, tells_likes_alone
 from deepmoviematch.indexer.towers.taste_path import Tables
 
 LARGEST_BYTES = 1 << 26
@@ -83,7 +83,7 @@ class PrecomputedHistories:
             liked = len(rows)
             if liked < len(history):
                 rows += sorted([self._size + row for row, stars in history.items() if stars < LIKE_STARS])
-            elif liked > FEW_LIKES:
+            elif tells_likes_alone(liked, 0):
                 rows = [2 * self._size + row for row in rows]
             weights = _weights(liked, len(rows) - liked)
             np.dot(weights, self._table.take(rows + self._constant, 0), out=bag)

@@ -13,7 +13,6 @@ from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.context import NO_MOMENT, Moment
 from deepmoviematch.data.features import (
-    FEW_LIKES,
     LIKE_STARS,
     RECENCY,
     SUMMARIES,
@@ -177,10 +176,11 @@ class TasteUserTower:
         order = None
         if asks_next and self._recent is not None:
             order = Order(self._recent, self._transitions, self._next)
+        liked = sum(stars >= LIKE_STARS for stars in history.values())
         return TastePath(
             preferences,
             history,
-            likes=self._likes_of(history),
+            likes=self._likes_of(liked, len(history) - liked),
             others=self._others,
             deep=self._deep,
             taste=self._taste,
@@ -189,11 +189,9 @@ class TasteUserTower:
             order=order,
         )
 
-    def _likes_of(self, history: Mapping[int, float]) -> Tables:
-        """What the likes of a history are to the tower."""
-        many = len(history) > FEW_LIKES
-        alone = many and all(stars >= LIKE_STARS for stars in history.values())  # `tells_likes_alone`
-        return self._alone if alone else self._likes
+    def _likes_of(self, likes: int, others: int) -> Tables:
+        """What a like is in a history with so many likes and other ratings."""
+        return self._alone if tells_likes_alone(likes, others) else self._likes
 
     def _taste_of(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
         """[D - 1] the vector of one user, not yet of length 1."""
@@ -203,7 +201,8 @@ class TasteUserTower:
         liked = sorted([row for row, stars in history.items() if stars >= LIKE_STARS])
         disliked = sorted([row for row, stars in history.items() if stars < LIKE_STARS])
         inputs[-2:] = math.log1p(len(liked)), math.log1p(len(disliked))
-        for rows, (table, known) in ((liked, self._likes_of(history)), (disliked, self._others)):
+        likes = self._likes_of(len(liked), len(disliked))
+        for rows, (table, known) in ((liked, likes), (disliked, self._others)):
             if rows:
                 shares = _shares(len(rows))
                 taste += shares.dot(table.take(rows, 0))
