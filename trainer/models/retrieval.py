@@ -232,10 +232,11 @@ class RetrievalTask:
         logarithms = np.log(np.maximum(chances, LEAST_CHANCE))
         if self._few is not None:
             logarithms[: len(users)] += FEW_WEIGHT * self._few.score(short, candidates)
-        scores = self.teacher.score(long, candidates)
         counts = [each.getnnz(axis=1) for each in long]
         alone = tells_likes_alone(*counts)
-        scores[alone] = self.likes_teacher.score(Known(*(each[alone] for each in long)), candidates)
+        scores = np.empty((len(users), len(candidates)), dtype=np.float32)
+        for teacher, asked in ((self.teacher, ~alone), (self.likes_teacher, alone)):
+            scores[asked] = teacher.score(Known(*(each[asked] for each in long)), candidates)
         scores /= self._recipe.teacher_temperature
         told = sum(counts) > 0
         taught = np.concatenate([scores, logarithms], dtype=np.float32)
