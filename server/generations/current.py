@@ -170,10 +170,14 @@ class Follower:
             names = self._store.list()
         older = names[: names.index(refused)] if refused in names else names
         for name in reversed(older):
-            # The log has a refusal already, and this one is not asked for.
-            with suppress(Exception):
+            try:
                 self._load(name, in_place_of=refused or "an unreadable pointer")
-                return
+            except MovieMatchError:
+                continue  # the log has a refusal already, and this one is not asked for
+            except Exception:
+                log.exception("a bug in loading %s", name)
+                continue
+            return
 
     def _refuse(self, wanted: str | None, reason: str, *, exc_info: bool = False) -> None:
         self._retry_at = time.monotonic() + RETRY_S
