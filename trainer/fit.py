@@ -34,6 +34,7 @@ from deepmoviematch.trainer.models.rating_head import fit_rating_head
 from deepmoviematch.trainer.models.retrieval import RetrievalTask
 from deepmoviematch.trainer.models.seed import SeedRows, SeedTask, SeedTowers
 from deepmoviematch.trainer.models.sequence import SequenceTask
+from deepmoviematch.trainer.models.settled import settled
 from deepmoviematch.trainer.models.two_towers import TwoTowers
 from deepmoviematch.trainer.peers.rankers import EaseRanker, Popularity, Ranker
 from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
@@ -79,6 +80,7 @@ def fit_run(
             checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
             fitted = fit_seed(dataset.catalogue, rows, recipe, checkpoint=checkpoint)
         else:
+            recipe = settled(recipe, dataset.catalogue, dataset.ratings)
             digest = dataset.digest
             checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
             fitted = fit_retrieval(dataset.catalogue, dataset.ratings, recipe, checkpoint=checkpoint)
@@ -142,6 +144,7 @@ def fit_retrieval(
     the order of histories, and of the moment what was seen to help the validation users.
     The rating head is fitted to the towers as they are.
     """
+    recipe = settled(recipe, catalogue, ratings)
     trial = _validation_trial(catalogue, ratings, recipe)
     curves: dict[str, list[Row]] = {}
     metrics: dict[str, Any] = {"protocol": "new-users", "users": 0}

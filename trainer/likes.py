@@ -1,18 +1,22 @@
 """Who likes what, and of which genres. Symbols: `U` users, `N` items, `G` genres."""
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
-from deepmoviematch.data.arrays import Flags, Floats
+from deepmoviematch.data.arrays import Flags, Floats, Ints
 from deepmoviematch.data.ratings import Ratings
 
 
 def like_matrix(ratings: Ratings, items: int, *, threshold: float) -> sparse.csr_matrix:
     """[U, N] float32 matrix with 1 where a user's rating is at least `threshold` stars."""
     liked = ratings.stars >= threshold
-    ones = np.ones(int(liked.sum()), dtype=np.float32)
-    shape = (len(ratings.user_ids), items)
-    return sparse.csr_matrix((ones, (ratings.users[liked], ratings.items[liked])), shape=shape)
+    return marked(ratings.users[liked], ratings.items[liked], (len(ratings.user_ids), items))
+
+
+def marked(rows: npt.NDArray[np.integer], columns: Ints, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """A float32 matrix with 1 in the cells given."""
+    return sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
 
 
 def genre_shares(likes: sparse.csr_matrix, genres: Flags) -> Floats:

@@ -51,7 +51,7 @@ class CommonRecipe:
 
     def __post_init__(self) -> None:
         """Refuse a setting that no run could use."""
-        for setting in ("embedding_dim", "epochs", "batch_size"):
+        for setting in ("epochs", "batch_size"):
             self._check(setting, getattr(self, setting) >= 1, "at least 1")
         self._check("hidden", all(width >= 1 for width in self.hidden), "widths of at least 1")
         self._check("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
@@ -88,6 +88,7 @@ class SeedRecipe(CommonRecipe):
     def __post_init__(self) -> None:
         """Refuse a setting that no run could use."""
         CommonRecipe.__post_init__(self)
+        self._check("embedding_dim", self.embedding_dim >= 1, "at least 1")
         self._check("test_share", 0 < self.test_share < 1, "between 0 and 1")
 
 
@@ -97,7 +98,9 @@ class RetrievalRecipe(CommonRecipe):
 
     family: ClassVar[str] = "retrieval"
 
-    embedding_dim: int = 64
+    embedding_dim: int = 0
+    """As above; 0 leaves it to the data (`models/settled.py`)."""
+
     epochs: int = 30
     batch_size: int = 48
     learning_rate: float = 2e-3
@@ -135,8 +138,9 @@ class RetrievalRecipe(CommonRecipe):
     teacher_temperature: float = 0.1
     """Divides EASE's scores before their softmax."""
 
-    ease_penalty: float = 200.0
-    """L2 penalty of the closed-form EASE, users balanced, that teaches and gives the towers their start."""
+    ease_penalty: float = 0.0
+    """L2 penalty of the closed-form EASE, users balanced, that teaches and gives the towers their start;
+    0 leaves it to the data too."""
 
     rated_weight: float = 0.75
     """What it counts for EASE that an item was rated at all, where 1 is that it was liked besides; less where
@@ -189,6 +193,8 @@ class RetrievalRecipe(CommonRecipe):
         for setting in ("dropout", "validation_share"):
             self._check(setting, 0 <= getattr(self, setting) < 1, "at least 0 and below 1")
         for setting in (
+            "embedding_dim",
+            "ease_penalty",
             "weight_decay",
             "short_weight",
             "stated_weight",
@@ -205,7 +211,6 @@ class RetrievalRecipe(CommonRecipe):
         for setting in (
             "gate",
             "teacher_temperature",
-            "ease_penalty",
             "rated_weight",
             "triplet_margin",
             "transition_penalty",

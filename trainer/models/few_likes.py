@@ -63,9 +63,7 @@ class FewLikes:
         return cls(items, np.ascontiguousarray(_solved(told.tocsr(), alone, together)))
 
     def score(self, histories: sparse.csr_matrix, asked: Ints) -> Floats:
-        """[B, C] scores of the rows `asked` of the catalogue, of one standard deviation in each row.
-
-        All 0 where they are all the same.
+        """[B, C] scores of the rows `asked` of the catalogue: sums of the weights of what is told.
 
         Args:
             histories: [B, N] 0 or 1.
@@ -74,9 +72,6 @@ class FewLikes:
         scores = np.zeros(histories.shape, dtype=np.float32)
         scores[:, self.items] = histories[:, self.items] @ self.weights
         found: Floats = scores[:, asked]
-        deviations = found.std(axis=1, keepdims=True)
-        noise = np.finfo(np.float32).eps * np.abs(found).max(axis=1, keepdims=True, initial=0)
-        found /= np.where(deviations > noise, deviations, np.float32(np.inf))
         return found
 
 

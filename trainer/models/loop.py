@@ -85,8 +85,8 @@ class Checkpoint:
         return self.folder / f"{phase}.npz"
 
 
-NOISE = 0.5
-"""Standard errors of a figure by which epochs may differ by chance: below 1, for they ask the same users."""
+NOISE = 0.25
+"""Standard errors of a figure by which epochs may differ by chance: few, for they ask the same users."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS, preference_signal, tells_likes_alone
 from deepmoviematch.data.ratings import TOP_STARS, Ratings
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix
+from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix, marked
 from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
 from deepmoviematch.trainer.models.few_likes import FewLikes
@@ -37,9 +37,9 @@ from deepmoviematch.trainer.models.losses import (
 )
 from deepmoviematch.trainer.models.similar_tastes import SimilarTastes
 from deepmoviematch.trainer.models.similar_users import SimilarUsers
-from deepmoviematch.trainer.models.teacher import Known, start, teacher_of
+from deepmoviematch.trainer.models.teacher import Known, known_of, start, teacher_of
 from deepmoviematch.trainer.models.towers import TABLES
-from deepmoviematch.trainer.models.two_towers import Inputs, TwoTowers, cells, marked
+from deepmoviematch.trainer.models.two_towers import Inputs, TwoTowers, cells
 from deepmoviematch.trainer.models.views import (
     DECIDED,
     RatedBy,
@@ -54,8 +54,8 @@ from deepmoviematch.trainer.recipe import RetrievalRecipe
 LEAST_CHANCE = 1e-6
 """What similar users give items that none of them likes."""
 
-FEW_WEIGHT = 0.5
-"""What a standard deviation of `FewLikes` adds to the logarithm of a chance that similar users give."""
+FEW_WEIGHT = 6.0
+"""What a score of `FewLikes` adds to the logarithm of a chance that similar users give."""
 
 MOST_USERS = 16_384
 """Users that an epoch asks for at most; of more, each epoch draws others."""
@@ -88,10 +88,7 @@ class RetrievalTask:
         self._candidates = Candidates(
             self._likes.getnnz(axis=0), towers.rated, recipe.drawn_items(len(catalogue))
         )
-        others = ratings.stars < LIKE_STARS
-        self._known = Known(
-            self._likes, marked(ratings.users[others], ratings.items[others], self._likes.shape)
-        )
+        self._known = known_of(ratings, len(catalogue))
         told = told_by_others(*self._known, recipe.ease_penalty, recipe.seed)
         self.teacher = teacher_of(self._known, recipe, told)
         self.likes_teacher = self.teacher if told == 0 else teacher_of(self._known, recipe, told=0)

@@ -2,7 +2,9 @@
 
 Where few likes are known, neighbours among the users (Herlocker et al., 1999) rank better than EASE does
 with any penalty, and far better than with the one that suits long histories. What neighbours rated and
-did not like interested them too, and counts for less.
+did not like interested them too, and counts for less. Who told one like, or likes that hardly anybody
+shares, has few neighbours to speak of; what interests everybody is the better guess then. So that counts
+as well, as the prior of a Dirichlet distribution does: for half of what a like says on average.
 Symbols: `B` histories, `U` users, `V` of them compared with, `N` items, `C` items
 that are asked about.
 """
@@ -19,6 +21,9 @@ from deepmoviematch.data.arrays import Floats, Ints, Longs
 MOST_USERS = 5_000
 """Users that a history is compared with; of more, a sample."""
 
+PRIOR = 0.5
+"""What interests everybody counts as much as this many likes of a history have to say, on average."""
+
 
 @dataclass(frozen=True, eq=False)
 class SimilarUsers:
@@ -33,6 +38,9 @@ class SimilarUsers:
     profiles: sparse.csr_matrix
     """[N, V] what a like of an item adds to the similarity to a user: rare items say more."""
 
+    prior: Floats
+    """[N] interests that everybody is taken to share with a history."""
+
     @classmethod
     def fit(cls, likes: sparse.csr_matrix, interests: sparse.csr_matrix, seed: int) -> "SimilarUsers":
         """Weigh likes by the inverse frequency of their item and by the length of their user's list.
@@ -46,8 +54,10 @@ class SimilarUsers:
         counts = likes.getnnz(axis=0)
         rarity = np.log(likes.shape[0] / np.maximum(counts, 1)).astype(np.float32)
         lengths = np.sqrt(likes[rows].getnnz(axis=1)).astype(np.float32)
-        profiles = sparse.diags_array(1 / lengths) @ likes[rows] @ sparse.diags_array(rarity)
-        return cls(rows, interests[rows], profiles.T.tocsr())
+        profiles = (sparse.diags_array(1 / lengths) @ likes[rows] @ sparse.diags_array(rarity)).T.tocsr()
+        everybody = np.ravel(interests[rows].sum(axis=0)).astype(np.float32)
+        prior = PRIOR * _said_by_a_like(profiles, total_likes(interests[rows])) / everybody.sum() * everybody
+        return cls(rows, interests[rows], profiles, prior)
 
     def chances(self, histories: sparse.csr_matrix, users: Longs, asked: Ints) -> Floats:
         """Share of each item that is asked about in what interests users who are similar to a history.
@@ -58,11 +68,13 @@ class SimilarUsers:
             asked: [C] rows of the catalogue.
 
         Returns:
-            [B, C] float32, 0 where nobody is similar; over the whole catalogue rows would sum to 1.
+            [B, C] float32, 0 where no history is known; over the whole catalogue rows would sum to 1.
         """
         similarity = np.square((histories @ self.profiles).toarray())  # [B, V]
         similarity[users[:, None] == self.rows] = 0
-        return shares_of_likes(similarity, self.interests, self.totals, asked)
+        shares = shares_of_likes(similarity, self.interests, self.totals, asked, self.prior)
+        shares[histories.getnnz(axis=1) == 0] = 0
+        return shares
 
     @cached_property
     def totals(self) -> Floats:
@@ -75,7 +87,20 @@ def total_likes(likes: sparse.csr_matrix) -> Floats:
     return np.ravel(likes.sum(axis=1)).astype(np.float32)
 
 
-def shares_of_likes(weights: Floats, likes: sparse.csr_matrix, totals: Floats, asked: Ints) -> Floats:
+def _said_by_a_like(profiles: sparse.csr_matrix, totals: Floats) -> float:
+    """Sum of what interests others, by their similarity to a history of one like; the mean over all likes."""
+    counts = np.diff(profiles.indptr)  # [N]
+    sums = profiles.multiply(profiles) @ totals  # [N], the user whose like it is among the others
+    return float((counts - 1) @ sums) / max(int(counts.sum()), 1)
+
+
+def shares_of_likes(
+    weights: Floats,
+    likes: sparse.csr_matrix,
+    totals: Floats,
+    asked: Ints,
+    prior: Floats | None = None,
+) -> Floats:
     """Share of each item that is asked about in what weighted users like.
 
     Args:
@@ -83,16 +108,20 @@ def shares_of_likes(weights: Floats, likes: sparse.csr_matrix, totals: Floats, a
         likes: [V, N] what they like.
         totals: [V] the sums of its rows.
         asked: [C] rows of the catalogue.
+        prior: [N] what counts as liked besides.
 
     Returns:
         [B, C] float32, 0 where nobody counts; over the whole catalogue rows would sum to 1.
     """
     # Not by BLAS, which for very few users may report numbers that it read beyond them.
     all_likes = np.sum(weights * totals, axis=1, keepdims=True)
-    weights = weights / np.maximum(all_likes, np.finfo(np.float32).tiny)
-    return np.asarray(
-        weights @ (likes if len(asked) == likes.shape[1] else likes[:, asked]), dtype=np.float32
-    )
+    if prior is not None:
+        all_likes += prior.sum()
+    scale = 1 / np.maximum(all_likes, np.finfo(np.float32).tiny)
+    shares = (weights * scale) @ (likes if len(asked) == likes.shape[1] else likes[:, asked])
+    if prior is not None:
+        shares += scale * prior[asked]
+    return np.asarray(shares, dtype=np.float32)
 
 
 def compared(likes: sparse.csr_matrix, seed: int | Sequence[int], most: int | None = None) -> Longs:

@@ -21,7 +21,10 @@ import numpy as np
 from scipy import linalg, sparse
 
 from deepmoviematch.data.arrays import Floats, Ints
+from deepmoviematch.data.features import LIKE_STARS
+from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
@@ -43,6 +46,13 @@ class Known(NamedTuple):
 
     others: sparse.csr_matrix
     """[B, N] 1 where it is rated, and not liked."""
+
+
+def known_of(ratings: Ratings, items: int) -> Known:
+    """What is known of all users [U], of so many items."""
+    liked = ratings.stars >= LIKE_STARS
+    shape = len(ratings.user_ids), items
+    return Known(*(marked(ratings.users[each], ratings.items[each], shape) for each in (liked, ~liked)))
 
 
 class Teacher(Protocol):

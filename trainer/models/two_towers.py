@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from scipy import sparse
 
-from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
+from deepmoviematch.data.arrays import Flags, Floats, Longs
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import (
     LIKE_STARS,
@@ -26,6 +26,7 @@ from deepmoviematch.data.features import (
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
+from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.content import ContentRegression, likeness
 from deepmoviematch.trainer.models.order import Order
 from deepmoviematch.trainer.models.towers import (
@@ -251,11 +252,6 @@ def _bags(table: tf.Tensor, rated: tf.Tensor, values: tf.Tensor, users: tf.Tenso
     """
     rows = values[:, None] * tf.gather(table, rated[:, 1])
     return tf.math.unsorted_segment_sum(rows, rated[:, 0], users)
-
-
-def marked(rows: npt.NDArray[np.integer], columns: Ints, shape: tuple[int, int]) -> sparse.csr_matrix:
-    """A float32 matrix with 1 in the cells given."""
-    return sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
 
 
 def cells(matrix: sparse.csr_matrix) -> Longs:

@@ -175,8 +175,8 @@ def test_a_phase_that_had_ended_is_taken_up_as_it_was(tmp_path: Path) -> None:
         ([9, 1, 2, 3, 4, 5], False),
         ([9, 1, 2, 3, 4, 3, 1, 0], True),
         ([2, 2, 2], False),
-        ([2, 1.96, 1.94, 1.94], True),
-        ([2, 1.94, 1.94, 1.96], False),
+        ([2, 1.98, 1.96, 1.96], True),
+        ([2, 1.96, 1.96, 1.98], False),
     ],
     ids=[
         "new best",
@@ -197,9 +197,9 @@ def test_training_goes_on_while_the_figure_climbs(values: list[float], is_due: b
 
 @pytest.mark.parametrize(
     ("values", "best"),
-    [([1, 2, 3], 2), ([3, 2.96, 2.96, 2.94], 2), ([3, 2, 2], 0), ([1, 3, 2.96, 2], 2), ([2], 0)],
+    [([1, 2, 3], 2), ([3, 2.98, 2.98, 2.96], 2), ([3, 2, 2], 0), ([1, 3, 2.98, 2], 2), ([2], 0)],
     ids=["the last is highest", "by chance", "clearly", "both", "only one"],
 )
 def test_the_latest_epoch_that_is_not_clearly_worse_is_best(values: list[float], best: int) -> None:
-    """With a standard error of .1, half of it is .05."""
+    """With a standard error of .1, a quarter of it is .025."""
     assert Stopping("x", "error", 2).best([{"x": value, "error": 0.1} for value in values]) == best

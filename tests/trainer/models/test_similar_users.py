@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -17,6 +19,11 @@ ALL = np.arange(4, dtype=np.int32)
 
 
 def fitted_on(interests: Floats) -> SimilarUsers:
+    """What is learnt from neighbours alone."""
+    return replace(with_prior(interests), prior=np.zeros(4, dtype=np.float32))
+
+
+def with_prior(interests: Floats) -> SimilarUsers:
     return SimilarUsers.fit(sparse.csr_matrix(LIKES), sparse.csr_matrix(interests), seed=1)
 
 
@@ -60,9 +67,25 @@ def test_nobody_is_their_own_neighbour() -> None:
     assert chances[0] == pytest.approx(np.array([1, 1, 0, 0]) / 2)
 
 
-def test_a_history_like_nobody_elses_predicts_nothing() -> None:
-    fitted = fitted_on(LIKES)
-    assert not fitted.chances(_history(3), np.array([3]), ALL).any()
+def test_what_interests_everybody_counts_as_half_of_what_a_like_says() -> None:
+    # A neighbour with n likes has the similarity r^2 / n to who likes an item of rarity r, and n likes:
+    # r^2 in all. Each like of items 0 and 2 meets one neighbour, each of item 1 two: of 7 likes
+    # 4 say a^2 and 3 say 2 b^2. Popularities are 2, 3, 2 and 0 of 7.
+    a, b = np.log(4 / 2), np.log(4 / 3)
+    prior = 0.5 * (4 * a**2 + 3 * 2 * b**2) / 7 * np.array([2, 3, 2, 0]) / 7
+    fitted = with_prior(LIKES)
+    assert fitted.prior == pytest.approx(prior)
+    expected = a**2 * np.array([5, 5, 2, 0]) / 6 + prior  # as told item 0, above
+    assert fitted.chances(_history(0), np.array([3]), ALL)[0] == pytest.approx(expected / expected.sum())
+
+
+def test_a_history_like_nobody_elses_predicts_what_interests_everybody() -> None:
+    chances = with_prior(LIKES).chances(_history(3), np.array([3]), ALL)
+    assert chances[0] == pytest.approx(np.array([2, 3, 2, 0]) / 7)
+
+
+def test_no_history_predicts_nothing() -> None:
+    assert not with_prior(LIKES).chances(_history(), np.array([3]), ALL).any()
 
 
 def test_of_very_many_users_a_sample_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:

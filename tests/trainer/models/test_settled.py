@@ -1,0 +1,92 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.trainer.evaluation.metrics import ndcg, top_rows
+from deepmoviematch.trainer.models import settled as module
+from deepmoviematch.trainer.models.settled import PENALTIES, WIDTHS, settled
+from deepmoviematch.trainer.models.teacher import Known
+from deepmoviematch.trainer.recipe import RetrievalRecipe
+
+OPEN = RetrievalRecipe(name="open", embedding_dim=0, ease_penalty=0.0)
+USERS, SERIES = 300, 100
+
+
+def world(series: int, *, users: int = USERS, told: int = 12) -> tuple[Catalogue, Ratings]:
+    """Items in series of three; users like most of what there is of `told` series, and nothing else."""
+    rng = np.random.default_rng(1)
+    liked = np.argsort(rng.random((users, series)), axis=1) < told
+    owners, items = np.nonzero(np.repeat(liked, 3, axis=1) & (rng.random((users, 3 * series)) < 0.9))
+    size = 3 * series
+    catalogue = Catalogue(
+        item_ids=tuple(map(str, range(size))),
+        titles=tuple(map(str, range(size))),
+        years=np.full(size, 2000, dtype=np.int32),
+        genre_names=(),
+        genres=np.zeros((size, 0), dtype=np.bool_),
+    )
+    ratings = Ratings.from_columns(
+        tuple(map(str, range(users))),
+        owners.astype(np.int32),
+        items.astype(np.int32),
+        np.full(len(items), 5, dtype=np.float32),
+        None,
+    )
+    return catalogue, ratings
+
+
+def test_what_a_recipe_says_is_left_as_it_is() -> None:
+    recipe = replace(OPEN, embedding_dim=8, ease_penalty=5.0)
+    assert settled(recipe, *world(SERIES)) is recipe
+    assert settled(replace(recipe, embedding_dim=0), *world(SERIES)).ease_penalty == 5
+    assert settled(replace(recipe, ease_penalty=0.0), *world(SERIES)).embedding_dim == 8
+
+
+def test_many_independent_tastes_need_a_wide_embedding_and_a_few_do_not() -> None:
+    assert settled(OPEN, *world(SERIES)).embedding_dim > 64  # there is a direction to each series
+    assert settled(OPEN, *world(20)).embedding_dim == WIDTHS[0]
+
+
+def test_large_catalogues_keep_to_tables_of_so_many_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_NUMBERS", 3 * SERIES * 128)
+    assert settled(OPEN, *world(SERIES)).embedding_dim == 128
+
+
+def test_clear_likes_want_little_regularisation() -> None:
+    assert settled(OPEN, *world(SERIES)).ease_penalty < PENALTIES[0]
+
+
+def test_too_few_users_leave_it_as_usual() -> None:
+    recipe = settled(OPEN, *world(SERIES, users=100))
+    assert (recipe.embedding_dim, recipe.ease_penalty) == (WIDTHS[0], PENALTIES[0])
+
+
+def test_the_same_data_settle_the_same() -> None:
+    assert settled(OPEN, *world(40)) == settled(OPEN, *world(40))
+
+
+def test_what_is_told_is_never_asked_for_and_everyone_asked_has_a_target() -> None:
+    likes = sparse.csr_matrix((np.random.default_rng(2).random((30, 8)) < 0.3).astype(np.float32))
+    nothing = sparse.csr_matrix(likes.shape, dtype=np.float32)
+    told, targets = module._parted(Known(likes, nothing), np.random.default_rng(3))
+    assert not told.likes.multiply(targets).nnz
+    assert (targets.getnnz(axis=1) > 0).all()
+
+
+def test_its_figure_is_the_one_of_the_evaluation() -> None:
+    rng = np.random.default_rng(4)
+    scores = rng.random((5, 20)).astype(np.float32)
+    draw = rng.random((5, 20))
+    likes, others, targets = (
+        sparse.csr_matrix(((draw > low) & (draw <= low + 0.3)).astype(np.float32)) for low in (0, 0.3, 0.6)
+    )
+    hidden = np.where((likes + others).toarray() > 0, -np.inf, scores)
+    wanted = targets.toarray() > 0
+    hits = np.take_along_axis(wanted, top_rows(hidden, 20), axis=1)
+    assert module._ndcg(scores, Known(likes, others), targets) == pytest.approx(
+        ndcg(hits, wanted.sum(axis=1), 20)
+    )

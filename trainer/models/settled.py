@@ -1,0 +1,155 @@
+"""What a recipe leaves to the data: how wide the embedding is, and how EASE is regularised.
+
+Symbols: `B` users who are asked for, `N` items.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from deepmoviematch.data.arrays import Doubles, Floats, Longs
+from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.trainer.likes import marked
+from deepmoviematch.trainer.models.interest import told_by_others
+from deepmoviematch.trainer.models.similar_users import compared
+from deepmoviematch.trainer.models.teacher import Known, known_of, start, teacher_of
+from deepmoviematch.trainer.recipe import RetrievalRecipe
+
+PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)
+"""Of EASE, the usual one first."""
+
+WIDTHS = (64, 128, 256)
+"""Of the embedding, the usual one first."""
+
+GAIN = 0.01
+"""By how much more a wider one ranks that is worth the time it takes to learn and to search."""
+
+MOST_NUMBERS = 2**22
+"""In a table: of large catalogues vectors are narrower, down to the usual width."""
+
+MOST_USERS = 2_500
+"""Users who are looked at, a fifth of whom are asked for."""
+
+FEW = 50
+"""Fewer who can be asked say nothing."""
+
+TOLD = 0.7
+"""Chance that a rating is told."""
+
+
+def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> RetrievalRecipe:
+    """The recipe, in which the data choose for every 0 that leaves it to them.
+
+    Some users are held out, and EASE of the others ranks for them: with each penalty, then as the towers of
+    each width start from it.
+
+    Args:
+        recipe: What to complete.
+        catalogue: N items.
+        ratings: Of the users whom the towers are to be fitted on.
+    """
+    if recipe.embedding_dim and recipe.ease_penalty:
+        return recipe
+    usual = replace(
+        recipe,
+        embedding_dim=recipe.embedding_dim or WIDTHS[0],
+        ease_penalty=recipe.ease_penalty or PENALTIES[0],
+    )
+    known = known_of(ratings, len(catalogue))
+    rng = np.random.default_rng([recipe.seed, 6])
+    users = rng.permutation(compared(known.likes, [recipe.seed, 6], MOST_USERS))
+    asked, others = (np.sort(each) for each in np.split(users, [len(users) // 5]))
+    told, targets = _parted(_of(known, asked), rng)
+    if targets.shape[0] < FEW:
+        return usual
+    train = _of(known, others)
+    trial = _Trial(train, told_by_others(*train, PENALTIES[0], recipe.seed), told, targets)
+    if not recipe.ease_penalty:
+        usual = replace(usual, ease_penalty=trial.penalty(usual))
+    if not recipe.embedding_dim:
+        usual = replace(usual, embedding_dim=trial.width(usual))
+    return usual
+
+
+class _Trial(NamedTuple):
+    """Users who are asked for, and those whom EASE learns from."""
+
+    train: Known
+
+    interest: float
+    """How much their ratings that are no likes tell of interest; see `interest.py`."""
+
+    told: Known
+    """Of B users."""
+
+    targets: sparse.csr_matrix
+    """[B, N] 1 for what they like besides."""
+
+    def penalty(self, recipe: RetrievalRecipe) -> float:
+        """The penalty that ranks best, if it is better than the usual one by more than a standard error."""
+        items = np.arange(self.targets.shape[1], dtype=np.int32)
+        found = {}
+        for penalty in PENALTIES:
+            teacher = teacher_of(self.train, replace(recipe, ease_penalty=penalty), self.interest)
+            found[penalty] = _ndcg(teacher.score(self.told, items), self.told, self.targets)
+        best = max(found, key=lambda penalty: float(found[penalty].mean()))
+        gain = found[best] - found[PENALTIES[0]]
+        return best if gain.mean() > gain.std() / len(gain) ** 0.5 else PENALTIES[0]
+
+    def width(self, recipe: RetrievalRecipe) -> int:
+        """The widest embedding that ranks better than the one before it by more than `GAIN`."""
+        widths = [width for width in WIDTHS[1:] if width * self.targets.shape[1] <= MOST_NUMBERS]
+        rng = np.random.default_rng([recipe.seed, 7])
+        teacher = teacher_of(self.train, recipe, self.interest)
+        tables = start(teacher, self.train, max(WIDTHS[0], *widths, 0), rng)
+        chosen, before = WIDTHS[0], self._started(tables, WIDTHS[0])
+        for width in widths:
+            gained = self._started(tables, width)
+            if gained <= (1 + GAIN) * before:
+                break
+            chosen, before = width, gained
+        return chosen
+
+    def _started(self, tables: tuple[Floats, Floats, Floats], width: int) -> float:
+        """How well the first directions of what `start` gave rank."""
+        items, likes, others = (table[:, :width] for table in tables)
+        scores = (self.told.likes @ likes + self.told.others @ others) @ items.T
+        return float(_ndcg(scores, self.told, self.targets).mean())
+
+
+def _of(known: Known, users: Longs) -> Known:
+    return Known(*(each[users] for each in known))
+
+
+def _parted(known: Known, rng: np.random.Generator) -> tuple[Known, sparse.csr_matrix]:
+    """What is told of those users who have a like besides, and [B, N] 1 for each such like."""
+    (likes, targets), (others, _) = (_drawn(each, rng) for each in known)
+    asked = np.flatnonzero(targets.getnnz(axis=1))
+    return _of(Known(likes, others), asked), targets[asked]
+
+
+def _drawn(flags: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Each 1 of [B, N] with a chance of `TOLD` in the first of two matrices, else in the second."""
+    rows, columns = flags.nonzero()
+    told = rng.random(len(rows)) < TOLD
+    first, second = (marked(rows[part], columns[part], flags.shape) for part in (told, ~told))
+    return first, second
+
+
+def _ndcg(scores: Floats, told: Known, targets: sparse.csr_matrix) -> Doubles:
+    """[B] of all ranks, of what is not told, by the scores [B, N]."""
+    items = targets.shape[1]
+    scores[(told.likes + told.others).nonzero()] = -np.inf
+    ranks = np.empty(scores.shape, dtype=np.int32)
+    np.put_along_axis(
+        ranks, np.argsort(-scores, axis=1, kind="stable"), np.arange(items, dtype=np.int32)[None], axis=1
+    )
+    discounts = 1 / np.log2(np.arange(2, items + 2))
+    users, columns = targets.nonzero()
+    gains = np.bincount(users, weights=discounts[ranks[users, columns]], minlength=targets.shape[0])
+    ideal = np.cumsum(discounts)[targets.getnnz(axis=1) - 1]
+    found: Doubles = gains / ideal
+    return found
