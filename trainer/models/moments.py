@@ -135,8 +135,9 @@ class MomentTask:
         moments = moments_of(ratings, devices)[self._asked]
         self._signals = Signals.of(moments, features, devices)
         self._numbers = self._signals(moments)  # [S, C]
-        self.tower = moment_tower(self._signals.width, dim=recipe.embedding_dim)
-        self._shared = keras.Variable(np.zeros(recipe.embedding_dim), dtype="float32", name="shared")
+        width = self._tastes.shape[1]
+        self.tower = moment_tower(self._signals.width, dim=width)
+        self._shared = keras.Variable(np.zeros(width), dtype="float32", name="shared")
         self._log_scale = keras.Variable(towers.log_scale, dtype="float32", name="log_scale")
         self.models = (self.tower,)
         self.trainable = [*self.tower.trainable_variables, self._shared, self._log_scale]

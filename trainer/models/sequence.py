@@ -60,7 +60,7 @@ class SequenceTask:
         )
         self._likes = later_likes(ratings)
         self.tower = sequence_tower(
-            len(self._items), hidden=recipe.hidden, dim=recipe.embedding_dim, dropout=recipe.dropout
+            len(self._items), hidden=recipe.hidden, dim=self._items.shape[1], dropout=recipe.dropout
         )
         self.tower.get_layer("recent").set_weights([towers.directions()])
         self._log_scale = keras.Variable(towers.log_scale, dtype="float32", name="log_scale")
