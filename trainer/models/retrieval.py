@@ -52,7 +52,7 @@ from deepmoviematch.trainer.models.views import (
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 LEAST_CHANCE = 1e-6
-"""What similar users give items that none of them likes."""
+"""What items are given that interest nobody."""
 
 FEW_WEIGHT = 6.0
 """What a score of `FewLikes` adds to the logarithm of a chance that similar users give."""
@@ -221,7 +221,7 @@ class RetrievalTask:
     ) -> tuple[Floats, Flags]:
         """[3 B, C] logits of each view's teacher, and [3 B] whether there is anything to follow.
 
-        There is nothing where no history is known, or nobody is similar.
+        There is nothing where no history is known, or nobody likes what anybody else does.
         """
         chances = np.concatenate(
             [self._similar.chances(short, users, candidates), self._told(statements, users, candidates)]

@@ -15,7 +15,7 @@ from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.interest import told_by_others
 from deepmoviematch.trainer.models.similar_users import compared
-from deepmoviematch.trainer.models.teacher import Known, known_of, start, teacher_of
+from deepmoviematch.trainer.models.teacher import LARGEST, Known, known_of, start, teacher_of
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)
@@ -26,9 +26,6 @@ WIDTHS = (64, 128, 256)
 
 GAIN = 0.01
 """By how much more a wider one ranks that is worth the time it takes to learn and to search."""
-
-MOST_NUMBERS = 2**22
-"""In a table: of large catalogues vectors are narrower, down to the usual width."""
 
 MOST_USERS = 2_500
 """Users who are looked at, a fifth of whom are asked for."""
@@ -44,7 +41,7 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     """The recipe, in which the data choose for every 0 that leaves it to them.
 
     Some users are held out, and EASE of the others ranks for them: with each penalty, then as the towers of
-    each width start from it.
+    each width start from it. Where they are too few, or EASE is not solved exactly, all is as usual.
 
     Args:
         recipe: What to complete.
@@ -63,10 +60,10 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     users = rng.permutation(compared(known.likes, [recipe.seed, 6], MOST_USERS))
     asked, others = (np.sort(each) for each in np.split(users, [len(users) // 5]))
     told, targets = _parted(_of(known, asked), rng)
-    if targets.shape[0] < FEW:
+    if targets.shape[0] < FEW or len(np.unique(ratings.items)) > LARGEST:
         return usual
     train = _of(known, others)
-    trial = _Trial(train, told_by_others(*train, PENALTIES[0], recipe.seed), told, targets)
+    trial = _Trial(train, told_by_others(*train, usual.ease_penalty, recipe.seed), told, targets)
     if not recipe.ease_penalty:
         usual = replace(usual, ease_penalty=trial.penalty(usual))
     if not recipe.embedding_dim:
@@ -89,7 +86,7 @@ class _Trial(NamedTuple):
     """[B, N] 1 for what they like besides."""
 
     def penalty(self, recipe: RetrievalRecipe) -> float:
-        """The penalty that ranks best, if it is better than the usual one by more than a standard error."""
+        """The penalty that ranks best, if by more than a standard error; else the usual one."""
         items = np.arange(self.targets.shape[1], dtype=np.int32)
         found = {}
         for penalty in PENALTIES:
@@ -100,17 +97,15 @@ class _Trial(NamedTuple):
         return best if gain.mean() > gain.std() / len(gain) ** 0.5 else PENALTIES[0]
 
     def width(self, recipe: RetrievalRecipe) -> int:
-        """The widest embedding that ranks better than the one before it by more than `GAIN`."""
-        widths = [width for width in WIDTHS[1:] if width * self.targets.shape[1] <= MOST_NUMBERS]
+        """The last of `WIDTHS` up to which each ranks better than the one before it by more than `GAIN`."""
         rng = np.random.default_rng([recipe.seed, 7])
         teacher = teacher_of(self.train, recipe, self.interest)
-        tables = start(teacher, self.train, max(WIDTHS[0], *widths, 0), rng)
-        chosen, before = WIDTHS[0], self._started(tables, WIDTHS[0])
-        for width in widths:
-            gained = self._started(tables, width)
-            if gained <= (1 + GAIN) * before:
+        chosen = WIDTHS[0]
+        for wider in WIDTHS[1:]:
+            tables = start(teacher, self.train, wider, rng)
+            if self._started(tables, wider) <= (1 + GAIN) * self._started(tables, chosen):
                 break
-            chosen, before = width, gained
+            chosen = wider
         return chosen
 
     def _started(self, tables: tuple[Floats, Floats, Floats], width: int) -> float:
@@ -140,7 +135,7 @@ def _drawn(flags: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.c
 
 
 def _ndcg(scores: Floats, told: Known, targets: sparse.csr_matrix) -> Doubles:
-    """[B] of all ranks, of what is not told, by the scores [B, N]."""
+    """[B] of all ranks, of what is not told, by the scores [B, N], in which what is told is struck out."""
     items = targets.shape[1]
     scores[(told.likes + told.others).nonzero()] = -np.inf
     ranks = np.empty(scores.shape, dtype=np.int32)

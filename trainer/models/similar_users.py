@@ -2,9 +2,10 @@
 
 Where few likes are known, neighbours among the users (Herlocker et al., 1999) rank better than EASE does
 with any penalty, and far better than with the one that suits long histories. What neighbours rated and
-did not like interested them too, and counts for less. Who told one like, or likes that hardly anybody
-shares, has few neighbours to speak of; what interests everybody is the better guess then. So that counts
-as well, as the prior of a Dirichlet distribution does: for half of what a like says on average.
+did not like interested them too, and counts for less. Who told one like, or likes that hardly anyone
+else shares, has few neighbours to speak of; what interests everybody is the better guess then. So that counts
+as well, as the prior of a Dirichlet distribution does: for half of what a like says on average, and
+for nothing where no two users like the same.
 Symbols: `B` histories, `U` users, `V` of them compared with, `N` items, `C` items
 that are asked about.
 """
@@ -39,7 +40,7 @@ class SimilarUsers:
     """[N, V] what a like of an item adds to the similarity to a user: rare items say more."""
 
     prior: Floats
-    """[N] interests that everybody is taken to share with a history."""
+    """[N] interests of everybody, whoever asks among them, that count beside those of neighbours."""
 
     @classmethod
     def fit(cls, likes: sparse.csr_matrix, interests: sparse.csr_matrix, seed: int) -> "SimilarUsers":
@@ -56,7 +57,8 @@ class SimilarUsers:
         lengths = np.sqrt(likes[rows].getnnz(axis=1)).astype(np.float32)
         profiles = (sparse.diags_array(1 / lengths) @ likes[rows] @ sparse.diags_array(rarity)).T.tocsr()
         everybody = np.ravel(interests[rows].sum(axis=0)).astype(np.float32)
-        prior = PRIOR * _said_by_a_like(profiles, total_likes(interests[rows])) / everybody.sum() * everybody
+        said = _said_by_a_like(likes[rows].getnnz(axis=0), profiles, total_likes(interests[rows]))
+        prior = PRIOR * said / everybody.sum() * everybody
         return cls(rows, interests[rows], profiles, prior)
 
     def chances(self, histories: sparse.csr_matrix, users: Longs, asked: Ints) -> Floats:
@@ -68,7 +70,8 @@ class SimilarUsers:
             asked: [C] rows of the catalogue.
 
         Returns:
-            [B, C] float32, 0 where no history is known; over the whole catalogue rows would sum to 1.
+            [B, C] float32, 0 where no history is known, or there is neither neighbour nor prior; over the
+            whole catalogue rows would sum to 1.
         """
         similarity = np.square((histories @ self.profiles).toarray())  # [B, V]
         similarity[users[:, None] == self.rows] = 0
@@ -87,9 +90,8 @@ def total_likes(likes: sparse.csr_matrix) -> Floats:
     return np.ravel(likes.sum(axis=1)).astype(np.float32)
 
 
-def _said_by_a_like(profiles: sparse.csr_matrix, totals: Floats) -> float:
+def _said_by_a_like(counts: Longs, profiles: sparse.csr_matrix, totals: Floats) -> float:
     """Sum of what interests others, by their similarity to a history of one like; the mean over all likes."""
-    counts = np.diff(profiles.indptr)  # [N]
     sums = profiles.multiply(profiles) @ totals  # [N], the user whose like it is among the others
     return float((counts - 1) @ sums) / max(int(counts.sum()), 1)
 
@@ -111,7 +113,7 @@ def shares_of_likes(
         prior: [N] what counts as liked besides.
 
     Returns:
-        [B, C] float32, 0 where nobody counts; over the whole catalogue rows would sum to 1.
+        [B, C] float32, 0 where nothing counts; over the whole catalogue rows would sum to 1.
     """
     # Not by BLAS, which for very few users may report numbers that it read beyond them.
     all_likes = np.sum(weights * totals, axis=1, keepdims=True)

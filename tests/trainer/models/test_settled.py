@@ -51,9 +51,42 @@ def test_many_independent_tastes_need_a_wide_embedding_and_a_few_do_not() -> Non
     assert settled(OPEN, *world(20)).embedding_dim == WIDTHS[0]
 
 
-def test_large_catalogues_keep_to_tables_of_so_many_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_NUMBERS", 3 * SERIES * 128)
-    assert settled(OPEN, *world(SERIES)).embedding_dim == 128
+def test_where_ease_is_not_exact_it_is_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST", 3 * SERIES - 1)
+    recipe = settled(OPEN, *world(SERIES))
+    assert (recipe.embedding_dim, recipe.ease_penalty) == (WIDTHS[0], PENALTIES[0])
+
+
+@pytest.mark.parametrize(
+    ("figures", "penalty"),
+    [
+        ([[0.5, 0.5], [0.6, 0.62], [0.5, 0.5], [0.4, 0.4], [0.3, 0.3]], PENALTIES[1]),
+        ([[0.5, 0.5], [0.2, 0.9], [0.5, 0.5], [0.4, 0.4], [0.3, 0.3]], PENALTIES[0]),
+    ],
+    ids=["clearly better", "better by chance"],
+)
+def test_another_penalty_must_be_better_than_the_usual_one_by_a_standard_error(
+    monkeypatch: pytest.MonkeyPatch, figures: list[list[float]], penalty: float
+) -> None:
+    said = iter(figures)
+    monkeypatch.setattr(module, "_ndcg", lambda *_: np.array(next(said)))
+    assert settled(replace(OPEN, embedding_dim=8), *world(SERIES)).ease_penalty == penalty
+
+
+@pytest.mark.parametrize(
+    ("figures", "width"),
+    [
+        ([0.505, 0.5], 64),  # wider, then the one before it
+        ([0.506, 0.5, 0.511, 0.506], 128),
+        ([0.506, 0.5, 0.512, 0.506], 256),
+    ],
+)
+def test_a_wider_embedding_must_rank_better_by_a_hundredth(
+    monkeypatch: pytest.MonkeyPatch, figures: list[float], width: int
+) -> None:
+    said = iter(figures)
+    monkeypatch.setattr(module, "_ndcg", lambda *_: np.array([next(said)]))
+    assert settled(replace(OPEN, ease_penalty=5.0), *world(SERIES)).embedding_dim == width
 
 
 def test_clear_likes_want_little_regularisation() -> None:
