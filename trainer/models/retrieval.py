@@ -22,7 +22,7 @@ from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS, preference_signal, tells_likes_alone
 from deepmoviematch.data.ratings import TOP_STARS, Ratings
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.likes import base_shares, genre_shares, like_matrix, marked
+from deepmoviematch.trainer.likes import base_shares, genre_shares, marked
 from deepmoviematch.trainer.models.adam import AdamW
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
 from deepmoviematch.trainer.models.few_likes import FewLikes
@@ -72,7 +72,8 @@ class RetrievalTask:
     ) -> None:
         """Start the towers from EASE's factors and set the optimizer up."""
         self._towers, self._recipe = towers, recipe
-        self._likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)  # [U, N]
+        self._known = known_of(ratings, len(catalogue))
+        self._likes = self._known.likes  # [U, N]
         self._items = len(catalogue)
         self._stars = sparse.csr_matrix(
             (ratings.stars, (ratings.users, ratings.items)), shape=self._likes.shape, dtype=np.float32
@@ -88,7 +89,6 @@ class RetrievalTask:
         self._candidates = Candidates(
             self._likes.getnnz(axis=0), towers.rated, recipe.drawn_items(len(catalogue))
         )
-        self._known = known_of(ratings, len(catalogue))
         told = told_by_others(*self._known, recipe.ease_penalty, recipe.seed)
         self.teacher = teacher_of(self._known, recipe, told)
         self.likes_teacher = self.teacher if told == 0 else teacher_of(self._known, recipe, told=0)
@@ -126,7 +126,7 @@ class RetrievalTask:
         """
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, 2])
-        everyone = Known(*(each[self._users] for each in self._known))
+        everyone = self._known.take(self._users)
         factors, likes, others = start(self.teacher, everyone, recipe.embedding_dim, rng)
         likes, others = 20 * likes, 20 * np.sqrt(everyone.others.nnz / everyone.likes.nnz) * others
         alone = 20 * self.likes_teacher.times(factors)[0]
@@ -233,7 +233,7 @@ class RetrievalTask:
         alone = tells_likes_alone(*counts)
         scores = np.empty((len(users), len(candidates)), dtype=np.float32)
         for teacher, asked in ((self.teacher, ~alone), (self.likes_teacher, alone)):
-            scores[asked] = teacher.score(Known(*(each[asked] for each in long)), candidates)
+            scores[asked] = teacher.score(long.take(asked), candidates)
         scores /= self._recipe.teacher_temperature
         told = sum(counts) > 0
         taught = np.concatenate([scores, logarithms], dtype=np.float32)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from deepmoviematch.data.arrays import Doubles, Floats, Longs
+from deepmoviematch.data.arrays import Doubles, Floats
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.likes import marked
@@ -55,14 +55,16 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
         embedding_dim=recipe.embedding_dim or WIDTHS[0],
         ease_penalty=recipe.ease_penalty or PENALTIES[0],
     )
+    if len(np.unique(ratings.items)) > LARGEST:
+        return usual
     known = known_of(ratings, len(catalogue))
     rng = np.random.default_rng([recipe.seed, 6])
     users = rng.permutation(compared(known.likes, [recipe.seed, 6], MOST_USERS))
     asked, others = (np.sort(each) for each in np.split(users, [len(users) // 5]))
-    told, targets = _parted(_of(known, asked), rng)
-    if targets.shape[0] < FEW or len(np.unique(ratings.items)) > LARGEST:
+    told, targets = _parted(known.take(asked), rng)
+    if targets.shape[0] < FEW:
         return usual
-    train = _of(known, others)
+    train = known.take(others)
     trial = _Trial(train, told_by_others(*train, usual.ease_penalty, recipe.seed), told, targets)
     if not recipe.ease_penalty:
         usual = replace(usual, ease_penalty=trial.penalty(usual))
@@ -115,15 +117,11 @@ class _Trial(NamedTuple):
         return float(_ndcg(scores, self.told, self.targets).mean())
 
 
-def _of(known: Known, users: Longs) -> Known:
-    return Known(*(each[users] for each in known))
-
-
 def _parted(known: Known, rng: np.random.Generator) -> tuple[Known, sparse.csr_matrix]:
     """What is told of those users who have a like besides, and [B, N] 1 for each such like."""
     (likes, targets), (others, _) = (_drawn(each, rng) for each in known)
     asked = np.flatnonzero(targets.getnnz(axis=1))
-    return _of(Known(likes, others), asked), targets[asked]
+    return Known(likes, others).take(asked), targets[asked]
 
 
 def _drawn(flags: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy import linalg, sparse
 
-from deepmoviematch.data.arrays import Floats, Ints
+from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.errors import TrainingError
@@ -46,6 +46,10 @@ class Known(NamedTuple):
 
     others: sparse.csr_matrix
     """[B, N] 1 where it is rated, and not liked."""
+
+    def take(self, users: Flags | Longs) -> "Known":
+        """The same of some of the users."""
+        return Known(self.likes[users], self.others[users])
 
 
 def known_of(ratings: Ratings, items: int) -> Known:
