@@ -13,6 +13,7 @@ from deepmoviematch.indexer import console
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.comparison import difference
 from deepmoviematch.indexer.errors import GenerationError, StoreError
+from deepmoviematch.indexer.experiments import CURRENT, Experiment, Variant
 from deepmoviematch.indexer.search.kinds import CHOICES, EXACT_UP_TO
 from deepmoviematch.indexer.store import Store
 
@@ -112,6 +113,32 @@ def _rollback(store: Store, options: argparse.Namespace) -> None:
         print(f"{generation.id} is current")
 
 
+def _experiment(store: Store, options: argparse.Namespace) -> None:
+    if options.end:
+        if options.name is None or options.variants:
+            raise StoreError("--end takes the name of an experiment and nothing else")
+        store.end_experiment(options.name)
+    elif options.variants:
+        store.begin_experiment(Experiment(options.name, tuple(options.variants)))
+    running = [each for each in store.experiments().values() if options.name in (None, each.name)]
+    if options.json:
+        _print_json({each.name: [variant._asdict() for variant in each.variants] for each in running})
+    elif running:
+        console.print_experiments(running)
+    else:
+        print("no experiment runs" if options.name is None else f"no experiment {options.name} runs")
+
+
+def _variant(text: str) -> Variant:
+    """What VARIANT=GENERATION or VARIANT=GENERATION:SHARE says."""
+    name, _, rest = text.partition("=")
+    generation, _, share = rest.partition(":")
+    try:
+        return Variant(name, generation, float(share or 1))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"the share must be a number, got {share!r} in {text!r}") from None
+
+
 def _gc(store: Store, options: argparse.Namespace) -> None:
     removed = store.gc(keep=options.keep)
     if options.json:
@@ -162,9 +189,19 @@ def _parser() -> argparse.ArgumentParser:
     add("rollback", _rollback, "make an older generation current again").add_argument(
         "id", nargs="?", help="default: the newest of those older than the current one"
     )
-    add("gc", _gc, "remove all but the newest generations and the current one").add_argument(
-        "--keep", type=int, required=True, help="how many of the newest to keep, at least 1"
+    trying = add("experiment", _experiment, "begin, change, end or list experiments between generations")
+    trying.add_argument("name", nargs="?", help="of the experiment; without it, all are listed")
+    trying.add_argument(
+        "variants",
+        nargs="*",
+        type=_variant,
+        metavar="VARIANT=GENERATION[:SHARE]",
+        help=f"who answers such a share of the users: the generation of that id, or {CURRENT}",
     )
+    trying.add_argument("--end", action="store_true", help="let it run no more")
+    add(
+        "gc", _gc, "remove all but the newest generations, the current one and those of experiments"
+    ).add_argument("--keep", type=int, required=True, help="how many of the newest to keep, at least 1")
     return parser
 
 

@@ -1,5 +1,6 @@
 """What the command line prints for people."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from deepmoviematch.indexer.comparison import leaves, shown
+from deepmoviematch.indexer.experiments import Experiment
 from deepmoviematch.indexer.generation import Generation
 
 
@@ -68,6 +70,19 @@ def print_difference(sections: Mapping[str, Mapping[str, list[Any]]], ids: Seque
             table.add_row(escape(name), *("" if value is None else escape(shown(value)) for value in pair))
         if rows:
             Console(highlight=False).print(table)
+
+
+def print_experiments(running: Sequence[Experiment]) -> None:
+    """List experiments with their variants."""
+    table = Table(
+        "experiment", "variant", "generation", Column("share", justify="right"), box=box.SIMPLE_HEAD
+    )
+    for experiment in running:
+        total = math.fsum(variant.share for variant in experiment.variants)
+        for place, variant in enumerate(experiment.variants):
+            share = f"{variant.share / total:.1%}"
+            table.add_row("" if place else experiment.name, variant.name, variant.generation, share)
+    Console(highlight=False).print(table)
 
 
 def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The store: generations side by side, and a pointer to the one that serves.
 
     STORE/CURRENT              the id of the one that serves, one line
+    STORE/experiments.json     which generations share the users of an experiment
     STORE/generations/<id>/    never changed once it is there
     STORE/.incoming/           being published
     STORE/.outgoing/           being removed
@@ -16,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deepmoviematch.indexer import disk, manifest
+from deepmoviematch.indexer import disk, experiments, manifest
 from deepmoviematch.indexer.errors import GenerationError, StoreError
+from deepmoviematch.indexer.experiments import Experiment
 from deepmoviematch.indexer.generation import Generation, load
 
 
@@ -29,6 +31,7 @@ class Store:
         self.folder = Path(folder)
         self._generations = self.folder / "generations"
         self._pointer = self.folder / "CURRENT"
+        self._experiments = self.folder / experiments.FILE
         self._incoming = self.folder / ".incoming"
         self._outgoing = self.folder / ".outgoing"
 
@@ -144,27 +147,67 @@ class Store:
             return generation
 
     def gc(self, *, keep: int) -> tuple[str, ...]:
-        """Remove all but the newest `keep` whole generations and the current one, oldest first.
+        """Remove all but the newest `keep` whole generations, the current one and those of experiments.
 
-        A damaged generation does not count and is removed.
+        A damaged generation does not count and is removed, unless an experiment names it.
 
         Returns:
-            The ids removed.
+            The ids removed, oldest first.
 
         Raises:
-            StoreError: If `keep` is below 1 or the disk refuses a step.
+            StoreError: If `keep` is below 1, the experiments cannot be read or the disk refuses a step.
         """
         if keep < 1:
             raise StoreError(f"gc must keep at least 1 generation, got {keep}")
         with self._changing():
             current = self.current()
             whole = [name for name in reversed(self.list()) if self._is_whole(name)]
-            kept = {current, *whole[:keep]}
+            named = [experiment.generations for experiment in self.experiments().values()]
+            kept = {current, *whole[:keep]}.union(*named)
             surplus = tuple(name for name in self.list() if name not in kept)
             for name in surplus:
                 disk.move(self._generations / name, self._outgoing)
                 disk.remove_folder(self._outgoing)
             return surplus
+
+    def experiments(self) -> dict[str, Experiment]:
+        """The experiments that run, by name.
+
+        Raises:
+            StoreError: If the file that names them is damaged.
+        """
+        return experiments.read(self._experiments)
+
+    def begin_experiment(self, experiment: Experiment) -> None:
+        """Let `experiment` run, in place of any other of its name.
+
+        Raises:
+            StoreError: If it breaks a rule, or names a generation that is not there.
+            GenerationError: If one that it names fails a check.
+        """
+        experiment.check()
+        with self._changing():
+            for name in experiment.generations:
+                self.load(name)
+            self._set_experiments(self.experiments() | {experiment.name: experiment})
+
+    def end_experiment(self, name: str) -> None:
+        """Let an experiment run no more: all its users get the current generation.
+
+        Raises:
+            StoreError: If there is none of that name.
+        """
+        with self._changing():
+            running = self.experiments()
+            if name not in running:
+                raise StoreError(
+                    f"to end an experiment it must run, got {name!r}; running: {', '.join(running) or 'none'}"
+                )
+            del running[name]
+            self._set_experiments(running)
+
+    def _set_experiments(self, running: Mapping[str, Experiment]) -> None:
+        disk.replace_file(self._experiments, experiments.to_bytes(running))
 
     @contextmanager
     def _changing(self, *, create: bool = False) -> Iterator[None]:

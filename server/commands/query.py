@@ -23,6 +23,10 @@ def add(commands: Subparsers) -> None:
         "--explore", type=share, default=0.0, metavar="SHARE", help="share of positions to randomise"
     )
     recommend.add_argument("--seed", type=seed, default=0, help="of chance (default: %(default)s)")
+    recommend.add_argument(
+        "--experiment", default="", metavar="NAME", help="the user takes part in this; needs --user-id"
+    )
+    recommend.add_argument("--user-id", default="", metavar="ID", help="decides the experiment's variant")
     recommend.add_argument("--include-history", action="store_true", help="return liked and rated items too")
     recommend.add_argument("--explain", action="store_true", help="say of each result what moved its score")
 

@@ -1,7 +1,7 @@
 """Holds the one reference to what answers, and follows the store to replace it.
 
 Loading and checking happen on a thread of their own; requests see either the old
-recommender or the new one, whole.
+recommender or the new one, whole. What answers the users of experiments goes the same way.
 """
 
 import logging
@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
 
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.indexer import experiments
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import NotReadyError
+from deepmoviematch.server.generations.arms import Arms, load_arms
 from deepmoviematch.server.generations.cache import GenerationCache, load
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.telemetry.logs import log_event
@@ -23,8 +24,6 @@ from deepmoviematch.server.telemetry.logs import log_event
 POLL_S = 0.5
 RETRY_S = 10.0
 """How long to leave a refused generation alone: a copy in progress may complete it."""
-
-_Signature: TypeAlias = tuple[int, int, int] | None
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +34,8 @@ class Current:
     def __init__(self, store: Path | None = None) -> None:
         """Take other generations than the current one from `store` too, if there is one."""
         self._recommender: Recommender | None = None
+        self.arms = Arms()
+        """What answers the users of experiments."""
         self._cache = GenerationCache(None if store is None else Store(store))
 
     def get(self, generation_id: str | None = None) -> Recommender:
@@ -53,13 +54,19 @@ class Current:
             raise NotReadyError
         if generation_id in (None, recommender.generation.id):
             return recommender
-        return self._cache.get(generation_id)
+        return self.arms.held.get(generation_id) or self._cache.get(generation_id)
 
     def set(self, recommender: Recommender) -> None:
         """Answer with `recommender` from the next request on."""
         replaced, self._recommender = self._recommender, recommender
         if replaced is not None:
             self._cache.put(replaced)
+
+    def set_arms(self, arms: Arms) -> None:
+        """Answer the users of experiments with `arms` from the next request on."""
+        replaced, self.arms = self.arms, arms
+        for name in replaced.held.keys() - arms.held.keys():
+            self._cache.put(replaced.held[name])
 
     @property
     def latest(self) -> Recommender | None:
@@ -73,7 +80,7 @@ class Current:
 
 
 class Follower:
-    """Keeps a `Current` at the generation that the store calls current."""
+    """Keeps a `Current` at the generation that the store calls current, and at the store's experiments."""
 
     def __init__(self, store: Path, current: Current, *, on_ready: Callable[[], None]) -> None:
         """Prepare to follow.
@@ -84,16 +91,15 @@ class Follower:
             on_ready: Called each time that a generation begins to serve.
         """
         self._store = Store(store)
-        self._pointer = store / "CURRENT"
+        self._pointer, self._experiments = _Watched(store / "CURRENT"), _Watched(store / experiments.FILE)
         self._current = current
         self._on_ready = on_ready
-        self._seen: _Signature = None
-        self._retry_at = math.inf
         self._refused: tuple[str | None, str] | None = None
+        self._refused_arms: dict[str, str] = {}
         self.loads = 0
         """Generations that began to serve."""
         self.refusals = 0
-        """Generations that failed a check; the same one for the same reason counts once."""
+        """Generations and experiments that failed a check; the same one for the same reason counts once."""
         self._stop = threading.Event()
         self._clock: int | None = None  # of the thread's processor time
         self._took_s = 0.0  # what it said last
@@ -109,11 +115,14 @@ class Follower:
         self._thread.join()
 
     def poll(self) -> None:
-        """Look at the store once; load what it calls current if that changed or is due for a retry."""
-        signature = _signature(self._pointer)
-        if signature is None or (signature == self._seen and time.monotonic() < self._retry_at):
-            return
-        self._seen, self._retry_at = signature, math.inf
+        """Look at the store once; load what it calls for if that changed or is due for a retry."""
+        if self._pointer.is_due():
+            self._follow_pointer()
+        latest = self._current.latest
+        if latest is not None and self._experiments.is_due():
+            self._follow_experiments(latest)
+
+    def _follow_pointer(self) -> None:
         wanted: str | None = None
         try:
             wanted = self._store.current()
@@ -126,6 +135,21 @@ class Follower:
             self._refuse(wanted, str(error) if known else repr(error), exc_info=not known)
             if self._current.generation_id is None:
                 self._fall_back(wanted)
+
+    def _follow_experiments(self, latest: Recommender) -> None:
+        refused: dict[str, str] = {}
+        try:
+            arms, refused = load_arms(self._store, self._current.arms, latest)
+            self._current.set_arms(arms)
+            log_event(log, logging.INFO, "experiments", {"running": arms.names})
+        except Exception as error:  # what ran before goes on
+            refused = {"": str(error) if isinstance(error, MovieMatchError) else repr(error)}
+        for name, reason in refused.items() - self._refused_arms.items():
+            self.refusals += 1
+            log_event(log, logging.ERROR, "experiment refused", {"experiment": name, "reason": reason})
+        if refused:
+            self._experiments.retry_later()
+        self._refused_arms = refused
 
     def thread_s(self) -> float:
         """Seconds of processor time that its thread has taken, to its end if it has ended."""
@@ -180,7 +204,7 @@ class Follower:
             return
 
     def _refuse(self, wanted: str | None, reason: str, *, exc_info: bool = False) -> None:
-        self._retry_at = time.monotonic() + RETRY_S
+        self._pointer.retry_later()
         if self._refused == (wanted, reason):
             return
         self._refused = (wanted, reason)
@@ -189,10 +213,30 @@ class Follower:
         log_event(log, logging.ERROR, "generation refused", facts, exc_info=exc_info)
 
 
-def _signature(pointer: Path) -> _Signature:
-    """What changes whenever the pointer is replaced; None if there is none."""
-    try:
-        stat = pointer.stat()
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+class _Watched:
+    """A file that is always replaced as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._retry_at = math.inf
+
+    def is_due(self) -> bool:
+        """Whether it was replaced since the last time that it was due, or is to be tried again."""
+        signature = self._signature()
+        if signature == self._seen and time.monotonic() < self._retry_at:
+            return False
+        self._seen, self._retry_at = signature, math.inf
+        return True
+
+    def retry_later(self) -> None:
+        """Be due again after a while, as it is."""
+        self._retry_at = time.monotonic() + RETRY_S
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        """What changes whenever the file is replaced; None if there is none."""
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import grpc
 import numpy as np
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -52,6 +52,13 @@ class Metrics(Collector):
         )
         self._duration = lru_cache(None)(durations.labels)
         self._size = lru_cache(None)(sizes.labels)
+        answered = Counter(
+            "deepmoviematch_experiment_answers",
+            "Answers to users of an experiment, one by one.",
+            ("experiment", "variant"),
+            registry=self._registry,
+        )
+        self._answered = lru_cache(None)(answered.labels)
         self._recent: deque[bytes] = deque(maxlen=RECENT)
 
     def observe(
@@ -61,6 +68,8 @@ class Metrics(Collector):
         self._duration(method[1:], code).observe(seconds)
         if reply is not None:
             self._size(method[1:]).observe(len(reply.contents))
+            if reply.experiment:
+                self._answered(reply.experiment, reply.variant).inc()
             if method == _SAMPLED:
                 self._recent.append(reply.contents)
 

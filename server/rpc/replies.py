@@ -112,6 +112,11 @@ class Reply(NamedTuple):
     lasting: bool = True
     """Whether the same request gets it for as long as its generation is the current one."""
 
+    experiment: str = ""
+    """That it is part of, and the variant."""
+
+    variant: str = ""
+
 
 ReplyKey: TypeAlias = tuple[str, bytes]
 """Name of a method, and the bytes of a request."""
@@ -120,14 +125,29 @@ ReplyKey: TypeAlias = tuple[str, bytes]
 class Replies:
     """Writes the replies of one recommender, and so of one generation."""
 
-    def __init__(self, recommender: Recommender, keeps: int = 0) -> None:
-        """Prepare for `recommender`, and to keep up to so many replies."""
+    def __init__(
+        self, recommender: Recommender, keeps: int = 0, *, experiment: str = "", variant: str = ""
+    ) -> None:
+        """Prepare for `recommender`.
+
+        Args:
+            recommender: What answers.
+            keeps: How many replies to keep.
+            experiment: That they are part of, if any.
+            variant: Of the experiment.
+        """
         self.recommender = recommender
+        self._experiment, self._variant = experiment, variant
         self._generation_id = recommender.generation.id
         self._card = lru_cache(CARDS)(partial(_card, recommender.generation.catalogue))
-        self._metadata = lru_cache(1024)(partial(_metadata, self._generation_id))
+        named = pb.ResponseMetadata(generation_id=self._generation_id, variant=variant)
+        self._metadata = lru_cache(1024)(partial(_metadata, named))
         self._keeps = keeps
         self._kept: dict[ReplyKey, Reply] = {}
+
+    def of(self, recommender: Recommender) -> "Replies":
+        """Those of another recommender, as part of the same experiment if any."""
+        return Replies(recommender, experiment=self._experiment, variant=self._variant)
 
     def reply(
         self,
@@ -170,7 +190,15 @@ class Replies:
         chances: tuple[Chance, ...] = ()
         if answer.propensities:
             chances = (Chance(0, answer.start + 1, answer.explored, answer.propensities),)
-        return Reply(b"".join(pieces), self._generation_id, len(answer.rows), chances=chances)
+        return Reply(
+            b"".join(pieces),
+            self._generation_id,
+            len(answer.rows),
+            chances=chances,
+            lasting=not self._experiment,  # which may end sooner than the generation
+            experiment=self._experiment,
+            variant=self._variant,
+        )
 
     def embedding(self, user: UserEmbedding, missing: Sequence[str] = ()) -> Reply:
         """The reply with where a user is."""
@@ -297,13 +325,15 @@ def _card(catalogue: Catalogue, row: int, rest: int) -> bytes:
     return _RESULT + varint(len(item) + rest) + item
 
 
-def _metadata(generation_id: str, origin: Origin, filtered_out: int, exhausted: bool, exact: bool) -> bytes:
+def _metadata(
+    named: pb.ResponseMetadata, origin: Origin, filtered_out: int, exhausted: bool, exact: bool
+) -> bytes:
     mode = pb.SEARCH_MODE_EXACT if exact else pb.SEARCH_MODE_ANN
     metadata = pb.ResponseMetadata(
-        generation_id=generation_id,
         search_mode=mode if origin is Origin.RETRIEVAL else pb.SEARCH_MODE_UNSPECIFIED,
         filtered_out=filtered_out,
         exhausted=exhausted,
         cold_start=origin is Origin.POPULARITY,
     )
+    metadata.MergeFrom(named)
     return pb.RecommendResponse(metadata=metadata).SerializeToString()

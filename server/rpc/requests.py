@@ -26,6 +26,7 @@ MAX_TITLE_BYTES = 1000
 MAX_GENRES = 1000
 MAX_HISTORY = 10_000
 MAX_SEEDS = 1000
+MAX_EXPERIMENT_BYTES = 64
 MAX_LISTED = 10_000
 """Excluded ids of a request; candidates too."""
 
@@ -35,7 +36,8 @@ CHEAP_BYTES = 4096
 CHEAP_PAGE_SIZE = 100
 _CHEAP_FIELDS: dict[str, set[str]] = {
     "RecommendRequest": {
-        *("user", "page_size", "intent", "exclude_item_ids", "include_history", "as_of", "filter")
+        *("user", "page_size", "intent", "exclude_item_ids", "include_history", "as_of", "filter"),
+        "experiment",
     },
     "SimilarItemsRequest": {"item_id", "page_size", "exclude_item_ids", "filter"},
 }
@@ -96,6 +98,7 @@ def read_recommend(
     page = checks.page(request.page_size, start)
     preferences = _preferences(user.genre_preferences, recommender, checks)
     checks.text("user.user_id", user.user_id, lowest=0)
+    _check_experiment(request, checks)
     as_of = _time("as_of", request.as_of, checks) if request.HasField("as_of") else None
     history = _history(user.history, recommender, checks, missing, as_of)
     excluded = _rows("exclude_item_ids", request.exclude_item_ids, recommender, checks, missing)
@@ -114,6 +117,12 @@ def read_recommend(
         [*dict.fromkeys(missing)],
         notes,
     )
+
+
+def _check_experiment(request: pb.RecommendRequest, checks: Checks) -> None:
+    checks.text("experiment", request.experiment, lowest=0, highest=MAX_EXPERIMENT_BYTES)
+    if request.experiment and not request.user.user_id:
+        checks.refuse("user.user_id", "must be given with an experiment, whose variant it decides, got none")
 
 
 def read_similar(

@@ -1,9 +1,9 @@
 """The way of a request: read it, ask the recommender, pack the answer.
 
 Each method takes hold of one recommender, and so of one generation, and keeps to
-it: the current one, or that of the page token. What it answers depends on the request and the
-generation alone, so a reply is kept for whoever sends the same bytes again. Refusals are raised
-as our own errors; `status` turns them into codes.
+it: the current one, that of an experiment's variant, or that of the page token. What it answers
+depends on the request and the generation alone, so a reply is kept for whoever sends the same bytes
+again. Refusals are raised as our own errors; `status` turns them into codes.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from google.protobuf.message_factory import GetMessageClass
 
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.server.generations.arms import Arm, Arms
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.explanation import explain
 from deepmoviematch.server.ranking.question import Answer
@@ -47,6 +48,14 @@ class _Way(NamedTuple):
     """Takes requests, replies, what was read and the answers."""
 
 
+class _Variants(NamedTuple):
+    """The replies of experiments' variants, for as long as neither these nor the generation change."""
+
+    arms: Arms | None = None
+    latest: Replies | None = None
+    replies: dict[Arm, Replies] = {}  # noqa: RUF012 - never written to
+
+
 class RecommenderService:
     """Holds nothing but the current generation's answers, so any number of threads may share one."""
 
@@ -54,6 +63,7 @@ class RecommenderService:
         """Answer from what `current` holds, and have up to `keeps` replies at hand."""
         self._current, self._tokens, self._keeps = current, tokens, keeps
         self._latest: Replies | None = None
+        self._variants = _Variants()
         self._ways = {
             "Recommend": _Way(read_recommend, _recommend, self._recommended),
             "SimilarItems": _Way(read_similar, _similar, self._alike),
@@ -102,7 +112,7 @@ class RecommenderService:
         cheap = {
             place: request
             for place, kept in enumerate(outcomes)
-            if kept is None and is_cheap(request := read(contents[place]), latest.recommender)
+            if kept is None and self._is_cheap(request := read(contents[place]), latest)
         }
         for place, outcome in zip(cheap, self._ranked(method, [*cheap.values()], latest), strict=True):
             outcomes[place] = outcome
@@ -124,8 +134,10 @@ class RecommenderService:
                 for each in outcomes
             ]
         )
-        # Other generations, which pages may be of, come and go.
-        return reply._replace(lasting=not any(each.page_token for each in request.requests))
+        # Other generations, which pages and variants may be of, come and go.
+        return reply._replace(
+            lasting=not any(each.page_token or each.experiment for each in request.requests)
+        )
 
     def SimilarItems(self, request: pb.SimilarItemsRequest, latest: Replies) -> Reply:  # noqa: N802
         """See recommender.proto."""
@@ -155,13 +167,37 @@ class RecommenderService:
 
     def _opened(self, request: Any, latest: Replies) -> tuple[Replies, Start]:
         """What answers a request, from beginning to end, and where it goes on."""
+        replies = self._of_user(request, latest)
         if not request.page_token:
-            return latest, None
+            return replies, None
         start = self._tokens.open(request)
         if not isinstance(start, Cursor):
-            return latest, start
+            return replies, start
         recommender = self._current.get(start.generation_id)
-        return latest if recommender is latest.recommender else Replies(recommender), start
+        return replies if recommender is replies.recommender else replies.of(recommender), start
+
+    def _of_user(self, request: Any, latest: Replies) -> Replies:
+        """Those of the generation that the user of a request gets: in an experiment, its variant's."""
+        name = getattr(request, "experiment", "")
+        if not name or not request.user.user_id:
+            return latest
+        arms, variants = self._current.arms, self._variants
+        arm = arms.find(name, request.user.user_id)
+        if arm is None:
+            return latest
+        if variants.arms is not arms or variants.latest is not latest:
+            variants = self._variants = _Variants(arms, latest, {})
+        found = variants.replies.get(arm)
+        if found is None:
+            found = variants.replies[arm] = Replies(
+                arm.recommender or latest.recommender, experiment=arm.experiment, variant=arm.variant
+            )
+        return found
+
+    def _is_cheap(self, request: Any, latest: Replies) -> bool:
+        """Whether a request that is not large is soon answered by what its user gets."""
+        recommender = self._of_user(request, latest).recommender
+        return recommender.is_cheap and is_cheap(request, recommender)
 
     def _ranked_alone(self, method: str, request: Any, latest: Replies) -> Reply:
         """The reply to a request.

@@ -39,6 +39,14 @@ class LoggedReply(Protocol):
         """How many requests it answers, if it is the reply to a batch."""
 
     @property
+    def experiment(self) -> str:
+        """That it is part of; empty if none. Holds nothing that JSON would escape."""
+
+    @property
+    def variant(self) -> str:
+        """Of the experiment; such as that."""
+
+    @property
     def chances(self) -> Sequence[Any]:
         """What was left to chance, in named tuples that JSON takes as dictionaries."""
 
@@ -92,6 +100,8 @@ class AccessHandler(logging.StreamHandler[TextIO]):
 
     def _line(self, at: float, method: str, seconds: float, reply: LoggedReply, request_id: str) -> str:
         requests = "" if reply.requests is None else f', "requests": {reply.requests}'
+        if reply.experiment:
+            requests += f', "experiment": "{reply.experiment}", "variant": "{reply.variant}"'
         if reply.chances:
             requests += f', "exploration": {json.dumps([each._asdict() for each in reply.chances])}'
         return (

@@ -48,9 +48,11 @@ def run(arguments: Namespace) -> None:
 
 
 def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
+    user = _user(client, arguments)
+    user.user_id = arguments.user_id
     return client.recommend(
         pb.RecommendRequest(
-            user=_user(client, arguments),
+            user=user,
             page_size=arguments.count,
             filter=arguments.filter,
             exclude_item_ids=_ids(client, arguments.exclude),
@@ -62,6 +64,7 @@ def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
             exploration=pb.Exploration(share=arguments.explore, seed=arguments.seed),
             validate_only=arguments.validate,
             explain=arguments.explain,
+            experiment=arguments.experiment,
         ),
         pages=arguments.pages,
     )

@@ -135,6 +135,8 @@ def bar(value: float, largest: float, width: int = 24) -> str:
 
 def _headline(metadata: pb.ResponseMetadata, missing: Sequence[str]) -> str:
     parts = [f"generation {metadata.generation_id}"]
+    if metadata.variant:
+        parts.append(f"variant {metadata.variant}")
     if metadata.cold_start:
         parts.append("cold start: nothing is known of this user, so these are the popular items")
     if metadata.filtered_out:

@@ -86,6 +86,8 @@ def fuzz(server: Running, inputs: int, chance: random.Random) -> dict[str, Any]:
         # So that flipped, cut and spliced tokens come too, and good ones of other requests.
         good += [_second(client, each) for each in paged[:50]]
     seeds = [each.SerializeToString() for each in good]
+    tried = pb.RecommendRequest(experiment="none", user=pb.UserFeatures(user_id="somebody"))
+    seeds.append(tried.SerializeToString())
     seeds += [
         pb.BatchRecommendRequest(
             requests=[each for each in good[n : n + 9] if isinstance(each, pb.RecommendRequest)]

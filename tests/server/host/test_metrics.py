@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deepmoviematch.indexer.experiments import CURRENT, Experiment, Variant
+from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import ServeError
 from deepmoviematch.server.generations.current import Current, Follower
 from deepmoviematch.server.host.metrics import Metrics
@@ -45,17 +47,22 @@ def test_calls_generations_and_refusals_are_counted(
         port = metrics.tell("127.0.0.1", 0, current=current, follower=follower, door=door)
         for size in (3, 5, -1):
             outcome(running.stub.Recommend, pb.RecommendRequest(page_size=size))
+        Store(tmp_path).begin_experiment(Experiment("trial", (Variant("only", CURRENT),)))
+        follower.poll()
+        tried = pb.RecommendRequest(page_size=5, experiment="trial", user=pb.UserFeatures(user_id="7"))
+        outcome(running.stub.Recommend, tried)
         damaged = publish(tmp_path, seed=2)
         (tmp_path / "generations" / damaged.id / "popularity.npy").unlink()
         follower.poll()
         monkeypatch.setattr(Pool, "crowded", lambda self: True)
         outcome(running.stub.SimilarItems, pb.SimilarItemsRequest(item_id="6"))
         seen = scraped(port)
-    assert seen["grpc_server_call_started_total", f"{METHOD}/Recommend"] == 3
+    assert seen["grpc_server_call_started_total", f"{METHOD}/Recommend"] == 4
     assert seen["grpc_server_call_started_total", f"{METHOD}/SimilarItems"] == 1
     duration = "grpc_server_call_duration_seconds_count"
-    assert seen[duration, f"{METHOD}/Recommend,OK"] == 2
+    assert seen[duration, f"{METHOD}/Recommend,OK"] == 3
     assert seen[duration, f"{METHOD}/Recommend,INVALID_ARGUMENT"] == 1
+    assert seen["deepmoviematch_experiment_answers_total", "trial,only"] == 1
     assert seen["deepmoviematch_calls_refused_total", "OVERLOADED"] == 1
     assert seen["deepmoviematch_generation", first.id] == 1
     assert seen["deepmoviematch_generation_loads_total", ""] == 1

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, strategies as st
 
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.server.generations.arms import Arms
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.recommender import CHEAP_S, Recommender
 from deepmoviematch.server.rpc.replies import Reply
@@ -35,6 +36,7 @@ recommends = st.builds(
     exclude_item_ids=st.lists(item_ids, max_size=2),
     filter=st.sampled_from(["", "", "year < 1990"]),
     explain=st.sampled_from([False, False, True]),
+    experiment=st.sampled_from(["", "", "unknown"]),
 )
 similars = st.builds(pb.SimilarItemsRequest, item_id=item_ids, page_size=st.sampled_from([0, 3, -1]))
 contents_of = {"Recommend": recommends, "SimilarItems": similars}
@@ -47,6 +49,7 @@ CHEAP: dict[str, Message] = {
         exclude_item_ids=["7"],
         page_size=100,
     ),
+    "an experiment": pb.RecommendRequest(user=pb.UserFeatures(user_id="7"), experiment="unknown"),
     "as of a time": pb.RecommendRequest(as_of=Timestamp(seconds=1)),
     "similar": pb.SimilarItemsRequest(item_id="6", exclude_item_ids=["7"]),
 }
@@ -173,7 +176,7 @@ class Held:
     """Stands in for `Current`: once `hold` was asked for, holds whoever asks next until `go_on` is set."""
 
     def __init__(self, recommender: Recommender) -> None:
-        self.recommender = recommender
+        self.recommender, self.arms = recommender, Arms()
         self.asked, self.begun, self.go_on = 0, threading.Event(), threading.Event()
         self.go_on.set()
 

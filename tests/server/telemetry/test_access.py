@@ -14,6 +14,7 @@ REPLIES = [
     Reply(b"", "g000001-0123abcd", 10),
     Reply(b"", "g000001-0123abcd", 30, 3),
     Reply(b"", "g000001-0123abcd", 2, chances=(Chance(0, 11, [True, False], [0.015625, 0.9]),)),
+    Reply(b"", "g000001-0123abcd", 10, experiment="wider", variant="control"),
 ]
 
 
@@ -27,7 +28,7 @@ def lines(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-@pytest.mark.parametrize("reply", REPLIES, ids=["one", "batch", "exploring"])
+@pytest.mark.parametrize("reply", REPLIES, ids=["one", "batch", "exploring", "tried"])
 @pytest.mark.parametrize("worker", [None, 2])
 def test_a_line_says_what_the_logging_system_would(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reply: Reply, worker: int | None
