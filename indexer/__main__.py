@@ -119,6 +119,8 @@ def _experiment(store: Store, options: argparse.Namespace) -> None:
             raise StoreError("--end takes the name of an experiment and nothing else")
         store.end_experiment(options.name)
     elif options.variants:
+        if options.name is None:
+            raise StoreError("an experiment needs a name: experiment NAME --variant ...")
         store.begin_experiment(Experiment(options.name, tuple(options.variants)))
     running = [each for each in store.experiments().values() if options.name in (None, each.name)]
     if options.json:
@@ -132,9 +134,9 @@ def _experiment(store: Store, options: argparse.Namespace) -> None:
 def _variant(text: str) -> Variant:
     """What VARIANT=GENERATION or VARIANT=GENERATION:SHARE says."""
     name, _, rest = text.partition("=")
-    generation, _, share = rest.partition(":")
+    generation, colon, share = rest.partition(":")
     try:
-        return Variant(name, generation, float(share or 1))
+        return Variant(name, generation, float(share)) if colon else Variant(name, generation)
     except ValueError:
         raise argparse.ArgumentTypeError(f"the share must be a number, got {share!r} in {text!r}") from None
 
@@ -192,11 +194,13 @@ def _parser() -> argparse.ArgumentParser:
     trying = add("experiment", _experiment, "begin, change, end or list experiments between generations")
     trying.add_argument("name", nargs="?", help="of the experiment; without it, all are listed")
     trying.add_argument(
-        "variants",
-        nargs="*",
+        "--variant",
+        action="append",
+        dest="variants",
         type=_variant,
         metavar="VARIANT=GENERATION[:SHARE]",
-        help=f"who answers such a share of the users: the generation of that id, or {CURRENT}",
+        help="what answers a share of the users (compared with the other shares; default: 1): the generation "
+        f"of that id, or {CURRENT}; may be repeated. Keep the order when shares change, so that few users do",
     )
     trying.add_argument("--end", action="store_true", help="let it run no more")
     add(

@@ -1,8 +1,8 @@
 """Experiments: users split at random between generations, to find out which serves them better.
 
-STORE/experiments.json names those that run. Which variant a user gets depends on the experiment's
-name, its shares and the user's id alone, so that every process and machine says the same of a user
-whom nobody keeps anything of.
+STORE/experiments.json names those that run. Which variant a user gets depends on the user's id and on the
+experiment alone: its name, and the order and shares of its variants. So every process and machine says the
+same of a user, and nobody keeps who got what.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from deepmoviematch.indexer import manifest
 from deepmoviematch.indexer.errors import GenerationError, StoreError
@@ -21,7 +21,9 @@ CURRENT = "current"
 """In place of a generation's id: whichever is current."""
 
 MOST_BYTES = 1 << 20
-MOST_VARIANTS = 100
+MOST_EXPERIMENTS = 50
+MOST_VARIANTS = 20
+LEAST_SHARE, MOST_SHARE = 1e-6, 1e6
 
 _NAME = re.compile(r"[\w][\w.-]{0,63}", re.ASCII)
 
@@ -35,7 +37,7 @@ class Variant(NamedTuple):
     """Id of the generation that answers them, or `CURRENT`."""
 
     share: float = 1.0
-    """How many they are, compared with the shares of the other variants; above 0."""
+    """How many they are, compared with the shares of the other variants."""
 
 
 class Experiment(NamedTuple):
@@ -88,9 +90,9 @@ class Experiment(NamedTuple):
                     f"a variant must name the id of a generation, or {CURRENT!r}, "
                     f"got {variant.generation[:80]!r} in {self.name}/{variant.name}"
                 )
-            if not 0 < variant.share < math.inf:
+            if not LEAST_SHARE <= variant.share <= MOST_SHARE:
                 raise StoreError(
-                    f"a variant's share must be a number above 0, got {variant.share} "
+                    f"a variant's share must be {LEAST_SHARE:f} to {MOST_SHARE:,.0f}, got {variant.share} "
                     f"in {self.name}/{variant.name}"
                 )
         return self
@@ -105,26 +107,22 @@ def read(path: Path) -> dict[str, Experiment]:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
-            raise StoreError(
-                f"{path} must be a plain file of at most {MOST_BYTES} bytes, got {status.st_size} bytes "
-                f"of mode {stat.filemode(status.st_mode)}"
-            )
-        values = manifest.read_json(path)
+            kind = stat.filemode(status.st_mode)
+            raise ValueError(f"{kind} of {status.st_size} bytes, not a plain file of {MOST_BYTES} at most")
+        values = manifest.read_json(path)["experiments"]
         found = [
-            Experiment(str(name), tuple(map(_variant, variants)))
-            for name, variants in values["experiments"].items()
+            Experiment(name, tuple(Variant(**each) for each in variants)) for name, variants in values.items()
         ]
+        return {experiment.name: experiment.check() for experiment in found}
     except FileNotFoundError:
         return {}
-    except (OSError, GenerationError) as error:
-        raise StoreError(f"{path} must be readable, got {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} must hold experiments as this code writes them, got {error!r}") from error
-    return {experiment.name: experiment.check() for experiment in found}
-
-
-def _variant(values: Mapping[str, Any]) -> Variant:
-    return Variant(str(values["name"]), str(values["generation"]), float(values["share"]))
+    except (ArithmeticError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        reason = repr(error)
+    except (GenerationError, StoreError) as error:
+        reason = str(error)
+    raise StoreError(
+        f"{path} must hold experiments as this code writes them, got {reason}; remove it to end them all"
+    )
 
 
 def to_bytes(experiments: Mapping[str, Experiment]) -> bytes:

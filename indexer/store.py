@@ -19,7 +19,7 @@ from typing import Any
 
 from deepmoviematch.indexer import disk, experiments, manifest
 from deepmoviematch.indexer.errors import GenerationError, StoreError
-from deepmoviematch.indexer.experiments import Experiment
+from deepmoviematch.indexer.experiments import CURRENT, MOST_EXPERIMENTS, Experiment
 from deepmoviematch.indexer.generation import Generation, load
 
 
@@ -182,14 +182,23 @@ class Store:
         """Let `experiment` run, in place of any other of its name.
 
         Raises:
-            StoreError: If it breaks a rule, or names a generation that is not there.
+            StoreError: If it breaks a rule, names a generation that is not there, or such as take ratings of
+                different scales, so that the same request would not mean the same to each.
             GenerationError: If one that it names fails a check.
         """
         experiment.check()
         with self._changing():
-            for name in experiment.generations:
-                self.load(name)
-            self._set_experiments(self.experiments() | {experiment.name: experiment})
+            names = {variant.generation for variant in experiment.variants}
+            scales = {self.load(None if name == CURRENT else name).scale for name in names}
+            if len(scales) > 1:
+                found = " and of ".join(sorted(f"{scale.low:g} to {scale.top:g}" for scale in scales))
+                raise StoreError(
+                    f"the generations of an experiment must take ratings of one scale, got ratings of {found}"
+                )
+            running = self.experiments() | {experiment.name: experiment}
+            if len(running) > MOST_EXPERIMENTS:
+                raise StoreError(f"at most {MOST_EXPERIMENTS} experiments may run; end one first")
+            self._set_experiments(running)
 
     def end_experiment(self, name: str) -> None:
         """Let an experiment run no more: all its users get the current generation.

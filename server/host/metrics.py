@@ -16,7 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from deepmoviematch.server.errors import ServeError
-from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.follower import Follower
 from deepmoviematch.server.host.door import Door
 from deepmoviematch.server.rpc.replies import Reply
 from deepmoviematch.server.rpc.service import NAME
@@ -52,13 +53,13 @@ class Metrics(Collector):
         )
         self._duration = lru_cache(None)(durations.labels)
         self._size = lru_cache(None)(sizes.labels)
-        answered = Counter(
-            "deepmoviematch_experiment_answers",
-            "Answers to users of an experiment, one by one.",
+        tried = Counter(
+            "deepmoviematch_experiment_requests",
+            "Requests answered for users of an experiment, those of batches too.",
             ("experiment", "variant"),
             registry=self._registry,
         )
-        self._answered = lru_cache(None)(answered.labels)
+        self._tried = lru_cache(None)(tried.labels)
         self._recent: deque[bytes] = deque(maxlen=RECENT)
 
     def observe(
@@ -68,8 +69,8 @@ class Metrics(Collector):
         self._duration(method[1:], code).observe(seconds)
         if reply is not None:
             self._size(method[1:]).observe(len(reply.contents))
-            if reply.experiment:
-                self._answered(reply.experiment, reply.variant).inc()
+            for trial in reply.trials:
+                self._tried(trial.experiment, trial.variant).inc()
             if method == _SAMPLED:
                 self._recent.append(reply.contents)
 
@@ -114,6 +115,11 @@ class Metrics(Collector):
         yield CounterMetricFamily("deepmoviematch_generation_loads", "Generations loaded.", follower.loads)
         yield CounterMetricFamily(
             "deepmoviematch_generation_refusals", "Generations refused; the log says why.", follower.refusals
+        )
+        yield CounterMetricFamily(
+            "deepmoviematch_experiment_refusals",
+            "Experiments that cannot run; the log says why.",
+            follower.experiments.refusals,
         )
         generation = GaugeMetricFamily(
             "deepmoviematch_generation", "1 for the generation that answers.", labels=["generation"]

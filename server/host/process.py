@@ -16,7 +16,8 @@ from typing import Any
 
 import grpc
 
-from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.follower import Follower
 from deepmoviematch.server.host.address import announce, authority, taken
 from deepmoviematch.server.host.door import Door
 from deepmoviematch.server.host.health import Health

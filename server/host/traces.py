@@ -77,6 +77,9 @@ class Traces:
             "deepmoviematch.generation": reply.generation_id,
             "deepmoviematch.results": reply.results,
         }
+        if reply.trials and reply.requests is None:
+            [trial] = reply.trials
+            facts["deepmoviematch.experiment"], facts["deepmoviematch.variant"] = trial[1:]
         kind = _HAVING_CANDIDATES.get(method.rpartition("/")[2])
         recommender = self._current.get()
         if kind is not None and recommender.generation.id == reply.generation_id:

@@ -94,6 +94,16 @@ class Chance(NamedTuple):
     """[K] as in `Answer`."""
 
 
+class Trial(NamedTuple):
+    """What the user of one request got as part of an experiment."""
+
+    request: int
+    """Its place in the batch, from 0; 0 outside of one."""
+
+    experiment: str
+    variant: str
+
+
 class Reply(NamedTuple):
     """A serialised response, and what a log says of it."""
 
@@ -109,13 +119,20 @@ class Reply(NamedTuple):
     chances: tuple[Chance, ...] = ()
     """What was left to chance, for each request that asked for exploration."""
 
+    trials: tuple[Trial, ...] = ()
+    """For each request that was part of an experiment."""
+
     lasting: bool = True
     """Whether the same request gets it for as long as its generation is the current one."""
 
-    experiment: str = ""
-    """That it is part of, and the variant."""
-
-    variant: str = ""
+    def as_part_of(self, experiment: str, variant: str | None) -> "Reply":
+        """The same to a request that named an experiment, and got a variant of it or, if none runs, None."""
+        if variant is None:
+            return self._replace(lasting=False)
+        metadata = pb.ResponseMetadata(variant=variant)  # which joins the metadata that is there
+        said = pb.RecommendResponse(metadata=metadata).SerializeToString()
+        trials = (Trial(0, experiment, variant),)
+        return self._replace(contents=self.contents + said, trials=trials, lasting=False)
 
 
 ReplyKey: TypeAlias = tuple[str, bytes]
@@ -125,29 +142,14 @@ ReplyKey: TypeAlias = tuple[str, bytes]
 class Replies:
     """Writes the replies of one recommender, and so of one generation."""
 
-    def __init__(
-        self, recommender: Recommender, keeps: int = 0, *, experiment: str = "", variant: str = ""
-    ) -> None:
-        """Prepare for `recommender`.
-
-        Args:
-            recommender: What answers.
-            keeps: How many replies to keep.
-            experiment: That they are part of, if any.
-            variant: Of the experiment.
-        """
+    def __init__(self, recommender: Recommender, keeps: int = 0) -> None:
+        """Prepare for `recommender`, and to keep up to so many replies."""
         self.recommender = recommender
-        self._experiment, self._variant = experiment, variant
         self._generation_id = recommender.generation.id
         self._card = lru_cache(CARDS)(partial(_card, recommender.generation.catalogue))
-        named = pb.ResponseMetadata(generation_id=self._generation_id, variant=variant)
-        self._metadata = lru_cache(1024)(partial(_metadata, named))
+        self._metadata = lru_cache(1024)(partial(_metadata, self._generation_id))
         self._keeps = keeps
         self._kept: dict[ReplyKey, Reply] = {}
-
-    def of(self, recommender: Recommender) -> "Replies":
-        """Those of another recommender, as part of the same experiment if any."""
-        return Replies(recommender, experiment=self._experiment, variant=self._variant)
 
     def reply(
         self,
@@ -190,15 +192,7 @@ class Replies:
         chances: tuple[Chance, ...] = ()
         if answer.propensities:
             chances = (Chance(0, answer.start + 1, answer.explored, answer.propensities),)
-        return Reply(
-            b"".join(pieces),
-            self._generation_id,
-            len(answer.rows),
-            chances=chances,
-            lasting=not self._experiment,  # which may end sooner than the generation
-            experiment=self._experiment,
-            variant=self._variant,
-        )
+        return Reply(b"".join(pieces), self._generation_id, len(answer.rows), chances=chances)
 
     def embedding(self, user: UserEmbedding, missing: Sequence[str] = ()) -> Reply:
         """The reply with where a user is."""
@@ -243,11 +237,16 @@ class Replies:
         pieces = chain.from_iterable(
             (_RESPONSE, varint(len(each.contents)), each.contents) for each in replies
         )
-        chances = (
-            chance._replace(request=place) for place, each in enumerate(replies) for chance in each.chances
+        placed = [*enumerate(replies)]
+        return Reply(
+            b"".join(pieces),
+            self._generation_id,
+            results=sum(each.results for each in replies),
+            requests=len(replies),
+            chances=tuple(one._replace(request=place) for place, each in placed for one in each.chances),
+            trials=tuple(one._replace(request=place) for place, each in placed for one in each.trials),
+            lasting=all(each.lasting and each.generation_id == self._generation_id for each in replies),
         )
-        results = sum(each.results for each in replies)
-        return Reply(b"".join(pieces), self._generation_id, results, len(replies), (*chances,))
 
     def _results(
         self, answer: Answer, ratings: Sequence[float], explanations: Sequence[Explanation]
@@ -325,15 +324,13 @@ def _card(catalogue: Catalogue, row: int, rest: int) -> bytes:
     return _RESULT + varint(len(item) + rest) + item
 
 
-def _metadata(
-    named: pb.ResponseMetadata, origin: Origin, filtered_out: int, exhausted: bool, exact: bool
-) -> bytes:
+def _metadata(generation_id: str, origin: Origin, filtered_out: int, exhausted: bool, exact: bool) -> bytes:
     mode = pb.SEARCH_MODE_EXACT if exact else pb.SEARCH_MODE_ANN
     metadata = pb.ResponseMetadata(
+        generation_id=generation_id,
         search_mode=mode if origin is Origin.RETRIEVAL else pb.SEARCH_MODE_UNSPECIFIED,
         filtered_out=filtered_out,
         exhausted=exhausted,
         cold_start=origin is Origin.POPULARITY,
     )
-    metadata.MergeFrom(named)
     return pb.RecommendResponse(metadata=metadata).SerializeToString()

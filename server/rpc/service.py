@@ -1,19 +1,20 @@
 """The way of a request: read it, ask the recommender, pack the answer.
 
-Each method takes hold of one recommender, and so of one generation, and keeps to
-it: the current one, that of an experiment's variant, or that of the page token. What it answers
-depends on the request and the generation alone, so a reply is kept for whoever sends the same bytes
-again. Refusals are raised as our own errors; `status` turns them into codes.
+Each call takes hold of what serves at one instant and keeps to it. A request is answered by one
+generation: the current one, that of an experiment's variant, or that of the page token. What it
+answers depends on the request and the generation alone, so a reply is kept for whoever sends the
+same bytes again. Refusals are raised as our own errors; `status` turns them into codes.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf.message_factory import GetMessageClass
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.server.generations.arms import Arm, Arms
+from deepmoviematch.indexer.experiments import Variant
 from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.explanation import explain
 from deepmoviematch.server.ranking.question import Answer
 from deepmoviematch.server.ranking.recommender import Recommender
@@ -39,6 +40,27 @@ SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
 NAME: str = SERVICE.full_name
 
 
+class _Now(NamedTuple):
+    """What answers at one instant, and writes the replies."""
+
+    serving: Serving
+
+    replies: Mapping[Recommender, Replies]
+    """Of each recommender that serves."""
+
+    @property
+    def latest(self) -> Replies:
+        """Those of the current generation."""
+        return self.replies[self.serving.recommender]
+
+    def route(self, request: Any) -> tuple[Replies, Variant | None]:
+        """Those of what the user of a request gets, and the variant that this is of the experiment."""
+        name, variant = _experiment_of(request), None
+        if name and request.user.user_id:
+            variant = self.serving.variant_of(name, request.user.user_id)
+        return self.replies[self.serving.answering(variant)], variant
+
+
 class _Way(NamedTuple):
     """How requests for a ranking are answered, one of them or many."""
 
@@ -48,27 +70,18 @@ class _Way(NamedTuple):
     """Takes requests, replies, what was read and the answers."""
 
 
-class _Variants(NamedTuple):
-    """The replies of experiments' variants, for as long as neither these nor the generation change."""
-
-    arms: Arms | None = None
-    latest: Replies | None = None
-    replies: dict[Arm, Replies] = {}  # noqa: RUF012 - never written to
-
-
 class RecommenderService:
-    """Holds nothing but the current generation's answers, so any number of threads may share one."""
+    """Holds nothing but the answers of what serves, so any number of threads may share one."""
 
     def __init__(self, current: Current, tokens: Tokens, *, keeps: int = 0) -> None:
         """Answer from what `current` holds, and have up to `keeps` replies at hand."""
         self._current, self._tokens, self._keeps = current, tokens, keeps
-        self._latest: Replies | None = None
-        self._variants = _Variants()
+        self._now: _Now | None = None
         self._ways = {
             "Recommend": _Way(read_recommend, _recommend, self._recommended),
             "SimilarItems": _Way(read_similar, _similar, self._alike),
         }
-        self._methods: dict[str, tuple[Callable[[bytes], Any], Callable[[Any, Replies], Reply]]] = {
+        self._methods: dict[str, tuple[Callable[[bytes], Any], Callable[[Any, _Now], Reply]]] = {
             method.name: (lenient(GetMessageClass(method.input_type)), getattr(self, method.name))
             for method in SERVICE.methods
         }
@@ -80,8 +93,8 @@ class RecommenderService:
 
     def is_cheap(self, contents: bytes) -> bool:
         """Whether `ask_many` takes no more than some tens of ms: request and search are not large."""
-        latest = self._latest
-        return len(contents) <= CHEAP_BYTES and latest is not None and latest.recommender.is_cheap
+        now = self._now
+        return len(contents) <= CHEAP_BYTES and now is not None and now.serving.recommender.is_cheap
 
     def ask(self, method: str, contents: bytes) -> Reply:
         """The reply to a request, given the method's name and the bytes of its message.
@@ -90,15 +103,15 @@ class RecommenderService:
             InvalidRequestError: If the bytes are no message of the method; the method has more to say.
         """
         key = method, contents
-        latest = self._replies()
-        reply = latest.kept(key)
+        now = self._take_hold()
+        reply = now.latest.kept(key)
         if reply is None:
             read, answer = self._methods[method]
             request = read(contents)
             if isinstance(request, Malformed):
                 raise request.error()
-            reply = answer(request, latest)
-            latest.keep(key, reply)
+            reply = answer(request, now)
+            now.latest.keep(key, reply)
         return reply
 
     def ask_many(self, method: str, contents: Sequence[bytes]) -> list[Reply | MovieMatchError | None]:
@@ -106,46 +119,43 @@ class RecommenderService:
 
         That is whatever may take so long that others should not wait for it.
         """
-        latest = self._replies()
+        now = self._take_hold()
+        latest = now.latest
         outcomes: list[Reply | MovieMatchError | None] = [latest.kept((method, each)) for each in contents]
         read, _ = self._methods[method]
         cheap = {
             place: request
             for place, kept in enumerate(outcomes)
-            if kept is None and self._is_cheap(request := read(contents[place]), latest)
+            if kept is None and _is_soon_answered(request := read(contents[place]), now)
         }
-        for place, outcome in zip(cheap, self._ranked(method, [*cheap.values()], latest), strict=True):
+        for place, outcome in zip(cheap, self._ranked(method, [*cheap.values()], now), strict=True):
             outcomes[place] = outcome
             if isinstance(outcome, Reply):
                 latest.keep((method, contents[place]), outcome)
         return outcomes
 
-    def Recommend(self, request: pb.RecommendRequest, latest: Replies) -> Reply:  # noqa: N802 - the contract's names
+    def Recommend(self, request: pb.RecommendRequest, now: _Now) -> Reply:  # noqa: N802 - the contract's names
         """See recommender.proto."""
-        return self._ranked_alone("Recommend", request, latest)
+        return self._ranked_alone("Recommend", request, now)
 
-    def BatchRecommend(self, request: pb.BatchRecommendRequest, latest: Replies) -> Reply:  # noqa: N802
+    def BatchRecommend(self, request: pb.BatchRecommendRequest, now: _Now) -> Reply:  # noqa: N802
         """See recommender.proto."""
         check_batch(request)
-        outcomes = self._ranked("Recommend", request.requests, latest)
-        reply = latest.batch(
+        outcomes = self._ranked("Recommend", request.requests, now)
+        return now.latest.batch(
             [
-                latest.refusal(to_status(each)) if isinstance(each, MovieMatchError) else each
-                for each in outcomes
+                _refusal(asked, each, now) if isinstance(each, MovieMatchError) else each
+                for asked, each in zip(request.requests, outcomes, strict=True)
             ]
         )
-        # Other generations, which pages and variants may be of, come and go.
-        return reply._replace(
-            lasting=not any(each.page_token or each.experiment for each in request.requests)
-        )
 
-    def SimilarItems(self, request: pb.SimilarItemsRequest, latest: Replies) -> Reply:  # noqa: N802
+    def SimilarItems(self, request: pb.SimilarItemsRequest, now: _Now) -> Reply:  # noqa: N802
         """See recommender.proto."""
-        return self._ranked_alone("SimilarItems", request, latest)
+        return self._ranked_alone("SimilarItems", request, now)
 
-    def FindItems(self, request: pb.FindItemsRequest, latest: Replies) -> Reply:  # noqa: N802
+    def FindItems(self, request: pb.FindItemsRequest, now: _Now) -> Reply:  # noqa: N802
         """See recommender.proto."""
-        replies, start = self._opened(request, latest)
+        replies, start, _ = self._opened(request, now)
         recommender = replies.recommender
         answer = recommender.find(*read_find(request, start))
         scale = recommender.generation.scale
@@ -153,71 +163,52 @@ class RecommenderService:
         [token] = self._tokens_of([request], replies, [answer])
         return replies.reply(answer, token=token, rest=rest)
 
-    def EmbedUser(self, request: pb.EmbedUserRequest, latest: Replies) -> Reply:  # noqa: N802
+    def EmbedUser(self, request: pb.EmbedUserRequest, now: _Now) -> Reply:  # noqa: N802
         """See recommender.proto."""
-        query = read_embed(request, latest.recommender)
-        return latest.embedding(latest.recommender.embed(query.taste), query.missing)
+        query = read_embed(request, now.serving.recommender)
+        return now.latest.embedding(now.serving.recommender.embed(query.taste), query.missing)
 
-    def _replies(self) -> Replies:
-        """Those of the current generation."""
-        recommender, latest = self._current.get(), self._latest
-        if latest is None or latest.recommender is not recommender:
-            latest = self._latest = Replies(recommender, self._keeps)
-        return latest
+    def _take_hold(self) -> _Now:
+        """What answers now, with the replies of before for what has not changed."""
+        serving, now = self._current.serving, self._now
+        if now is None or now.serving is not serving:
+            before = {} if now is None else now.replies
+            recommenders = (serving.recommender, *serving.held.values())
+            replies = {each: before.get(each) or Replies(each, self._keeps) for each in recommenders}
+            now = self._now = _Now(serving, replies)
+        return now
 
-    def _opened(self, request: Any, latest: Replies) -> tuple[Replies, Start]:
-        """What answers a request, from beginning to end, and where it goes on."""
-        replies = self._of_user(request, latest)
+    def _opened(self, request: Any, now: _Now) -> tuple[Replies, Start, Variant | None]:
+        """What answers a request, from beginning to end, where it goes on, and of which variant that is."""
+        replies, variant = now.route(request)
         if not request.page_token:
-            return replies, None
+            return replies, None, variant
         start = self._tokens.open(request)
-        if not isinstance(start, Cursor):
-            return replies, start
-        recommender = self._current.get(start.generation_id)
-        return replies if recommender is replies.recommender else replies.of(recommender), start
+        if not isinstance(start, Cursor) or start.generation_id == replies.recommender.generation.id:
+            return replies, start, variant
+        recommender = now.serving.find(start.generation_id) or self._current.get(start.generation_id)
+        return now.replies.get(recommender) or Replies(recommender), start, None
 
-    def _of_user(self, request: Any, latest: Replies) -> Replies:
-        """Those of the generation that the user of a request gets: in an experiment, its variant's."""
-        name = getattr(request, "experiment", "")
-        if not name or not request.user.user_id:
-            return latest
-        arms, variants = self._current.arms, self._variants
-        arm = arms.find(name, request.user.user_id)
-        if arm is None:
-            return latest
-        if variants.arms is not arms or variants.latest is not latest:
-            variants = self._variants = _Variants(arms, latest, {})
-        found = variants.replies.get(arm)
-        if found is None:
-            found = variants.replies[arm] = Replies(
-                arm.recommender or latest.recommender, experiment=arm.experiment, variant=arm.variant
-            )
-        return found
-
-    def _is_cheap(self, request: Any, latest: Replies) -> bool:
-        """Whether a request that is not large is soon answered by what its user gets."""
-        recommender = self._of_user(request, latest).recommender
-        return recommender.is_cheap and is_cheap(request, recommender)
-
-    def _ranked_alone(self, method: str, request: Any, latest: Replies) -> Reply:
+    def _ranked_alone(self, method: str, request: Any, now: _Now) -> Reply:
         """The reply to a request.
 
         Raises:
             MovieMatchError: If it is refused.
         """
-        [outcome] = self._ranked(method, [request], latest)
+        [outcome] = self._ranked(method, [request], now)
         if isinstance(outcome, MovieMatchError):
             raise outcome
         return outcome
 
-    def _ranked(self, method: str, requests: Sequence[Any], latest: Replies) -> list[Reply | MovieMatchError]:
+    def _ranked(self, method: str, requests: Sequence[Any], now: _Now) -> list[Reply | MovieMatchError]:
         """The replies to requests of one method, or why they are refused; those of a generation together."""
         way = self._ways[method]
         outcomes: dict[int, Reply | MovieMatchError] = {}
         asked: dict[Replies, dict[int, Any]] = {}
+        variants: dict[int, Variant | None] = {}
         for place, request in enumerate(requests):
             try:
-                replies, start = self._opened(request, latest)
+                replies, start, variants[place] = self._opened(request, now)
                 asked.setdefault(replies, {})[place] = way.read(request, replies.recommender, start)
             except MovieMatchError as error:
                 outcomes[place] = error
@@ -226,7 +217,8 @@ class RecommenderService:
             read = [*queries.values()]
             answers = way.answer(replies.recommender, read)
             packed = way.pack([requests[place] for place in queries], replies, read, answers)
-            outcomes.update(zip(queries, packed, strict=True))
+            for place, reply in zip(queries, packed, strict=True):
+                outcomes[place] = _as_tried(reply, requests[place], variants[place])
         return [outcomes[place] for place in range(len(requests))]
 
     def _recommended(
@@ -280,6 +272,31 @@ class RecommenderService:
             else b""
             for request, answer in zip(requests, answers, strict=True)
         ]
+
+
+def _experiment_of(request: Any) -> str:
+    """The experiment that a request is part of; empty for none, and where there can be none."""
+    return getattr(request, "experiment", "")
+
+
+def _is_soon_answered(request: Any, now: _Now) -> bool:
+    """Whether a request that is not large takes little time, by what its user gets."""
+    recommender = now.route(request)[0].recommender
+    return recommender.is_cheap and is_cheap(request, recommender)
+
+
+def _as_tried(reply: Reply, request: Any, variant: Variant | None) -> Reply:
+    """The reply, which says what its user got of an experiment, and lasts no longer than that may."""
+    name = _experiment_of(request)
+    return reply.as_part_of(name, variant and variant.name) if name else reply
+
+
+def _refusal(request: pb.RecommendRequest, error: MovieMatchError, now: _Now) -> Reply:
+    """The part of a batch that is at fault."""
+    replies, variant = now.route(request)
+    # Other generations, which pages may be of, come and go.
+    reply = replies.refusal(to_status(error))._replace(lasting=not request.page_token)
+    return _as_tried(reply, request, variant)
 
 
 def _noted(answer: Answer, notes: Sequence[str]) -> Answer:

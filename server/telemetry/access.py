@@ -39,12 +39,8 @@ class LoggedReply(Protocol):
         """How many requests it answers, if it is the reply to a batch."""
 
     @property
-    def experiment(self) -> str:
-        """That it is part of; empty if none. Holds nothing that JSON would escape."""
-
-    @property
-    def variant(self) -> str:
-        """Of the experiment; such as that."""
+    def trials(self) -> Sequence[Any]:
+        """What users got as part of experiments, in such tuples too."""
 
     @property
     def chances(self) -> Sequence[Any]:
@@ -100,10 +96,10 @@ class AccessHandler(logging.StreamHandler[TextIO]):
 
     def _line(self, at: float, method: str, seconds: float, reply: LoggedReply, request_id: str) -> str:
         requests = "" if reply.requests is None else f', "requests": {reply.requests}'
-        if reply.experiment:
-            requests += f', "experiment": "{reply.experiment}", "variant": "{reply.variant}"'
         if reply.chances:
             requests += f', "exploration": {json.dumps([each._asdict() for each in reply.chances])}'
+        if reply.trials:
+            requests += f', "experiments": {json.dumps([each._asdict() for each in reply.trials])}'
         return (
             f'{{"time": "{_second(int(at))}.{int(at % 1 * 1000):03}+00:00", "level": "info", '
             f'"event": "request", {self._worker}"method": "{method}", "code": "OK", '

@@ -97,14 +97,14 @@ class TextFormatter(logging.Formatter):
 
 
 def _outcome(reply: LoggedReply | None) -> dict[str, object]:
-    """Generation, number of results, of requests if it was a batch, variant, and what was left to chance."""
+    """Generation, number of results, of requests if a batch, what was left to chance, what was tried."""
     if reply is None:
         return {}
     outcome: dict[str, object] = {"generation": reply.generation_id, "results": reply.results}
     if reply.requests is not None:
         outcome["requests"] = reply.requests
-    if reply.experiment:
-        outcome |= {"experiment": reply.experiment, "variant": reply.variant}
     if reply.chances:
         outcome["exploration"] = [each._asdict() for each in reply.chances]
+    if reply.trials:
+        outcome["experiments"] = [each._asdict() for each in reply.trials]
     return outcome

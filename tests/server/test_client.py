@@ -13,6 +13,7 @@ import pytest
 from deepmoviematch.client import CallError, Client, pb
 from deepmoviematch.server.errors import DeadlinePassedError, NotReadyError, OverloadedError, UnknownItemError
 from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.recommender import Recommender
 
 WAIT_S = 30
@@ -24,11 +25,12 @@ class Failing:
     def __init__(self, recommender: Recommender, error: Exception, times: int) -> None:
         self.recommender, self.error, self.times, self.asked = recommender, error, times, 0
 
-    def get(self) -> Recommender:
+    @property
+    def serving(self) -> Serving:
         self.asked += 1
         if self.asked <= self.times:
             raise self.error
-        return self.recommender
+        return Serving(self.recommender)
 
 
 def test_every_call_is_answered(running: SimpleNamespace) -> None:

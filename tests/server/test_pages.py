@@ -15,7 +15,8 @@ from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import GenerationLoadingError
 from deepmoviematch.server.generations.cache import GenerationCache
-from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.follower import Follower
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.tokens import Tokens
 from deepmoviematch.v1 import recommender_pb2 as pb

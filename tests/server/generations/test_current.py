@@ -13,8 +13,9 @@ from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import NotReadyError
 from deepmoviematch.server.filtering import fields as fields_module
-from deepmoviematch.server.generations import current as current_module
-from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.generations import follower as follower_module, watched
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.follower import Follower
 from deepmoviematch.server.ranking import recommender as recommender_module
 from deepmoviematch.server.ranking.question import Listing
 from deepmoviematch.server.ranking.recommender import Recommender
@@ -95,7 +96,7 @@ def test_a_bad_generation_is_refused_once_while_the_old_one_serves_on(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(current_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(watched, "RETRY_S", 0.0)
     good = publish(followed.folder, seed=1)
     followed.follower.poll()
     bad = publish(followed.folder, seed=2)
@@ -111,7 +112,7 @@ def test_a_bad_generation_is_refused_once_while_the_old_one_serves_on(
 def test_a_refused_generation_serves_once_it_is_whole(
     followed: SimpleNamespace, publish: Callable[..., Generation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(current_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(watched, "RETRY_S", 0.0)
     generation = publish(followed.folder)
     file = followed.folder / "generations" / generation.id / "popularity.npy"
     whole = file.read_bytes()
@@ -162,7 +163,7 @@ def test_a_new_generation_is_picked_up_under_load_without_a_failed_call(
     serve: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(current_module, "POLL_S", 0.01)
+    monkeypatch.setattr(follower_module, "POLL_S", 0.01)
     generations = [publish(followed.folder, seed=1).id]
     followed.follower.poll()
     followed.follower.start()
@@ -208,7 +209,7 @@ def test_a_start_with_a_damaged_generation_begins_with_the_one_before(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(current_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(watched, "RETRY_S", 0.0)
     first, second, third, _ = (publish(followed.folder, seed=seed) for seed in range(4))
     Store(followed.folder).rollback(third.id)  # away from the fourth, which must not come back
     whole = (followed.folder / "generations" / third.id / "popularity.npy").read_bytes()
@@ -228,7 +229,7 @@ def test_a_store_that_cannot_be_listed_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(current_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(watched, "RETRY_S", 0.0)
     generation = publish(followed.folder)
 
     def refuse(_: Store) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.host import arrival, pool as pool_module
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -25,10 +26,11 @@ class Held:
     def __init__(self, recommender: Recommender) -> None:
         self.recommender, self.go_on, self.begun = recommender, threading.Event(), threading.Semaphore(0)
 
-    def get(self) -> Recommender:
+    @property
+    def serving(self) -> Serving:
         self.begun.release()
         self.go_on.wait(WAIT_S)
-        return self.recommender
+        return Serving(self.recommender)
 
 
 def test_too_many_calls_are_refused_at_once_and_told_when_to_come_back(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.host import pool
 from deepmoviematch.server.host.health import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Health
 from deepmoviematch.server.ranking.recommender import Recommender
@@ -126,14 +127,15 @@ class Flooded(Health):
         self.recommender, self.asked, self.in_time = recommender, 0, False
         self.begun, self.go_on, self.checked = threading.Event(), threading.Event(), threading.Event()
 
-    def get(self, generation_id: str | None = None) -> Recommender:
+    @property
+    def serving(self) -> Serving:
         self.asked += 1
         if self.asked == 2:  # the first makes known what is cheap
             self.begun.set()
             self.go_on.wait(WAIT_S)
         elif self.asked == 3:
             self.in_time = self.checked.wait(WAIT_S)
-        return self.recommender
+        return Serving(self.recommender)
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.checked.set()

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from deepmoviematch.indexer.experiments import CURRENT, Experiment, Variant
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import ServeError
-from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.follower import Follower
 from deepmoviematch.server.host.metrics import Metrics
 from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -51,6 +52,7 @@ def test_calls_generations_and_refusals_are_counted(
         follower.poll()
         tried = pb.RecommendRequest(page_size=5, experiment="trial", user=pb.UserFeatures(user_id="7"))
         outcome(running.stub.Recommend, tried)
+        outcome(running.stub.BatchRecommend, pb.BatchRecommendRequest(requests=[tried, tried]))
         damaged = publish(tmp_path, seed=2)
         (tmp_path / "generations" / damaged.id / "popularity.npy").unlink()
         follower.poll()
@@ -62,7 +64,8 @@ def test_calls_generations_and_refusals_are_counted(
     duration = "grpc_server_call_duration_seconds_count"
     assert seen[duration, f"{METHOD}/Recommend,OK"] == 3
     assert seen[duration, f"{METHOD}/Recommend,INVALID_ARGUMENT"] == 1
-    assert seen["deepmoviematch_experiment_answers_total", "trial,only"] == 1
+    assert seen["deepmoviematch_experiment_requests_total", "trial,only"] == 3
+    assert seen["deepmoviematch_experiment_refusals_total", ""] == 0
     assert seen["deepmoviematch_calls_refused_total", "OVERLOADED"] == 1
     assert seen["deepmoviematch_generation", first.id] == 1
     assert seen["deepmoviematch_generation_loads_total", ""] == 1

@@ -1,7 +1,9 @@
 """Users of an experiment, over a real socket."""
 
+import gc
 import json
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,11 @@ import pytest
 from deepmoviematch.indexer.experiments import CURRENT, Experiment, Variant
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.generations.current import Current, Follower
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.follower import Follower
+from deepmoviematch.server.rpc import service
+from deepmoviematch.server.rpc.service import RecommenderService
+from deepmoviematch.server.rpc.tokens import Tokens
 from deepmoviematch.v1 import recommender_pb2 as pb
 from tests.server.rpc.messages import fields, ids, seen
 
@@ -32,7 +38,13 @@ def trying(tmp_path: Path, publish: Callable[..., Generation], serve: Callable[.
     with serve(current, keeps=100) as running:
         running.wiring.health.serve()
         yield SimpleNamespace(
-            stub=running.stub, store=store, follower=follower, experiment=experiment, older=older, newer=newer
+            stub=running.stub,
+            current=current,
+            store=store,
+            follower=follower,
+            experiment=experiment,
+            older=older,
+            newer=newer,
         )
 
 
@@ -88,9 +100,93 @@ def test_the_same_bytes_get_another_answer_once_the_experiment_has_ended(trying:
         assert (metadata.variant, metadata.generation_id) == ("", trying.newer.id)
 
 
+def test_the_same_bytes_get_another_answer_once_the_experiment_begins(trying: SimpleNamespace) -> None:
+    requests = [asking(user, "later") for user in USERS[:3]]
+    batch = pb.BatchRecommendRequest(requests=requests)
+    for request in requests:
+        assert not trying.stub.Recommend(request).metadata.variant
+    assert not trying.stub.BatchRecommend(batch).responses[0].metadata.variant
+    trying.store.begin_experiment(Experiment("later", (Variant("only", trying.older.id),)))
+    trying.follower.poll()
+    for request in requests:
+        assert trying.stub.Recommend(request).metadata.variant == "only"
+    assert {each.metadata.variant for each in trying.stub.BatchRecommend(batch).responses} == {"only"}
+    trying.store.end_experiment("later")
+    trying.follower.poll()
+    assert {each.metadata.variant for each in trying.stub.BatchRecommend(batch).responses} == {""}
+
+
+def test_what_has_ended_is_let_go(
+    trying: SimpleNamespace, tmp_path: Path, publish: Callable[..., Any]
+) -> None:
+    trying.stub.Recommend(asking(user_of(trying, "control")))
+    alive = weakref.ref(trying.current.serving.held[trying.older.id])
+    trying.store.end_experiment("newer")
+    for seed in (3, 4, 5):
+        trying.follower.poll()
+        publish(tmp_path, seed=seed)
+        trying.stub.Recommend(asking("somebody"))
+    trying.follower.poll()
+    trying.stub.Recommend(asking("somebody"))
+    gc.collect()
+    assert alive() is None
+
+
+def test_later_pages_name_no_variant_that_they_are_not_of(trying: SimpleNamespace) -> None:
+    user = user_of(trying, "control")
+    request = asking(user, page_size=3)
+    request.page_token = trying.stub.Recommend(request).next_page_token
+    assert trying.stub.Recommend(request).metadata.variant == "control"
+    moved = Experiment("newer", (Variant("treatment", CURRENT),))
+    trying.store.begin_experiment(moved)
+    trying.follower.poll()
+    metadata = trying.stub.Recommend(request).metadata
+    assert (metadata.variant, metadata.generation_id) == ("", trying.older.id)
+
+
+def test_a_change_amid_a_batch_is_for_the_next_one(
+    trying: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, asked = user_of(trying, "control"), []
+
+    def change(request: Any) -> str:
+        asked.append(request)
+        if len(asked) == 2:
+            trying.store.end_experiment("newer")
+            trying.follower.poll()
+        return str(request.experiment)
+
+    monkeypatch.setattr(service, "_experiment_of", change)
+    batch = pb.BatchRecommendRequest(requests=[asking(user)] * 4)
+    found = {each.metadata.generation_id for each in trying.stub.BatchRecommend(batch).responses}
+    assert found == {trying.older.id}
+
+
+def test_what_fails_in_a_batch_says_which_variant_failed(trying: SimpleNamespace) -> None:
+    request = asking(user_of(trying, "control"), page_size=-1)
+    [response] = trying.stub.BatchRecommend(pb.BatchRecommendRequest(requests=[request])).responses
+    assert response.status.code
+    assert response.metadata == pb.ResponseMetadata(variant="control", generation_id=trying.older.id)
+
+
+def test_what_is_soon_answered_is_judged_by_the_variant(
+    trying: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = RecommenderService(trying.current, Tokens())
+    control, treatment = (
+        asking(user_of(trying, name)).SerializeToString() for name in ("control", "treatment")
+    )
+    assert None not in asked.ask_many("Recommend", [control, treatment])
+    trying.current.serving.held[trying.older.id].is_cheap = False
+    first, second = asked.ask_many("Recommend", [control, treatment])
+    assert first is None
+    assert second is not None
+
+
 def test_control_follows_what_is_current_and_the_other_stays(
     trying: SimpleNamespace, tmp_path: Path, publish: Callable[..., Generation]
 ) -> None:
+    trying.stub.Recommend(asking(user_of(trying, "treatment")))
     third = publish(tmp_path, seed=3)
     trying.follower.poll()
     for variant, generation in (("treatment", third.id), ("control", trying.older.id)):
@@ -142,5 +238,5 @@ def test_the_log_says_which_variant_answered(
     caplog.set_level(logging.INFO)
     trying.stub.Recommend(asking(user_of(trying, "control")))
     [facts] = [vars(record)["facts"] for record in caplog.records if record.getMessage() == "request"]
-    assert (facts["experiment"], facts["variant"]) == ("newer", "control")
+    assert facts["experiments"] == [{"request": 0, "experiment": "newer", "variant": "control"}]
     assert json.dumps(facts)

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -22,7 +23,8 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def get(self) -> Recommender:
+    @property
+    def serving(self) -> Serving:
         raise self.error
 
 
@@ -47,11 +49,12 @@ def test_a_request_whose_deadline_has_passed_does_no_work(
     begun, go_on, asked = threading.Event(), threading.Event(), []
 
     class Slow:
-        def get(self) -> Recommender:
+        @property
+        def serving(self) -> Serving:
             asked.append(threading.current_thread().name)
             begun.set()
             go_on.wait(10)
-            return recommender
+            return Serving(recommender)
 
     with serve(Slow(), threads=1) as running:
         first = running.stub.Recommend.future(pb.RecommendRequest())

@@ -12,8 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, strategies as st
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.server.generations.arms import Arms
 from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.recommender import CHEAP_S, Recommender
 from deepmoviematch.server.rpc.replies import Reply
 from deepmoviematch.server.rpc.service import RecommenderService
@@ -176,15 +176,16 @@ class Held:
     """Stands in for `Current`: once `hold` was asked for, holds whoever asks next until `go_on` is set."""
 
     def __init__(self, recommender: Recommender) -> None:
-        self.recommender, self.arms = recommender, Arms()
+        self.state = Serving(recommender)
         self.asked, self.begun, self.go_on = 0, threading.Event(), threading.Event()
         self.go_on.set()
 
-    def get(self, generation_id: str | None = None) -> Recommender:
+    @property
+    def serving(self) -> Serving:
         self.asked += 1
         self.begun.set()
         self.go_on.wait(WAIT_S)
-        return self.recommender
+        return self.state
 
     def hold(self, stub: Any, requests: Sequence[Message]) -> list[Any]:
         """Calls that come while the polling thread is held by the first of `requests`."""

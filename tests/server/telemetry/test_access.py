@@ -5,7 +5,7 @@ from select import PIPE_BUF
 
 import pytest
 
-from deepmoviematch.server.rpc.replies import Chance, Reply
+from deepmoviematch.server.rpc.replies import Chance, Reply, Trial
 from deepmoviematch.server.telemetry import access, logs
 from deepmoviematch.server.telemetry.access import AccessHandler
 
@@ -14,7 +14,7 @@ REPLIES = [
     Reply(b"", "g000001-0123abcd", 10),
     Reply(b"", "g000001-0123abcd", 30, 3),
     Reply(b"", "g000001-0123abcd", 2, chances=(Chance(0, 11, [True, False], [0.015625, 0.9]),)),
-    Reply(b"", "g000001-0123abcd", 10, experiment="wider", variant="control"),
+    Reply(b"", "g000001-0123abcd", 10, 1, trials=(Trial(0, "wider", "control"),)),
 ]
 
 

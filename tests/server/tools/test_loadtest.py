@@ -13,6 +13,7 @@ from deepmoviematch.client import Client, pb
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import LoadTestError, OverloadedError
+from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.tools import loadtest
 from deepmoviematch.server.tools.questions import Batch, Embedding, ListCall, number_of
@@ -244,11 +245,12 @@ def test_refusals_fail_the_test_unless_they_are_allowed(
     class Refusing:
         asked = 0
 
-        def get(self, generation_id: str | None = None) -> Recommender:
+        @property
+        def serving(self) -> Serving:
             self.asked += 1
             if self.asked % 5 == 0:  # not while the questions are drawn
                 raise OverloadedError
-            return recommender
+            return Serving(recommender)
 
     refusing = Refusing()
     with serve(refusing) as running:
@@ -274,9 +276,13 @@ def test_a_generation_that_comes_back_is_a_wrong_answer(
     class Undecided:
         asked = 0
 
-        def get(self, generation_id: str | None = None) -> Recommender:
-            self.asked += generation_id is None
-            return both[generation_id == new if generation_id else self.asked % 2]
+        @property
+        def serving(self) -> Serving:
+            self.asked += 1
+            return Serving(both[self.asked % 2])
+
+        def get(self, generation_id: str) -> Recommender:
+            return both[bool(generation_id == new)]
 
     with serve(Undecided()) as running:
         running.wiring.health.serve()

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from deepmoviematch.server.errors import NotReadyError, QueryError
+from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.tools.lookup import connected
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -15,11 +16,12 @@ class Late:
     def __init__(self, recommender: Recommender, refusals: int) -> None:
         self.recommender, self.refusals = recommender, refusals
 
-    def get(self) -> Recommender:
+    @property
+    def serving(self) -> Serving:
         self.refusals -= 1
         if self.refusals >= 0:
             raise NotReadyError
-        return self.recommender
+        return Serving(self.recommender)
 
 
 def test_what_is_unavailable_for_a_moment_is_asked_again(

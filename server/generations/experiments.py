@@ -1,0 +1,68 @@
+"""Follows the experiments of a store: loads the generations that they name, and drops what has ended."""
+
+import logging
+from pathlib import Path
+
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.indexer.experiments import FILE, Experiment
+from deepmoviematch.indexer.store import Store
+from deepmoviematch.server.generations.cache import load
+from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.generations.watched import Watched
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.telemetry.logs import log_event
+
+log = logging.getLogger(__name__)
+
+
+class Experiments:
+    """Keeps a `Current` at what the store's experiments say.
+
+    An experiment of which a generation fails a check runs for none of its users, for the others would
+    be no fair sample, and is tried again later.
+    """
+
+    def __init__(self, store: Path, current: Current) -> None:
+        """Prepare to follow the experiments of `store`."""
+        self._store, self._current = Store(store), current
+        self._file = Watched(store / FILE)
+        self._refused: dict[str, str] = {}
+        self.refusals = 0
+        """Experiments that could not run; the same one for the same reason counts once."""
+
+    def poll(self) -> None:
+        """Look at the file once; heed it if it changed or is due for a retry."""
+        if self._current.latest is None or not self._file.is_due():
+            return
+        refused: dict[str, Exception] = {}
+        try:
+            self._heed(self._store.experiments(), refused)
+        except Exception as error:  # whatever a hostile file provokes, what ran before goes on
+            refused[FILE] = error
+        if refused:
+            self._file.retry_later()
+        reasons = {name: str(error) for name, error in refused.items()}
+        for name, reason in reasons.items() - self._refused.items():
+            self.refusals += 1
+            known = isinstance(refused[name], MovieMatchError)
+            facts = {"experiment": name, "reason": reason if known else repr(refused[name])}
+            log_event(log, logging.ERROR, "experiment refused", facts, exc_info=not known)
+        self._refused = reasons
+
+    def _heed(self, named: dict[str, Experiment], refused: dict[str, Exception]) -> None:
+        """Let those of the experiments run that can; note why others cannot."""
+        serving = self._current.serving
+        running: dict[str, Experiment] = {}
+        held: dict[str, Recommender] = {}
+        for name, experiment in named.items():
+            try:
+                for generation in sorted(experiment.generations - held.keys()):
+                    held[generation] = serving.find(generation) or load(
+                        self._store, generation, before=serving.recommender
+                    )
+                running[name] = experiment
+            except Exception as error:
+                refused[name] = error
+        if running != serving.experiments or held.keys() != serving.held.keys():
+            self._current.set_experiments(running, held)
+            log_event(log, logging.INFO, "experiments", {"running": [*running]})
