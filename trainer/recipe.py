@@ -51,8 +51,7 @@ class CommonRecipe:
 
     def __post_init__(self) -> None:
         """Refuse a setting that no run could use."""
-        for setting in ("epochs", "batch_size"):
-            self._check(setting, getattr(self, setting) >= 1, "at least 1")
+        self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("hidden", all(width >= 1 for width in self.hidden), "widths of at least 1")
         self._check("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
         self._check("seed", 0 <= self.seed < 2**31, "in 0..2147483647")
@@ -88,7 +87,8 @@ class SeedRecipe(CommonRecipe):
     def __post_init__(self) -> None:
         """Refuse a setting that no run could use."""
         CommonRecipe.__post_init__(self)
-        self._check("embedding_dim", self.embedding_dim >= 1, "at least 1")
+        for setting in ("embedding_dim", "epochs"):
+            self._check(setting, getattr(self, setting) >= 1, "at least 1")
         self._check("test_share", 0 < self.test_share < 1, "between 0 and 1")
 
 
@@ -101,7 +101,9 @@ class RetrievalRecipe(CommonRecipe):
     embedding_dim: int = 0
     """As above; 0 leaves it to the data (`models/settled.py`)."""
 
-    epochs: int = 30
+    epochs: int = 0
+    """As above; 0 leaves it to the data."""
+
     batch_size: int = 48
     learning_rate: float = 2e-3
 
@@ -194,6 +196,7 @@ class RetrievalRecipe(CommonRecipe):
             self._check(setting, 0 <= getattr(self, setting) < 1, "at least 0 and below 1")
         for setting in (
             "embedding_dim",
+            "epochs",
             "ease_penalty",
             "weight_decay",
             "short_weight",

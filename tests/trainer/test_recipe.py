@@ -32,7 +32,7 @@ def test_a_file_of_ones_own_is_a_recipe_too(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"epoch": 3}, r"unknown setting\(s\) epoch; the retrieval family has alone_share, "),
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"epochs": -1}, "epochs must be at least 0, got -1"),
         ({"epochs": 1.5}, "epochs must be of type int, got 1.5"),
         ({"dropout": True}, "dropout must be of type float, got True"),
         ({"dropout": 1}, "dropout must be at least 0 and below 1, got 1.0"),

@@ -57,7 +57,7 @@ LEAST_CHANCE = 1e-6
 FEW_WEIGHT = 6.0
 """What a score of `FewLikes` adds to the logarithm of a chance that similar users give."""
 
-MOST_USERS = 16_384
+MOST_ASKED = 16_384
 """Users that an epoch asks for at most; of more, each epoch draws others."""
 
 STATED = 4
@@ -105,7 +105,7 @@ class RetrievalTask:
             *towers.item.trainable_variables,
             self._log_scale,
         ]
-        self._asked = min(len(self._users), MOST_USERS)
+        self._asked = min(len(self._users), MOST_ASKED)
         steps = recipe.epochs * -(-self._asked // recipe.batch_size)
         self.optimizer = AdamW(
             recipe.learning_rate,
@@ -133,7 +133,7 @@ class RetrievalTask:
         self._towers.item.get_layer("ids").set_weights([3 * factors])
         for name, table in zip(TABLES, (likes, alone, others), strict=True):
             self._towers.user.get_layer(name).set_weights([table])
-        users = self._users if len(self._users) <= MOST_USERS else rng.choice(self._users, MOST_USERS, False)
+        users = self._users if len(self._users) <= MOST_ASKED else rng.choice(self._users, MOST_ASKED, False)
         roots = np.sqrt(self._likes[users].getnnz(axis=1)).astype(np.float32)
         tastes = (self._likes[users] @ likes) / roots[:, None]
         if self._towers.genres:

@@ -1,4 +1,4 @@
-"""What a recipe leaves to the data: how wide the embedding is, and how EASE is regularised.
+"""What a recipe leaves to the data: how long to train, how wide the embedding is, how EASE is regularised.
 
 Symbols: `B` users who are asked for, `N` items.
 """
@@ -11,9 +11,11 @@ from scipy import sparse
 
 from deepmoviematch.data.arrays import Doubles, Floats
 from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.interest import told_by_others
+from deepmoviematch.trainer.models.retrieval import MOST_ASKED
 from deepmoviematch.trainer.models.similar_users import compared
 from deepmoviematch.trainer.models.teacher import LARGEST, Known, known_of, start, teacher_of
 from deepmoviematch.trainer.recipe import RetrievalRecipe
@@ -23,6 +25,14 @@ PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)
 
 WIDTHS = (64, 128, 256)
 """Of the embedding, the usual one first."""
+
+MOST_EPOCHS = 30
+
+ENOUGH_LIKES = 40.0
+"""Of a user, on average, from which on all epochs teach something new."""
+
+LEAST_STEPS = 400
+"""Without so many, towers have not come far from where they start."""
 
 GAIN = 0.01
 """By how much more a wider one ranks that is worth the time it takes to learn and to search."""
@@ -40,14 +50,18 @@ TOLD = 0.7
 def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> RetrievalRecipe:
     """The recipe, in which the data choose for every 0 that leaves it to them.
 
-    Some users are held out, and EASE of the others ranks for them: with each penalty, then as the towers of
-    each width start from it. Where they are too few, or EASE is not solved exactly, all is as usual.
+    The epochs are fewer where users like little: what is held out of it is the same again and again, and is
+    learnt by heart. For width and penalty some users are held out, and EASE of the others ranks for them:
+    with each penalty, then as the towers of each width start from it. Where they are too few, or EASE is not
+    solved exactly, both are as usual.
 
     Args:
         recipe: What to complete.
         catalogue: N items.
         ratings: Of the users whom the towers are to be fitted on.
     """
+    if not recipe.epochs:
+        recipe = replace(recipe, epochs=_epochs(recipe, ratings))
     if recipe.embedding_dim and recipe.ease_penalty:
         return recipe
     usual = replace(
@@ -71,6 +85,15 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     if not recipe.embedding_dim:
         usual = replace(usual, embedding_dim=trial.width(usual))
     return usual
+
+
+def _epochs(recipe: RetrievalRecipe, ratings: Ratings) -> int:
+    """How often to ask for everyone."""
+    liking = ratings.users[ratings.stars >= LIKE_STARS]
+    users = max(len(np.unique(liking)), 1)
+    steps = -(-min(users, MOST_ASKED) // recipe.batch_size)
+    wanted = max(MOST_EPOCHS * len(liking) / users / ENOUGH_LIKES, LEAST_STEPS / steps)
+    return max(round(min(wanted, MOST_EPOCHS)), 1)
 
 
 class _Trial(NamedTuple):

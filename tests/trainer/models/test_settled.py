@@ -12,7 +12,7 @@ from deepmoviematch.trainer.models.settled import PENALTIES, WIDTHS, settled
 from deepmoviematch.trainer.models.teacher import Known
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
-OPEN = RetrievalRecipe(name="open", embedding_dim=0, ease_penalty=0.0)
+OPEN = RetrievalRecipe(name="open", embedding_dim=0, epochs=0, ease_penalty=0.0)
 USERS, SERIES = 300, 100
 
 
@@ -40,10 +40,39 @@ def world(series: int, *, users: int = USERS, told: int = 12) -> tuple[Catalogue
 
 
 def test_what_a_recipe_says_is_left_as_it_is() -> None:
-    recipe = replace(OPEN, embedding_dim=8, ease_penalty=5.0)
+    recipe = replace(OPEN, embedding_dim=8, epochs=3, ease_penalty=5.0)
     assert settled(recipe, *world(SERIES)) is recipe
     assert settled(replace(recipe, embedding_dim=0), *world(SERIES)).ease_penalty == 5
     assert settled(replace(recipe, ease_penalty=0.0), *world(SERIES)).embedding_dim == 8
+
+
+def likers(users: int, likes: int) -> Ratings:
+    """So many users who like so many items each, and one who likes none."""
+    return Ratings.from_columns(
+        tuple(map(str, range(users + 1))),
+        np.repeat(np.arange(users + 1), likes).astype(np.int32),
+        np.tile(np.arange(likes), users + 1).astype(np.int32),
+        np.repeat([5, 1], [users * likes, likes]).astype(np.float32),
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("users", "likes", "epochs"),
+    [
+        (5_000, 40, 30),
+        (5_000, 80, 30),
+        (5_000, 20, 15),  # half as many likes, half as many epochs
+        (5_000, 2, 4),  # 30 * 2 / 40 would be 1.5; each has 105 steps, so that 3.8 make 400
+        (480, 4, 30),  # of ten steps each
+        (3, 4, 30),
+        (100_000, 4, 3),  # each asks for 16,384 of them
+    ],
+)
+def test_who_likes_little_is_asked_for_less_often(users: int, likes: int, epochs: int) -> None:
+    recipe = replace(OPEN, embedding_dim=8, ease_penalty=5.0)
+    catalogue, _ = world(SERIES)
+    assert settled(recipe, catalogue, likers(users, likes)).epochs == epochs
 
 
 def test_many_independent_tastes_need_a_wide_embedding_and_a_few_do_not() -> None:
