@@ -137,8 +137,8 @@ class RetrievalRecipe(CommonRecipe):
     stated_distillation: float = 0.5
     """The same over favourite genres, whose teacher is what users like who might tick the same."""
 
-    teacher_temperature: float = 0.1
-    """Divides EASE's scores before their softmax."""
+    teacher_temperature: float = 0.0
+    """Divides EASE's scores before their softmax; 0 leaves it to the data."""
 
     ease_penalty: float = 0.0
     """L2 penalty of the closed-form EASE, users balanced, that teaches and gives the towers their start;
@@ -198,6 +198,7 @@ class RetrievalRecipe(CommonRecipe):
             "embedding_dim",
             "epochs",
             "ease_penalty",
+            "teacher_temperature",
             "weight_decay",
             "short_weight",
             "stated_weight",
@@ -213,7 +214,6 @@ class RetrievalRecipe(CommonRecipe):
         self._check("transition_dim", self.transition_dim >= 1, "at least 1")
         for setting in (
             "gate",
-            "teacher_temperature",
             "rated_weight",
             "triplet_margin",
             "transition_penalty",

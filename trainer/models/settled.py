@@ -1,13 +1,15 @@
-"""What a recipe leaves to the data: how long to train, how wide the embedding is, how EASE is regularised.
+"""What a recipe leaves to the data: how long to train, how wide the embedding is, how to follow EASE.
 
 Symbols: `B` users who are asked for, `N` items.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.special import log_softmax
 
 from deepmoviematch.data.arrays import Doubles, Floats
 from deepmoviematch.data.catalogue import Catalogue
@@ -22,6 +24,9 @@ from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)
 """Of EASE, the usual one first."""
+
+TEMPERATURES = (0.1, 0.2, 0.05, 0.025, 0.0125, 0.00625)
+"""Of the softmax of what EASE scores, the usual one first."""
 
 WIDTHS = (64, 128, 256)
 """Of the embedding, the usual one first."""
@@ -51,9 +56,10 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     """The recipe, in which the data choose for every 0 that leaves it to them.
 
     The epochs are fewer where users like little: what is held out of it is the same again and again, and is
-    learnt by heart. For width and penalty some users are held out, and EASE of the others ranks for them:
-    with each penalty, then as the towers of each width start from it. Where they are too few, or EASE is not
-    solved exactly, both are as usual.
+    learnt by heart. For the rest some users are held out, and EASE of the others ranks for them: with each
+    penalty, then as the towers of each width start from it. Its temperature is that at which it gives what
+    these users like the largest chances: where the data are sparse, its scores are small. Where the users
+    are too few, or EASE is not solved exactly, all three are as usual.
 
     Args:
         recipe: What to complete.
@@ -62,12 +68,13 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     """
     if not recipe.epochs:
         recipe = replace(recipe, epochs=_epochs(recipe, ratings))
-    if recipe.embedding_dim and recipe.ease_penalty:
+    if recipe.embedding_dim and recipe.ease_penalty and recipe.teacher_temperature:
         return recipe
     usual = replace(
         recipe,
         embedding_dim=recipe.embedding_dim or WIDTHS[0],
         ease_penalty=recipe.ease_penalty or PENALTIES[0],
+        teacher_temperature=recipe.teacher_temperature or TEMPERATURES[0],
     )
     if len(np.unique(ratings.items)) > LARGEST:
         return usual
@@ -82,6 +89,8 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     trial = _Trial(train, told_by_others(*train, usual.ease_penalty, recipe.seed), told, targets)
     if not recipe.ease_penalty:
         usual = replace(usual, ease_penalty=trial.penalty(usual))
+    if not recipe.teacher_temperature:
+        usual = replace(usual, teacher_temperature=trial.temperature(usual))
     if not recipe.embedding_dim:
         usual = replace(usual, embedding_dim=trial.width(usual))
     return usual
@@ -112,14 +121,27 @@ class _Trial(NamedTuple):
 
     def penalty(self, recipe: RetrievalRecipe) -> float:
         """The penalty that ranks best, if by more than a standard error; else the usual one."""
-        items = np.arange(self.targets.shape[1], dtype=np.int32)
+        found = {
+            penalty: _ndcg(self._scores(replace(recipe, ease_penalty=penalty)), self.told, self.targets)
+            for penalty in PENALTIES
+        }
+        return _best(found)
+
+    def temperature(self, recipe: RetrievalRecipe) -> float:
+        """That at which likes are most likely, if by more than a standard error; else the usual one."""
+        scores = self._scores(recipe)
+        scores[(self.told.likes + self.told.others).nonzero()] = -np.inf
+        users, columns = self.targets.nonzero()
         found = {}
-        for penalty in PENALTIES:
-            teacher = teacher_of(self.train, replace(recipe, ease_penalty=penalty), self.interest)
-            found[penalty] = _ndcg(teacher.score(self.told, items), self.told, self.targets)
-        best = max(found, key=lambda penalty: float(found[penalty].mean()))
-        gain = found[best] - found[PENALTIES[0]]
-        return best if gain.mean() > gain.std() / len(gain) ** 0.5 else PENALTIES[0]
+        for temperature in TEMPERATURES:
+            chances = log_softmax(scores / temperature, axis=1)[users, columns]
+            found[temperature] = np.bincount(users, chances) / self.targets.getnnz(axis=1)
+        return _best(found)
+
+    def _scores(self, recipe: RetrievalRecipe) -> Floats:
+        """[B, N] of EASE."""
+        teacher = teacher_of(self.train, recipe, self.interest)
+        return teacher.score(self.told, np.arange(self.targets.shape[1], dtype=np.int32))
 
     def width(self, recipe: RetrievalRecipe) -> int:
         """The last of `WIDTHS` up to which each ranks better than the one before it by more than `GAIN`."""
@@ -138,6 +160,14 @@ class _Trial(NamedTuple):
         items, likes, others = (table[:, :width] for table in tables)
         scores = (self.told.likes @ likes + self.told.others @ others) @ items.T
         return float(_ndcg(scores, self.told, self.targets).mean())
+
+
+def _best(found: Mapping[float, Doubles]) -> float:
+    """The setting of the largest mean over [B] users, if clearly larger than that of the first; else that."""
+    usual = next(iter(found))
+    best = max(found, key=lambda setting: float(found[setting].mean()))
+    gain = found[best] - found[usual]
+    return best if gain.mean() > gain.std() / len(gain) ** 0.5 else usual
 
 
 def _parted(known: Known, rng: np.random.Generator) -> tuple[Known, sparse.csr_matrix]:

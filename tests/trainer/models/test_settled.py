@@ -8,11 +8,11 @@ from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.evaluation.metrics import ndcg, top_rows
 from deepmoviematch.trainer.models import settled as module
-from deepmoviematch.trainer.models.settled import PENALTIES, WIDTHS, settled
+from deepmoviematch.trainer.models.settled import PENALTIES, TEMPERATURES, WIDTHS, settled
 from deepmoviematch.trainer.models.teacher import Known
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
-OPEN = RetrievalRecipe(name="open", embedding_dim=0, epochs=0, ease_penalty=0.0)
+OPEN = RetrievalRecipe(name="open", embedding_dim=0, epochs=0, ease_penalty=0.0, teacher_temperature=0.0)
 USERS, SERIES = 300, 100
 
 
@@ -40,10 +40,11 @@ def world(series: int, *, users: int = USERS, told: int = 12) -> tuple[Catalogue
 
 
 def test_what_a_recipe_says_is_left_as_it_is() -> None:
-    recipe = replace(OPEN, embedding_dim=8, epochs=3, ease_penalty=5.0)
+    recipe = replace(OPEN, embedding_dim=8, epochs=3, ease_penalty=5.0, teacher_temperature=0.3)
     assert settled(recipe, *world(SERIES)) is recipe
     assert settled(replace(recipe, embedding_dim=0), *world(SERIES)).ease_penalty == 5
     assert settled(replace(recipe, ease_penalty=0.0), *world(SERIES)).embedding_dim == 8
+    assert settled(replace(recipe, ease_penalty=0.0), *world(SERIES)).teacher_temperature == 0.3
 
 
 def likers(users: int, likes: int) -> Ratings:
@@ -70,7 +71,7 @@ def likers(users: int, likes: int) -> Ratings:
     ],
 )
 def test_who_likes_little_is_asked_for_less_often(users: int, likes: int, epochs: int) -> None:
-    recipe = replace(OPEN, embedding_dim=8, ease_penalty=5.0)
+    recipe = replace(OPEN, embedding_dim=8, ease_penalty=5.0, teacher_temperature=0.1)
     catalogue, _ = world(SERIES)
     assert settled(recipe, catalogue, likers(users, likes)).epochs == epochs
 
@@ -152,3 +153,24 @@ def test_its_figure_is_the_one_of_the_evaluation() -> None:
     assert module._ndcg(scores, Known(likes, others), targets) == pytest.approx(
         ndcg(hits, wanted.sum(axis=1), 20)
     )
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.2, 0.05])
+def test_the_temperature_is_the_one_that_likes_are_drawn_by(
+    monkeypatch: pytest.MonkeyPatch, spread: float
+) -> None:
+    users, items = 2_000, 40
+    rng = np.random.default_rng(1)
+    scores = rng.normal(0, 0.3, (users, items)).astype(np.float32)
+    drawn = np.argmax(scores / spread + rng.gumbel(size=scores.shape), axis=1)  # with softmax's chances
+    nothing = sparse.csr_matrix((users, items), dtype=np.float32)
+    liked = sparse.csr_matrix((np.ones(users, np.float32), (np.arange(users), drawn)), nothing.shape)
+    told = Known(nothing, nothing)
+    monkeypatch.setattr(module._Trial, "_scores", lambda *_: scores)
+    assert module._Trial(told, 0.0, told, liked).temperature(OPEN) == spread
+
+
+def test_sparse_data_are_followed_at_a_low_temperature_and_dense_data_are_not() -> None:
+    sparse_recipe = settled(replace(OPEN, ease_penalty=800.0), *world(SERIES, told=3))
+    assert sparse_recipe.teacher_temperature < TEMPERATURES[0]
+    assert settled(replace(OPEN, ease_penalty=5.0), *world(20)).teacher_temperature >= TEMPERATURES[0]
