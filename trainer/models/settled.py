@@ -42,8 +42,8 @@ LEAST_STEPS = 400
 GAIN = 0.01
 """By how much more a wider one ranks that is worth the time it takes to learn and to search."""
 
-MOST_USERS = 2_500
-"""Users who are looked at, a fifth of whom are asked for."""
+ASKED = 0.2
+"""Of the users whom tastes are compared with."""
 
 FEW = 50
 """Fewer who can be asked say nothing."""
@@ -80,8 +80,8 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
         return usual
     known = known_of(ratings, len(catalogue))
     rng = np.random.default_rng([recipe.seed, 6])
-    users = rng.permutation(compared(known.likes, [recipe.seed, 6], MOST_USERS))
-    asked, others = (np.sort(each) for each in np.split(users, [len(users) // 5]))
+    users = rng.permutation(compared(known.likes, [recipe.seed, 6]))
+    asked, others = (np.sort(each) for each in np.split(users, [int(ASKED * len(users))]))
     told, targets = _parted(known.take(asked), rng)
     if targets.shape[0] < FEW:
         return usual
