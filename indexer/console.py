@@ -1,6 +1,5 @@
 """What the command line prints for people."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,9 +77,8 @@ def print_experiments(running: Sequence[Experiment]) -> None:
         "experiment", "variant", "generation", Column("share", justify="right"), box=box.SIMPLE_HEAD
     )
     for experiment in running:
-        total = math.fsum(variant.share for variant in experiment.variants)
         for place, variant in enumerate(experiment.variants):
-            share = f"{variant.share / total:.1%}"
+            share = f"{variant.share / experiment.total:.1%}"
             table.add_row("" if place else experiment.name, variant.name, variant.generation, share)
     Console(highlight=False).print(table)
 

@@ -52,6 +52,11 @@ class Experiment(NamedTuple):
         """The ids that its variants name."""
         return frozenset(variant.generation for variant in self.variants) - {CURRENT}
 
+    @property
+    def total(self) -> float:
+        """The sum of the shares."""
+        return math.fsum(variant.share for variant in self.variants)
+
     def variant_of(self, user_id: str) -> Variant:
         """The one that a user gets, now and whenever asked again.
 
@@ -59,7 +64,7 @@ class Experiment(NamedTuple):
         of it one after the other: of two variants, one that grows takes users over and gives none away.
         """
         digest = hashlib.blake2b(f"{self.name}\0{user_id}".encode(), digest_size=8).digest()
-        place = int.from_bytes(digest, "big") / 2**64 * math.fsum(variant.share for variant in self.variants)
+        place = int.from_bytes(digest, "big") / 2**64 * self.total
         for variant in self.variants:
             place -= variant.share
             if place < 0:

@@ -1,6 +1,7 @@
 """Follows the experiments of a store: loads the generations that they name, and drops what has ended."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from deepmoviematch.data.errors import MovieMatchError
@@ -34,11 +35,10 @@ class Experiments:
         """Look at the file once; heed it if it changed or is due for a retry."""
         if self._current.latest is None or not self._file.is_due():
             return
-        refused: dict[str, Exception] = {}
         try:
-            self._heed(self._store.experiments(), refused)
+            refused = self._heed(self._store.experiments())
         except Exception as error:  # whatever a hostile file provokes, what ran before goes on
-            refused[FILE] = error
+            refused = {FILE: error}
         if refused:
             self._file.retry_later()
         reasons = {name: str(error) for name, error in refused.items()}
@@ -49,9 +49,10 @@ class Experiments:
             log_event(log, logging.ERROR, "experiment refused", facts, exc_info=not known)
         self._refused = reasons
 
-    def _heed(self, named: dict[str, Experiment], refused: dict[str, Exception]) -> None:
-        """Let those of the experiments run that can; note why others cannot."""
+    def _heed(self, named: Mapping[str, Experiment]) -> dict[str, Exception]:
+        """Let those of the experiments run that can; returns why others cannot."""
         serving = self._current.serving
+        refused: dict[str, Exception] = {}
         running: dict[str, Experiment] = {}
         held: dict[str, Recommender] = {}
         for name, experiment in named.items():
@@ -66,3 +67,4 @@ class Experiments:
         if running != serving.experiments or held.keys() != serving.held.keys():
             self._current.set_experiments(running, held)
             log_event(log, logging.INFO, "experiments", {"running": [*running]})
+        return refused

@@ -186,7 +186,7 @@ class RecommenderService:
         start = self._tokens.open(request)
         if not isinstance(start, Cursor) or start.generation_id == replies.recommender.generation.id:
             return replies, start, variant
-        recommender = now.serving.find(start.generation_id) or self._current.get(start.generation_id)
+        recommender = self._current.get(start.generation_id)
         return now.replies.get(recommender) or Replies(recommender), start, None
 
     def _ranked_alone(self, method: str, request: Any, now: _Now) -> Reply:

@@ -17,12 +17,14 @@ from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import SUMMARIES
 from deepmoviematch.data.rating_head import KIND
 from deepmoviematch.data.weights import Weights
+from deepmoviematch.indexer.__main__ import main
 from deepmoviematch.indexer.build import bundle
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
 
 ITEMS, GENRES, WIDTH, HIDDEN, TRANSITIONS = 14, 3, 5, 4, 2
 
+Command: TypeAlias = Callable[..., tuple[int, str, str]]
 Bundle: TypeAlias = tuple[dict[str, bytes], dict[str, Any]]
 
 
@@ -205,3 +207,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory, parts: Bundle) -> Path:
 def folder(tmp_path: Path, whole: Path) -> Path:
     """A generation to do damage to."""
     return Path(shutil.copytree(whole, tmp_path / whole.name))
+
+
+@pytest.fixture
+def command(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command on the store: status, output, errors."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        status = main([*map(str, words), "--store", str(store.folder)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def two(store: Store, parts: Any) -> tuple[str, str]:
+    """The ids of two generations in the store."""
+    return store.publish(*parts).id, store.publish(*parts).id

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,21 +6,15 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer import experiments
-from deepmoviematch.indexer.__main__ import main
 from deepmoviematch.indexer.errors import GenerationError, StoreError
 from deepmoviematch.indexer.experiments import CURRENT, Experiment, Variant
 from deepmoviematch.indexer.store import Store
+from tests.indexer.conftest import Command
 
 GENERATION = "g000001-0123abcd"
 USERS = [f"user {number}" for number in range(10_000)]
 
 shares = st.floats(0.001, 1000)
-
-
-@pytest.fixture
-def two(store: Store, parts: Any) -> tuple[str, str]:
-    """The ids of two generations in the store."""
-    return store.publish(*parts).id, store.publish(*parts).id
 
 
 def split(variants: dict[str, float], name: str = "wider") -> Experiment:
@@ -174,20 +167,7 @@ def test_a_full_disk_leaves_the_experiments_as_they_were(
     assert [*store.experiments()] == ["e"]
 
 
-@pytest.fixture
-def command(store: Store, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command on the store: status, output, errors."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        status = main([*words, "--store", str(store.folder)])
-        return status, *capsys.readouterr()
-
-    return run
-
-
-def test_the_command_begins_shows_and_ends_an_experiment(
-    command: Callable[..., tuple[int, str, str]], two: tuple[str, str]
-) -> None:
+def test_the_command_begins_shows_and_ends_an_experiment(command: Command, two: tuple[str, str]) -> None:
     assert command("experiment") == (0, "no experiment runs\n", "")
     status, output, _ = command(
         "experiment", "wider", "--variant", "control=current:3", "--variant", f"wide={two[0]}"
@@ -199,9 +179,7 @@ def test_the_command_begins_shows_and_ends_an_experiment(
     assert command("experiment", "wider", "--end") == (0, "no experiment wider runs\n", "")
 
 
-def test_the_command_says_it_in_json_too(
-    command: Callable[..., tuple[int, str, str]], two: tuple[str, str]
-) -> None:
+def test_the_command_says_it_in_json_too(command: Command, two: tuple[str, str]) -> None:
     _, output, _ = command("experiment", "wider", "--variant", f"wide={two[0]}", "--json")
     assert f'"generation": "{two[0]}"' in output
     assert command("experiment", "other", "--json")[1] == "{}\n"
@@ -218,7 +196,7 @@ def test_the_command_says_it_in_json_too(
     ],
 )
 def test_what_the_command_cannot_do_is_one_line(
-    command: Callable[..., tuple[int, str, str]], two: tuple[str, str], words: list[str], message: str
+    command: Command, two: tuple[str, str], words: list[str], message: str
 ) -> None:
     status, output, errors = command("experiment", *words)
     assert (status, output) == (1, "")

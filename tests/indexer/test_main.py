@@ -1,33 +1,12 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
 
 from deepmoviematch.indexer import __main__
 from deepmoviematch.indexer.__main__ import main
 from deepmoviematch.indexer.store import Store
-
-Command: TypeAlias = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs a command on the store: status, output, errors."""
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        status = main([*map(str, words), "--store", str(store.folder)])
-        return status, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def two(store: Store, parts: Any) -> tuple[str, str]:
-    """The ids of two generations in the store."""
-    return store.publish(*parts).id, store.publish(*parts).id
+from tests.indexer.conftest import Command
 
 
 def restate(run: Path, **facts: object) -> None:

@@ -19,7 +19,7 @@ from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.interest import told_by_others
 from deepmoviematch.trainer.models.retrieval import MOST_ASKED
 from deepmoviematch.trainer.models.similar_users import compared
-from deepmoviematch.trainer.models.teacher import LARGEST, Known, known_of, start, teacher_of
+from deepmoviematch.trainer.models.teacher import LARGEST, Known, Teacher, known_of, start, teacher_of
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)
@@ -89,10 +89,13 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     trial = _Trial(train, told_by_others(*train, usual.ease_penalty, recipe.seed), told, targets)
     if not recipe.ease_penalty:
         usual = replace(usual, ease_penalty=trial.penalty(usual))
+    if recipe.teacher_temperature and recipe.embedding_dim:
+        return usual
+    teacher = trial.teacher(usual)
     if not recipe.teacher_temperature:
-        usual = replace(usual, teacher_temperature=trial.temperature(usual))
+        usual = replace(usual, teacher_temperature=trial.temperature(teacher))
     if not recipe.embedding_dim:
-        usual = replace(usual, embedding_dim=trial.width(usual))
+        usual = replace(usual, embedding_dim=trial.width(teacher, recipe.seed))
     return usual
 
 
@@ -119,17 +122,21 @@ class _Trial(NamedTuple):
     targets: sparse.csr_matrix
     """[B, N] 1 for what they like besides."""
 
+    def teacher(self, recipe: RetrievalRecipe) -> Teacher:
+        """EASE with the recipe's penalty."""
+        return teacher_of(self.train, recipe, self.interest)
+
     def penalty(self, recipe: RetrievalRecipe) -> float:
         """The penalty that ranks best, if by more than a standard error; else the usual one."""
-        found = {
-            penalty: _ndcg(self._scores(replace(recipe, ease_penalty=penalty)), self.told, self.targets)
-            for penalty in PENALTIES
-        }
+        found = {}
+        for penalty in PENALTIES:
+            scores = self._scores(self.teacher(replace(recipe, ease_penalty=penalty)))
+            found[penalty] = _ndcg(scores, self.told, self.targets)
         return _best(found)
 
-    def temperature(self, recipe: RetrievalRecipe) -> float:
+    def temperature(self, teacher: Teacher) -> float:
         """That at which likes are most likely, if by more than a standard error; else the usual one."""
-        scores = self._scores(recipe)
+        scores = self._scores(teacher)
         scores[(self.told.likes + self.told.others).nonzero()] = -np.inf
         users, columns = self.targets.nonzero()
         found = {}
@@ -138,15 +145,13 @@ class _Trial(NamedTuple):
             found[temperature] = np.bincount(users, chances) / self.targets.getnnz(axis=1)
         return _best(found)
 
-    def _scores(self, recipe: RetrievalRecipe) -> Floats:
+    def _scores(self, teacher: Teacher) -> Floats:
         """[B, N] of EASE."""
-        teacher = teacher_of(self.train, recipe, self.interest)
         return teacher.score(self.told, np.arange(self.targets.shape[1], dtype=np.int32))
 
-    def width(self, recipe: RetrievalRecipe) -> int:
+    def width(self, teacher: Teacher, seed: int) -> int:
         """The last of `WIDTHS` up to which each ranks better than the one before it by more than `GAIN`."""
-        rng = np.random.default_rng([recipe.seed, 7])
-        teacher = teacher_of(self.train, recipe, self.interest)
+        rng = np.random.default_rng([seed, 7])
         chosen = WIDTHS[0]
         for wider in WIDTHS[1:]:
             tables = start(teacher, self.train, wider, rng)

@@ -19,18 +19,8 @@ from deepmoviematch.trainer.experiments.experiment import evaluate, possible, ra
 from deepmoviematch.trainer.experiments.plan import Plan
 from deepmoviematch.trainer.experiments.table import Table
 from deepmoviematch.trainer.peers.rankers import EaseRanker, Popularity, Ranker
-from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
-
-SEED = SeedRecipe(name="seed", epochs=2)
-RETRIEVAL = RetrievalRecipe(
-    name="ours",
-    embedding_dim=8,
-    hidden=(8,),
-    epochs=3,
-    batch_size=16,
-    ease_penalty=5,
-    teacher_temperature=0.1,
-)
+from deepmoviematch.trainer.recipe import Recipe
+from tests.trainer.experiments.tiny import RETRIEVAL, SEED
 
 
 def table_of(dataset: Dataset, recipe: Recipe, *protocols: str, **plan: Any) -> Table:

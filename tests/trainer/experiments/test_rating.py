@@ -5,18 +5,7 @@ from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.experiments.rating import rating, rating_of_new_users
 from deepmoviematch.trainer.models.seed import SeedRows
-from deepmoviematch.trainer.recipe import RetrievalRecipe, SeedRecipe
-
-SEED = SeedRecipe(name="seed", epochs=2)
-RETRIEVAL = RetrievalRecipe(
-    name="ours",
-    embedding_dim=8,
-    hidden=(8,),
-    epochs=3,
-    batch_size=16,
-    ease_penalty=5,
-    teacher_temperature=0.1,
-)
+from tests.trainer.experiments.tiny import RETRIEVAL, SEED
 
 
 def test_rating_measures_in_scaled_units_and_in_stars(dataset: Dataset) -> None:
