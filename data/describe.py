@@ -11,6 +11,7 @@ from rich.text import Text
 
 from deepmoviematch.data.catalogue import UNKNOWN_YEAR
 from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.likes import Likes
 from deepmoviematch.data.ratings import Ratings
 
 MOST_BARS = 20
@@ -50,6 +51,7 @@ class Description:
     items: int
     rated_items: int
     ratings: int
+    likes: Likes
 
     density: float
     """Ratings over users times items."""
@@ -96,6 +98,7 @@ def describe(dataset: Dataset) -> Description:
         items=len(catalogue),
         rated_items=int((per_item > 0).sum()),
         ratings=len(ratings),
+        likes=Likes.of(ratings),
         density=len(ratings) / (len(ratings.user_ids) * len(catalogue)),
         ratings_per_user=_quantiles(np.diff(ratings.offsets)),
         ratings_per_item=_quantiles(per_item[per_item > 0]),
@@ -120,7 +123,7 @@ def show(description: Description, console: Console) -> None:
     if description.genres:
         console.print(_genre_table(description))
     console.print(_bars(description.histogram))
-    for sentence in description.dropped:
+    for sentence in filter(None, (*description.dropped, description.likes.warning)):
         console.print(sentence, style="yellow", markup=False)
 
 
@@ -163,6 +166,7 @@ def _facts(description: Description) -> Table:
         "users": f"{description.users:,}",
         "items": f"{description.items:,} ({description.rated_items:,} rated)",
         "ratings": f"{description.ratings:,} (mean {description.mean_rating:.3f})",
+        "likes": _likes(description.likes),
         "density": f"{description.density:.3%}",
         "ratings per user": _spread(description.ratings_per_user),
         "ratings per rated item": _spread(description.ratings_per_item),
@@ -178,6 +182,10 @@ def _facts(description: Description) -> Table:
     for name, fact in facts.items():
         table.add_row(name, fact)
     return table
+
+
+def _likes(likes: Likes) -> str:
+    return f"{likes.count:,} ({likes.share:.1%}; {likes.least:g} or more) of {likes.items:,} items"
 
 
 def _spread(quantiles: dict[str, int]) -> str:

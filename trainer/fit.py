@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.lab import is_lab, read_lab
+from deepmoviematch.data.likes import Likes
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.splits import MIN_LIKES
@@ -83,6 +85,8 @@ def fit_run(
             checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
             fitted = fit_seed(dataset.catalogue, rows, recipe, checkpoint=checkpoint)
         else:
+            if warning := Likes.of(dataset.ratings).warning:
+                Console(stderr=True).print(warning, style="yellow", highlight=False, markup=False)
             recipe = settled(recipe, dataset.catalogue, dataset.ratings)
             digest = dataset.digest
             checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)

@@ -1,4 +1,4 @@
-"""Imports TensorFlow without its greetings, which no setting of its own silences."""
+"""Imports TensorFlow without its greetings, which no setting of its own silences, and with few threads."""
 
 import logging
 import os
@@ -6,8 +6,14 @@ import sys
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras with standard error closed for as long as that takes."""
+    """Import TensorFlow and Keras with standard error closed for as long as that takes.
+
+    Steps of training are made of many small operations, one after the other, beside a thread that makes
+    the next batch (`models/loop.py`): more threads than that leaves cores would only wait for each other.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, _cores() - 1)))
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -21,3 +27,8 @@ def import_tensorflow() -> None:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

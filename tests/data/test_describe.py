@@ -19,6 +19,7 @@ Writer = Callable[..., Path]
 def test_description_counts_what_is_there(canonical: Writer) -> None:
     found = describe(read(canonical()))
     assert (found.users, found.items, found.rated_items, found.ratings) == (2, 4, 3, 4)
+    assert (found.likes.count, found.likes.items, found.likes.share, found.likes.least) == (2, 2, 0.5, 4)
     assert found.density == 0.5
     assert found.ratings_per_user == {"least": 2, "a quarter": 2, "half": 2, "three quarters": 2, "most": 2}
     assert found.ratings_per_item == {"least": 1, "a quarter": 1, "half": 1, "three quarters": 2, "most": 2}
@@ -63,6 +64,19 @@ def test_scale_of_many_values_is_shown_in_ten_ranges() -> None:
     found = describe(bare([float(value) for value in range(101)])).histogram
     assert [(bar.low, bar.high) for bar in found] == [(low, low + 10) for low in range(0, 100, 10)]
     assert [bar.ratings for bar in found] == [10] * 9 + [11]
+
+
+def test_likes_are_counted_in_the_units_of_the_data() -> None:
+    likes = describe(bare([-10.0, 5.5, 5.6, 10.0])).likes
+    assert (likes.count, likes.items) == (2, 2)
+    assert likes.least == pytest.approx(5.556, abs=1e-3)
+
+
+def test_counts_of_plays_are_warned_of_as_hardly_any_is_a_like() -> None:
+    console = Console(file=io.StringIO(), width=400)
+    show(describe(bare([1000.0, *range(1, 100)])), console)
+    assert "got 1 (1.00%) of 800 or more; if the numbers count plays" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert describe(bare([1000.0, *range(1, 50)])).likes.warning == ""
 
 
 def test_histogram_shows_ratings_as_written() -> None:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from threadpoolctl import threadpool_limits
 
 from deepmoviematch.trainer.errors import TrainingError
 
@@ -168,7 +169,8 @@ def train(
         rows, best = _restore(task, checkpoint.path(phase), checkpoint.fingerprint)
 
     step: Callable[..., tf.Tensor] | None = None
-    with _Bar(phase, epochs, done=len(rows)) as bar:
+    # What makes batches shares the cores with the steps: threads of its own would only be in their way.
+    with _Bar(phase, epochs, done=len(rows)) as bar, threadpool_limits(1, user_api="blas"):
         while len(rows) < epochs and not (stopping and rows and stopping.is_due(rows)):
             epoch = len(rows)
             started = time.perf_counter()
