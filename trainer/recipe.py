@@ -107,8 +107,9 @@ class RetrievalRecipe(CommonRecipe):
     batch_size: int = 48
     learning_rate: float = 2e-3
 
-    weight_decay: float = 0.0
-    """Decoupled weight decay of AdamW (Loshchilov and Hutter, 2019)."""
+    start_decay: float = 1.5
+    """Decoupled decay of the tables towards where they start, EASE's factors (`models/adam.py`), for each 64
+    numbers of the embedding: else what few likes say of an item, by chance, leads its rows astray."""
 
     dropout: float = 0.3
     """Share of hidden units that a step leaves out."""
@@ -199,7 +200,7 @@ class RetrievalRecipe(CommonRecipe):
             "epochs",
             "ease_penalty",
             "teacher_temperature",
-            "weight_decay",
+            "start_decay",
             "short_weight",
             "stated_weight",
             "softmax_items",

@@ -31,7 +31,7 @@ Row: TypeAlias = dict[str, float]
 
 
 class Optimizer(Protocol):
-    """What moves weights: Keras's optimizers, or `adam.AdamW`."""
+    """What moves weights: Keras's optimizers, or `adam.Adam`."""
 
     @property
     def variables(self) -> Sequence[Any]:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from deepmoviematch.data.arrays import Floats, Ints, Longs
 from deepmoviematch.data.context import FEATURES, HOURS, UNTOLD, moments_of, table_rows
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.trainer.models.adam import AdamW
+from deepmoviematch.trainer.models.adam import Adam
 from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask
 from deepmoviematch.trainer.models.markov import later_likes, prefixes
 from deepmoviematch.trainer.models.towers import dense_arrays, moment_tower
@@ -144,7 +144,7 @@ class MomentTask:
         steps = -(-len(self._asked) // self._batch_size)
         self.epochs = max(recipe.moment_epochs, -(-FEWEST_STEPS // steps))
         """How often the likes are gone through."""
-        self.optimizer = AdamW(recipe.learning_rate, self.epochs * steps)
+        self.optimizer = Adam(recipe.learning_rate, self.epochs * steps)
 
     @property
     def _batch_size(self) -> int:

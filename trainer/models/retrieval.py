@@ -23,7 +23,7 @@ from deepmoviematch.data.features import LIKE_STARS, preference_signal, tells_li
 from deepmoviematch.data.ratings import TOP_STARS, Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import base_shares, genre_shares, marked
-from deepmoviematch.trainer.models.adam import AdamW
+from deepmoviematch.trainer.models.adam import Adam
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
 from deepmoviematch.trainer.models.few_likes import FewLikes
 from deepmoviematch.trainer.models.head_start import fit_last_layer
@@ -107,11 +107,12 @@ class RetrievalTask:
         ]
         self._asked = min(len(self._users), MOST_ASKED)
         steps = recipe.epochs * -(-self._asked // recipe.batch_size)
-        self.optimizer = AdamW(
+        tables = [towers.user.get_layer(name) for name in TABLES] + [towers.item.get_layer("ids")]
+        self.optimizer = Adam(
             recipe.learning_rate,
             steps,
-            decay=recipe.weight_decay,
-            no_decay=[self._log_scale],
+            decay=recipe.start_decay * recipe.embedding_dim / 64,  # wide rows wander further
+            decaying=[variable for table in tables for variable in table.trainable_variables],
             fast=[variable for variable in towers.head.trainable_variables if "deep_" in variable.path],
         )
 

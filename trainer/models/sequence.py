@@ -16,7 +16,7 @@ import tensorflow as tf
 from deepmoviematch.data.arrays import Longs
 from deepmoviematch.data.features import LIKE_STARS, recent_items
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.trainer.models.adam import AdamW
+from deepmoviematch.trainer.models.adam import Adam
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
 from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask
 from deepmoviematch.trainer.models.markov import Markov, later_likes, prefixes
@@ -74,9 +74,7 @@ class SequenceTask:
         self.tastes = towers.embed_prefixes(ratings, self._likes)
         """[P, D] what the sequence tower adds to, embedded once as the towers stay as they are."""
         steps = recipe.sequence_epochs * -(-self._asked // self._batch_size)
-        self.optimizer = AdamW(
-            recipe.learning_rate, steps, decay=recipe.weight_decay, no_decay=[self._log_scale]
-        )
+        self.optimizer = Adam(recipe.learning_rate, steps)
 
     @property
     def _batch_size(self) -> int:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.models import adam
-from deepmoviematch.trainer.models.adam import AdamW
+from deepmoviematch.trainer.models.adam import Adam
 from deepmoviematch.trainer.models.loop import Optimizer
 
 STEPS = 12
@@ -21,25 +21,34 @@ def stepped(optimizer: Optimizer, variables: list[keras.Variable]) -> list[Float
     return [each.numpy() for each in variables]
 
 
-def start() -> list[keras.Variable]:
+def start(scale: float = 1.0) -> list[keras.Variable]:
     rng = np.random.default_rng(1)
-    return [keras.Variable(rng.normal(size=shape), dtype="float32") for shape in ((5, 3), (4,), ())]
+    return [keras.Variable(scale * rng.normal(size=shape), dtype="float32") for shape in ((5, 3), (4,), ())]
 
 
-def test_it_steps_as_keras_does() -> None:
-    ours, theirs = start(), start()
-    keras_own = keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(0.1, STEPS), weight_decay=0.2)
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+def test_what_starts_at_0_steps_as_keras_lets_it(decay: float) -> None:
+    ours, theirs = start(0), start(0)
+    keras_own = keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(0.1, STEPS), weight_decay=decay)
     keras_own.exclude_from_weight_decay(var_list=[theirs[2]])
     expected = stepped(keras_own, theirs)
-    found = stepped(AdamW(0.1, STEPS, decay=0.2, no_decay=[ours[2]]), ours)
+    found = stepped(Adam(0.1, STEPS, decay=decay, decaying=ours[:2]), ours)
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=2e-5)
 
 
+def test_decay_is_towards_the_start_wherever_that_is() -> None:
+    near, far = start(0), start()
+    stepped(Adam(0.1, STEPS, decay=0.2, decaying=near), near)
+    stepped(Adam(0.1, STEPS, decay=0.2, decaying=far), far)
+    for one, other, before in zip(near, far, start(), strict=True):
+        assert other.numpy() - before.numpy() == pytest.approx(one.numpy(), abs=1e-5)
+
+
 def test_the_fast_step_four_times_as_far() -> None:
     plain, fast = start(), start()
-    stepped(AdamW(0.1, STEPS), plain)
-    stepped(AdamW(0.1, STEPS, fast=[fast[1]]), fast)
+    stepped(Adam(0.1, STEPS), plain)
+    stepped(Adam(0.1, STEPS, fast=[fast[1]]), fast)
     for place, before in enumerate(start()):
         moved = [each[place].numpy() - before.numpy() for each in (fast, plain)]
         assert moved[0] == pytest.approx((4 if place == 1 else 1) * moved[1], rel=1e-4)
@@ -53,7 +62,7 @@ def test_rows_that_repeat_in_a_gradient_are_added_up(monkeypatch: pytest.MonkeyP
     rows, values = [0, 1, 2, 3, 4, 3, 0], np.random.default_rng(3).normal(size=(7, 2)).astype(np.float32)
     for table, dense in zip(tables, (False, True), strict=True):
         gradient = tf.IndexedSlices(tf.constant(values), tf.constant(rows), tf.constant([5, 2]))
-        optimizer = AdamW(0.1, STEPS, decay=0.2)
+        optimizer = Adam(0.1, STEPS, decay=0.2, decaying=[table])
         optimizer.build([table])
         for _ in range(5):
             optimizer.apply([tf.convert_to_tensor(gradient) if dense else gradient], [table])
@@ -63,7 +72,7 @@ def test_rows_that_repeat_in_a_gradient_are_added_up(monkeypatch: pytest.MonkeyP
 def test_of_a_large_table_rows_without_a_gradient_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adam, "LARGE", 2)
     table = keras.Variable(np.ones((3, 1)), dtype="float32")
-    optimizer = AdamW(0.1, STEPS, decay=0.2)
+    optimizer = Adam(0.1, STEPS, decay=0.2, decaying=[table])
     optimizer.build([table])
     for row in (0, 0, 2):
         optimizer.apply([tf.IndexedSlices(tf.ones((1, 1)), tf.constant([row]), tf.constant([3, 1]))], [table])
