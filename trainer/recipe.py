@@ -107,9 +107,9 @@ class RetrievalRecipe(CommonRecipe):
     batch_size: int = 48
     learning_rate: float = 2e-3
 
-    start_decay: float = 1.5
+    start_decay: float = 2.0
     """Decoupled decay of the tables towards where they start, EASE's factors (`models/adam.py`), for each 64
-    numbers of the embedding: else what few likes say of an item, by chance, leads its rows astray."""
+    numbers of the embedding beyond the usual 64: wide rows, of which most numbers say little, wander."""
 
     dropout: float = 0.3
     """Share of hidden units that a step leaves out."""

@@ -60,6 +60,9 @@ FEW_WEIGHT = 6.0
 MOST_ASKED = 16_384
 """Users that an epoch asks for at most; of more, each epoch draws others."""
 
+USUAL_WIDTH = 64
+"""Of the embedding, up to which the tables do not decay."""
+
 STATED = 4
 """Times that each user states preferences before training starts."""
 
@@ -111,7 +114,7 @@ class RetrievalTask:
         self.optimizer = Adam(
             recipe.learning_rate,
             steps,
-            decay=recipe.start_decay * recipe.embedding_dim / 64,  # wide rows wander further
+            decay=recipe.start_decay * max(recipe.embedding_dim / USUAL_WIDTH - 1, 0),
             decaying=[variable for table in tables for variable in table.trainable_variables],
             fast=[variable for variable in towers.head.trainable_variables if "deep_" in variable.path],
         )
