@@ -17,7 +17,7 @@ from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.interest import told_by_others
-from deepmoviematch.trainer.models.retrieval import MOST_ASKED
+from deepmoviematch.trainer.models.retrieval import MOST_ASKED, USUAL_WIDTH
 from deepmoviematch.trainer.models.similar_users import compared
 from deepmoviematch.trainer.models.teacher import LARGEST, Known, Teacher, known_of, start, teacher_of
 from deepmoviematch.trainer.recipe import RetrievalRecipe
@@ -28,7 +28,7 @@ PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)
 TEMPERATURES = (0.1, 0.2, 0.05, 0.025, 0.0125, 0.00625)
 """Of the softmax of what EASE scores, the usual one first."""
 
-WIDTHS = (64, 128, 256)
+WIDTHS = (USUAL_WIDTH, 128, 256)
 """Of the embedding, the usual one first."""
 
 MOST_EPOCHS = 30
