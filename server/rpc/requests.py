@@ -34,12 +34,12 @@ CHEAP_BYTES = 4096
 """A request that is larger is not cheap."""
 
 CHEAP_PAGE_SIZE = 100
-_CHEAP_FIELDS: dict[str, set[str]] = {
-    "RecommendRequest": {
+_CHEAP_FIELDS: dict[type, set[str]] = {
+    pb.RecommendRequest: {
         *("user", "page_size", "intent", "exclude_item_ids", "include_history", "as_of", "filter"),
         "experiment",
     },
-    "SimilarItemsRequest": {"item_id", "page_size", "exclude_item_ids", "filter"},
+    pb.SimilarItemsRequest: {"item_id", "page_size", "exclude_item_ids", "filter"},
 }
 """Those that say nothing that takes long to answer, once a filter is compiled."""
 
@@ -73,15 +73,18 @@ class SimilarQuery(NamedTuple):
 
 def is_cheap(request: Message | Malformed, recommender: Recommender) -> bool:
     """Whether a request that is not large is soon answered: no new or slow filter, style or later page."""
-    if isinstance(request, Malformed):
+    names = _CHEAP_FIELDS.get(type(request))
+    if names is None or isinstance(request, Malformed):
         return False
-    names = _CHEAP_FIELDS.get(request.DESCRIPTOR.name, set())
-    return all(
-        field.name in names
-        and (field.name != "page_size" or value <= CHEAP_PAGE_SIZE)
-        and (field.name != "filter" or recommender.is_cheap_with(value))
-        for field, value in request.ListFields()
-    )
+    for field, value in request.ListFields():
+        name = field.name
+        if (
+            name not in names
+            or (name == "page_size" and value > CHEAP_PAGE_SIZE)
+            or (name == "filter" and not recommender.is_cheap_with(value))
+        ):
+            return False
+    return True
 
 
 def read_recommend(

@@ -276,7 +276,7 @@ class RecommenderService:
 
 def _experiment_of(request: Any) -> str:
     """The experiment that a request is part of; empty for none, and where there can be none."""
-    return getattr(request, "experiment", "")
+    return request.experiment if isinstance(request, pb.RecommendRequest) else ""
 
 
 def _is_soon_answered(request: Any, now: _Now) -> bool:

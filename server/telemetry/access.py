@@ -59,7 +59,7 @@ class AccessHandler(logging.StreamHandler[TextIO]):
         """
         super().__init__(stream)
         self._worker = "" if worker is None else f'"worker": {worker}, '
-        self._waiting: deque[tuple[float, str, float, LoggedReply, str]] = deque()
+        self._waiting: deque[tuple[float, str, float, str, str]] = deque()
         threading.Thread(target=self._flush_for_ever, name="access log", daemon=True).start()
 
     def answered(self, method: str, seconds: float, reply: LoggedReply, request_id: str) -> None:
@@ -67,7 +67,8 @@ class AccessHandler(logging.StreamHandler[TextIO]):
 
         The id must be such as JSON takes as it is; see `request_ids`.
         """
-        self._waiting.append((time.time(), method, seconds, reply, request_id))
+        # Not the reply itself: the caches would be full of what nobody looks at again.
+        self._waiting.append((time.time(), method, seconds, request_id, _outcome(reply)))
         if len(self._waiting) > MOST_WAITING:
             self.flush()
 
@@ -94,17 +95,11 @@ class AccessHandler(logging.StreamHandler[TextIO]):
             self.stream.write("".join(lines))
             super().flush()
 
-    def _line(self, at: float, method: str, seconds: float, reply: LoggedReply, request_id: str) -> str:
-        requests = "" if reply.requests is None else f', "requests": {reply.requests}'
-        if reply.chances:
-            requests += f', "exploration": {json.dumps([each._asdict() for each in reply.chances])}'
-        if reply.trials:
-            requests += f', "experiments": {json.dumps([each._asdict() for each in reply.trials])}'
+    def _line(self, at: float, method: str, seconds: float, request_id: str, outcome: str) -> str:
         return (
             f'{{"time": "{_second(int(at))}.{int(at % 1 * 1000):03}+00:00", "level": "info", '
             f'"event": "request", {self._worker}"method": "{method}", "code": "OK", '
-            f'"ms": {1e3 * seconds:.3f}, "request_id": "{request_id}", '
-            f'"generation": "{reply.generation_id}", "results": {reply.results}{requests}}}\n'
+            f'"ms": {1e3 * seconds:.3f}, "request_id": "{request_id}", {outcome}}}\n'
         )
 
     def _flush_for_ever(self) -> None:
@@ -112,6 +107,18 @@ class AccessHandler(logging.StreamHandler[TextIO]):
             time.sleep(FLUSH_S)
             if self._waiting:
                 self.flush()
+
+
+def _outcome(reply: LoggedReply) -> str:
+    """The fields of a line that say what a reply came to."""
+    outcome = f'"generation": "{reply.generation_id}", "results": {reply.results}'
+    if reply.requests is not None:
+        outcome += f', "requests": {reply.requests}'
+    if reply.chances:
+        outcome += f', "exploration": {json.dumps([each._asdict() for each in reply.chances])}'
+    if reply.trials:
+        outcome += f', "experiments": {json.dumps([each._asdict() for each in reply.trials])}'
+    return outcome
 
 
 @lru_cache(2)
