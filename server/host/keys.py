@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError
 
@@ -49,10 +50,7 @@ class Keys:
             ServeError: If the file cannot be read or breaks a rule.
         """
         self._clock = clock
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ServeError(f"{path} must be a file of API keys, got {error}; make one: key NAME") from error
+        _, tables = _read(path)
         self._callers: dict[str, _Caller] = {}
         for name, entry in tables.items():
             rate = entry.get("calls_per_s", math.inf) if isinstance(entry, dict) else None
@@ -91,9 +89,10 @@ def add(path: Path, name: str, calls_per_s: float | None) -> str:
         The key, which is nowhere else.
 
     Raises:
-        ServeError: If the name is taken or has other characters than letters, digits, - and _.
+        ServeError: If the name is taken or has other characters than letters, digits, - and _, or the file
+            is there and cannot be read.
     """
-    taken = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    text, taken = _read(path) if path.exists() else ("", {})
     if not _NAME.fullmatch(name) or name in taken:
         raise ServeError(f"a key must have a new name of letters, digits, - and _, got {name!r}")
     key = secrets.token_urlsafe(32)
@@ -102,8 +101,18 @@ def add(path: Path, name: str, calls_per_s: float | None) -> str:
         lines.append(f"calls_per_s = {calls_per_s!r}")
     path.touch(mode=0o600)
     with path.open("a", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n\n")
+        begun = "\n" if text and not text.endswith("\n") else ""  # somebody's last line has no end
+        file.write(begun + "\n".join(lines) + "\n\n")
     return key
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a file of keys, and its tables by name."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise ServeError(f"{path} must be a file of API keys, got {error}; make one: key NAME") from error
 
 
 def _key(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:

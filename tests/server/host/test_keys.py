@@ -100,6 +100,23 @@ def test_a_name_is_new_and_plain(file: Path, name: str) -> None:
         add(file, name, None)
 
 
+def test_a_key_joins_a_file_whose_last_line_has_no_end(file: Path) -> None:
+    first = add(file, "first", 5.0)
+    file.write_text(file.read_text().rstrip("\n"))
+    second = add(file, "second", None)
+    keys = Keys(file)
+    for key in (first, second):
+        keys.check([("x-api-key", key)])
+
+
+@pytest.mark.parametrize("contents", [b"calls_per_s = 5[b]", b"\xff"])
+def test_no_key_joins_a_broken_file(file: Path, capsys: pytest.CaptureFixture[str], contents: bytes) -> None:
+    file.write_bytes(contents)
+    assert main(["key", "shop", "--api-keys", str(file)]) == 1
+    assert f"error: {file} must be a file of API keys" in capsys.readouterr().err
+    assert file.read_bytes() == contents
+
+
 def test_a_server_with_keys_lets_in_who_has_one(
     serve: Callable[..., Any], recommender: Recommender, file: Path, outcome: Callable[..., SimpleNamespace]
 ) -> None:
