@@ -39,6 +39,11 @@ class GenerationCache:
             while len(self._held) > SIZE:
                 self._held.popitem(last=False)
 
+    def drop(self, generation_id: str) -> None:
+        """Hold the recommender of a generation no longer, if it is held."""
+        with self._lock:
+            self._held.pop(generation_id, None)
+
     def get(self, generation_id: str) -> Recommender:
         """The recommender of a generation that served before.
 
@@ -46,18 +51,19 @@ class GenerationCache:
             GenerationGoneError: If it is neither held nor, whole, in the store.
             GenerationLoadingError: If some generation is being loaded just now.
         """
-        if (held := self._find(generation_id)) is not None:
+        if (held := self.find(generation_id)) is not None:
             return held
         if self._store is None or generation_id not in self._store.list():
             raise GenerationGoneError(generation_id)
         if not self._turn.acquire(blocking=False):
             raise GenerationLoadingError(generation_id)
         try:
-            return self._find(generation_id) or self._load(self._store, generation_id)
+            return self.find(generation_id) or self._load(self._store, generation_id)
         finally:
             self._turn.release()
 
-    def _find(self, generation_id: str) -> Recommender | None:
+    def find(self, generation_id: str) -> Recommender | None:
+        """The recommender of a generation, if it is held."""
         with self._lock:
             if generation_id in self._held:
                 self._held.move_to_end(generation_id)
@@ -77,19 +83,11 @@ class GenerationCache:
         return recommender
 
 
-def load(store: Store, generation_id: str, *, before: Recommender | None = None) -> Recommender:
+def load(store: Store, generation_id: str) -> Recommender:
     """Load and verify a generation.
-
-    Args:
-        store: Where it is.
-        generation_id: Its id.
-        before: What answered so far; whatever it was asked for is made ready.
 
     Raises:
         StoreError: If there is no such generation.
         GenerationError: If it fails a check.
     """
-    recommender = Recommender(store.load(generation_id))
-    if before is not None:
-        recommender.make_ready_as(before)
-    return recommender
+    return Recommender(store.load(generation_id))

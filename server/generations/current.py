@@ -1,5 +1,6 @@
 """Holds the one reference to what answers: requests see the old state of the store or the new one, whole."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class Current:
         """Take other generations than the current one from `store` too, if there is one."""
         self._serving: Serving | None = None
         self._cache = GenerationCache(None if store is None else Store(store))
+        self._flipping = threading.Lock()  # what serves and what is cached change together
 
     @property
     def serving(self) -> Serving:
@@ -30,21 +32,21 @@ class Current:
             raise NotReadyError
         return serving
 
-    def get(self, generation_id: str | None = None) -> Recommender:
-        """The recommender of one generation.
-
-        Args:
-            generation_id: The generation that a request goes on with; None for the current one.
+    def get(self, generation_id: str) -> Recommender:
+        """The recommender of the generation that a request goes on with.
 
         Raises:
-            NotReadyError: If no generation is loaded yet.
-            GenerationGoneError: If the one asked for is there no more.
+            GenerationGoneError: If it is there no more.
             GenerationLoadingError: If it has to be loaded, and another one is being loaded.
         """
-        serving = self.serving
-        if generation_id is None:
-            return serving.recommender
-        return serving.find(generation_id) or self._cache.get(generation_id)
+        return self.at_hand(generation_id) or self._cache.get(generation_id)
+
+    def at_hand(self, generation_id: str) -> Recommender | None:
+        """The recommender of a generation, if it is in memory."""
+        with self._flipping:
+            serving = self._serving
+            found = None if serving is None else serving.find(generation_id)
+            return found or self._cache.find(generation_id)
 
     def set(self, recommender: Recommender) -> None:
         """Answer with `recommender` from the next request on."""
@@ -60,10 +62,13 @@ class Current:
 
     def _flip(self, before: Serving, after: Serving) -> None:
         """Serve `after`; what it has no more stays at hand for whoever walks through its pages."""
-        for recommender in (before.recommender, *before.held.values()):
-            if after.find(recommender.generation.id) is None:
-                self._cache.put(recommender)
-        self._serving = after
+        with self._flipping:
+            for recommender in (after.recommender, *after.held.values()):
+                self._cache.drop(recommender.generation.id)
+            for recommender in (before.recommender, *before.held.values()):
+                if after.find(recommender.generation.id) is None:
+                    self._cache.put(recommender)
+            self._serving = after
 
     @property
     def latest(self) -> Recommender | None:

@@ -58,9 +58,9 @@ class Experiments:
         for name, experiment in named.items():
             try:
                 for generation in sorted(experiment.generations - held.keys()):
-                    held[generation] = serving.find(generation) or load(
-                        self._store, generation, before=serving.recommender
-                    )
+                    found = self._current.at_hand(generation) or load(self._store, generation)
+                    found.make_ready_as(serving.recommender)
+                    held[generation] = found
                 running[name] = experiment
             except Exception as error:
                 refused[name] = error

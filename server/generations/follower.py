@@ -93,8 +93,9 @@ class Follower:
     def _load(self, wanted: str, *, in_place_of: str | None = None) -> None:
         started = time.perf_counter()
         latest = self._current.latest
-        held = {} if latest is None else self._current.serving.held  # a variant may be promoted
-        recommender = held.get(wanted) or load(self._store, wanted, before=latest)
+        recommender = self._current.at_hand(wanted) or load(self._store, wanted)
+        if latest is not None:
+            recommender.make_ready_as(latest)
         replaced = self._current.generation_id
         self._current.set(recommender)
         self.loads += 1

@@ -81,10 +81,10 @@ class Traces:
             [trial] = reply.trials
             facts["deepmoviematch.experiment"], facts["deepmoviematch.variant"] = trial[1:]
         kind = _HAVING_CANDIDATES.get(method.rpartition("/")[2])
-        recommender = self._current.get()
-        if kind is not None and recommender.generation.id == reply.generation_id:
+        latest = self._current.latest
+        if kind is not None and latest is not None and latest.generation.id == reply.generation_id:
             left_out = kind.FromString(reply.contents).metadata.filtered_out
-            facts["deepmoviematch.candidates"] = len(recommender.generation.catalogue) - left_out
+            facts["deepmoviematch.candidates"] = len(latest.generation.catalogue) - left_out
         return facts
 
 

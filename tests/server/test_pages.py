@@ -14,7 +14,6 @@ from hypothesis import given, strategies as st
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import GenerationLoadingError
-from deepmoviematch.server.generations.cache import GenerationCache
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.generations.follower import Follower
 from deepmoviematch.server.ranking.recommender import Recommender
@@ -165,7 +164,7 @@ def test_requests_of_a_batch_go_on_each_with_its_own_generation(swapped: SimpleN
 def test_a_generation_that_was_collected_ends_the_walk(swapped: SimpleNamespace, outcome: Outcome) -> None:
     request = pb.RecommendRequest(page_size=3)
     request.page_token = swapped.stub.Recommend(request).next_page_token
-    first = swapped.current.get().generation.id
+    first = swapped.current.serving.recommender.generation.id
     for seed in range(2, 5):  # as many as push the first one out of memory
         swapped.swap(seed)
     swapped.store.gc(keep=1)
@@ -189,12 +188,12 @@ def test_a_batch_that_came_while_a_generation_was_loading_is_answered_when_it_co
     page.page_token = first.next_page_token
     swapped.swap(2)
 
-    def busy(self: GenerationCache, generation_id: str) -> Recommender:
+    def busy(self: Current, generation_id: str) -> Recommender:
         raise GenerationLoadingError(generation_id)
 
     batch = pb.BatchRecommendRequest(requests=[page])
     with monkeypatch.context() as patch:
-        patch.setattr(GenerationCache, "get", busy)
+        patch.setattr(Current, "get", busy)
         [refused] = swapped.stub.BatchRecommend(batch).responses
     assert refused.status.code == grpc.StatusCode.UNAVAILABLE.value[0]
     [answered] = swapped.stub.BatchRecommend(batch).responses

@@ -9,7 +9,7 @@ import pytest
 
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
-from deepmoviematch.server.errors import GenerationGoneError, GenerationLoadingError, NotReadyError
+from deepmoviematch.server.errors import GenerationGoneError, GenerationLoadingError
 from deepmoviematch.server.generations import cache as cache_module
 from deepmoviematch.server.generations.cache import SIZE, GenerationCache
 from deepmoviematch.server.generations.current import Current
@@ -38,12 +38,10 @@ def store(published: Path, tmp_path: Path) -> Path:
 
 def test_a_generation_that_is_replaced_stays_at_hand(generations: list[Generation]) -> None:
     current = Current()
-    with pytest.raises(NotReadyError):
-        current.get(generations[0].id)
     recommenders = [Recommender(generation) for generation in generations]
     for recommender in recommenders:
         current.set(recommender)
-        assert current.get() is current.get(recommender.generation.id) is recommender
+        assert current.serving.recommender is current.get(recommender.generation.id) is recommender
     for recommender in recommenders[-SIZE - 1 :]:
         assert current.get(recommender.generation.id) is recommender
     with pytest.raises(GenerationGoneError, match=f"generation {generations[0].id} .* is there no more"):

@@ -42,10 +42,10 @@ def damage(folder: Path, generation: Generation) -> None:
 def test_an_empty_store_is_waited_for(followed: SimpleNamespace, publish: Callable[..., Generation]) -> None:
     followed.follower.poll()
     with pytest.raises(NotReadyError, match="no generation is loaded yet"):
-        followed.current.get()
+        _ = followed.current.serving
     first = publish(followed.folder)
     followed.follower.poll()
-    assert followed.current.get().generation.id == first.id
+    assert followed.current.serving.recommender.generation.id == first.id
     assert followed.ready == [first.id]
 
 
@@ -59,18 +59,35 @@ def test_a_new_generation_replaces_the_old_one_and_a_rollback_undoes_it(
     assert followed.ready == [second.id, first.id]
 
 
+def test_a_rollback_to_what_is_in_memory_loads_nothing_and_keeps_one_of_it(
+    followed: SimpleNamespace, publish: Callable[..., Generation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(followed.folder, seed=1)
+    followed.follower.poll()
+    first = followed.current.serving.recommender
+    second = publish(followed.folder, seed=2)
+    followed.follower.poll()
+    followed.current.serving.recommender.filters.allowed("year > 1990")
+    Store(followed.folder).rollback()
+    monkeypatch.setattr(Store, "load", lambda *_: pytest.fail("loaded again"))
+    followed.follower.poll()
+    assert followed.current.serving.recommender is first
+    assert "filters" in vars(first)  # as those who ask are used to
+    assert {*followed.current._cache._held} == {second.id}
+
+
 def test_what_is_loaded_already_is_not_loaded_again(
     followed: SimpleNamespace, publish: Callable[..., Generation]
 ) -> None:
     publish(followed.folder)
     followed.follower.poll()
-    loaded = followed.current.get()
+    loaded = followed.current.serving.recommender
     followed.follower.poll()
     pointer = followed.folder / "CURRENT"
     shutil.copy(pointer, pointer.with_suffix(".new"))
     pointer.with_suffix(".new").replace(pointer)
     followed.follower.poll()
-    assert followed.current.get() is loaded
+    assert followed.current.serving.recommender is loaded
 
 
 def test_what_was_asked_for_before_is_ready_in_the_next_generation(
@@ -82,12 +99,12 @@ def test_what_was_asked_for_before_is_ready_in_the_next_generation(
 
     publish(followed.folder, seed=1)
     followed.follower.poll()
-    asked(followed.current.get(), "year > 1990")
+    asked(followed.current.serving.recommender, "year > 1990")
     publish(followed.folder, seed=2)
     followed.follower.poll()
     monkeypatch.setattr(recommender_module, "Titles", lambda *_: pytest.fail("made for a request"))
     monkeypatch.setattr(fields_module, "Numbers", lambda *_: pytest.fail("made for a request"))
-    asked(followed.current.get(), "year > 1991")
+    asked(followed.current.serving.recommender, "year > 1991")
 
 
 def test_a_bad_generation_is_refused_once_while_the_old_one_serves_on(
@@ -103,7 +120,7 @@ def test_a_bad_generation_is_refused_once_while_the_old_one_serves_on(
     damage(followed.folder, bad)
     for _ in range(3):
         followed.follower.poll()
-    assert followed.current.get().generation.id == good.id
+    assert followed.current.serving.recommender.generation.id == good.id
     [facts] = refusals(caplog)
     assert (facts["generation"], facts["serving"]) == (bad.id, good.id)
     assert "popularity.npy" in facts["reason"]
@@ -143,7 +160,7 @@ def test_a_pointer_to_nothing_is_refused(
     followed.follower.poll()
     (followed.folder / "CURRENT").write_bytes(pointer)
     followed.follower.poll()
-    assert followed.current.get().generation.id == good.id
+    assert followed.current.serving.recommender.generation.id == good.id
     assert len(refusals(caplog)) == 1
 
 
@@ -154,7 +171,7 @@ def test_a_pointer_that_vanishes_changes_nothing(
     followed.follower.poll()
     (followed.folder / "CURRENT").unlink()
     followed.follower.poll()
-    assert followed.current.get().generation.id == good.id
+    assert followed.current.serving.recommender.generation.id == good.id
 
 
 def test_a_new_generation_is_picked_up_under_load_without_a_failed_call(
@@ -216,7 +233,7 @@ def test_a_start_with_a_damaged_generation_begins_with_the_one_before(
     for generation in (second, third):
         damage(followed.folder, generation)
     followed.follower.poll()
-    assert followed.current.get().generation.id == first.id
+    assert followed.current.serving.recommender.generation.id == first.id
     assert [facts["generation"] for facts in refusals(caplog)] == [third.id]
     (followed.folder / "generations" / third.id / "popularity.npy").write_bytes(whole)
     followed.follower.poll()

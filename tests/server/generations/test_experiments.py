@@ -167,6 +167,19 @@ def test_a_variant_that_is_promoted_is_not_loaded_again(
     assert got(followed, "e") in followed.ids
 
 
+def test_what_somebody_walks_through_is_tried_without_another_load(
+    followed: SimpleNamespace, publish: Callable[..., Generation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(followed.folder, seed=3)
+    followed.follower.poll()
+    walked = followed.current.get(followed.ids[1])
+    begin(followed, "e", followed.ids[1])
+    monkeypatch.setattr(Store, "load", lambda *_: pytest.fail("loaded again"))
+    followed.follower.poll()
+    assert followed.current.serving.held == {followed.ids[1]: walked}
+    assert not followed.current._cache._held
+
+
 def test_what_is_whole_of_an_experiment_that_cannot_run_is_loaded_once(
     followed: SimpleNamespace, publish: Callable[..., Generation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +220,7 @@ def test_a_bug_in_one_experiment_does_not_keep_the_others_from_running(
 def test_the_generations_of_a_new_experiment_are_made_ready_for_what_is_asked(
     followed: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    followed.current.get().filters.allowed("year > 1990")
+    followed.current.serving.recommender.filters.allowed("year > 1990")
     begin(followed, "e", followed.ids[0])
     followed.follower.poll()
     assert "filters" in vars(followed.current.serving.held[followed.ids[0]])
