@@ -54,10 +54,18 @@ class Store:
         return line.rstrip("\n")
 
     def list(self) -> tuple[str, ...]:
-        """The ids of all generations, oldest first, damaged ones too."""
-        if not self._generations.is_dir():
+        """The ids of all generations, oldest first, damaged ones too.
+
+        Raises:
+            StoreError: If they cannot be read.
+        """
+        try:
+            with os.scandir(self._generations) as entries:
+                ids = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except (FileNotFoundError, NotADirectoryError):
             return ()
-        ids = [entry.name for entry in os.scandir(self._generations) if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            raise StoreError(f"{self._generations} must be readable, got {error}") from error
         return tuple(sorted((name for name in ids if manifest.sequence_of(name) is not None), key=_age))
 
     def queries(self, name: str) -> Sequence[dict[str, Any]]:

@@ -8,8 +8,10 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.indexer.errors import StoreError
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import GenerationGoneError, GenerationLoadingError
 from deepmoviematch.server.ranking.recommender import Recommender
@@ -49,11 +51,11 @@ class GenerationCache:
 
         Raises:
             GenerationGoneError: If it is neither held nor, whole, in the store.
-            GenerationLoadingError: If some generation is being loaded just now.
+            GenerationLoadingError: If some generation is being loaded just now, or the store cannot be read.
         """
         if (held := self.find(generation_id)) is not None:
             return held
-        if self._store is None or generation_id not in self._store.list():
+        if self._store is None or generation_id not in _listed(self._store, generation_id):
             raise GenerationGoneError(generation_id)
         if not self._turn.acquire(blocking=False):
             raise GenerationLoadingError(generation_id)
@@ -74,8 +76,7 @@ class GenerationCache:
         try:
             recommender = load(store, generation_id)
         except MovieMatchError as error:  # damaged, or collected meanwhile
-            facts = {"generation": generation_id, "reason": str(error)}
-            log_event(log, logging.ERROR, "generation refused", facts)
+            _log_refusal(generation_id, error)
             raise GenerationGoneError(generation_id) from error
         self.put(recommender)
         ms = round(1e3 * (time.perf_counter() - started))
@@ -91,3 +92,17 @@ def load(store: Store, generation_id: str) -> Recommender:
         GenerationError: If it fails a check.
     """
     return Recommender(store.load(generation_id))
+
+
+def _listed(store: Store, generation_id: str) -> Sequence[str]:
+    """What the store has; if that cannot be told just now, whoever asks for a generation may ask again."""
+    try:
+        return store.list()
+    except StoreError as error:
+        _log_refusal(generation_id, error)
+        raise GenerationLoadingError(generation_id) from error
+
+
+def _log_refusal(generation_id: str, error: MovieMatchError) -> None:
+    facts = {"generation": generation_id, "reason": str(error)}
+    log_event(log, logging.ERROR, "generation refused", facts)

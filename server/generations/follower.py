@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.indexer.errors import StoreError
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.cache import load
 from deepmoviematch.server.generations.current import Current
@@ -117,7 +118,7 @@ class Follower:
         that had started before.
         """
         names: Sequence[str] = ()
-        with suppress(OSError):  # which the refusal has named
+        with suppress(StoreError):  # which the refusal has named
             names = self._store.list()
         older = names[: names.index(refused)] if refused in names else names
         for name in reversed(older):

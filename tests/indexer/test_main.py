@@ -180,3 +180,10 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         output = capsys.readouterr().out
         assert "--store" in output
         assert "--json" in output
+
+
+def test_a_store_that_cannot_be_read_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--store", "x" * 300]) == 1
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("error: ")
+    assert "must be readable" in last

@@ -38,6 +38,12 @@ def test_a_store_is_empty_until_something_is_published(store: Store) -> None:
     assert not store.folder.exists()
 
 
+def test_a_store_that_cannot_be_read_is_a_clear_error(tmp_path: Path) -> None:
+    store = Store(tmp_path / ("x" * 300))  # longer than a name may be
+    with pytest.raises(StoreError, match=r"generations must be readable, got .*File name too long"):
+        store.list()
+
+
 def test_what_is_published_is_current_and_loads(store: Store, publish: Callable[[], str]) -> None:
     name = publish()
     assert store.current() == name == store.load().id == store.load(name).id

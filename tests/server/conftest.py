@@ -215,6 +215,22 @@ def publish() -> Callable[..., Generation]:
 
 
 @pytest.fixture(scope="session")
+def hide() -> Callable[[Path], Any]:
+    """Makes the generations of a store unreadable as a context: `with hide(folder): ...`."""
+
+    @contextmanager
+    def hiding(folder: Path) -> Iterator[None]:
+        generations, aside = folder / "generations", folder / "aside"
+        generations.rename(aside)
+        generations.symlink_to(generations.name)  # which nobody can follow to its end
+        yield
+        generations.unlink()
+        aside.rename(generations)
+
+    return hiding
+
+
+@pytest.fixture(scope="session")
 def catalogues() -> SimpleNamespace:
     """Makes catalogues: `films()`, `books(genres=0)`."""
     return SimpleNamespace(films=films, books=books)

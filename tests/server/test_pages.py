@@ -200,6 +200,21 @@ def test_a_batch_that_came_while_a_generation_was_loading_is_answered_when_it_co
     assert answered.metadata.generation_id == first.metadata.generation_id
 
 
+def test_a_walk_goes_on_once_its_store_can_be_read_again(
+    swapped: SimpleNamespace, outcome: Outcome, hide: Callable[[Path], Any]
+) -> None:
+    request = pb.RecommendRequest(page_size=3)
+    first = swapped.stub.Recommend(request)
+    request.page_token = first.next_page_token
+    for seed in range(2, 5):  # as many as push the first one out of memory
+        swapped.swap(seed)
+    with hide(swapped.store.folder):
+        ended = outcome(swapped.stub.Recommend, request)
+    assert ended.code == "UNAVAILABLE"
+    assert details(ended.status, error_details_pb2.ErrorInfo).reason == "GENERATION_LOADING"
+    assert swapped.stub.Recommend(request).metadata.generation_id == first.metadata.generation_id
+
+
 def test_a_generation_in_memory_outlives_its_collection(swapped: SimpleNamespace) -> None:
     request = pb.RecommendRequest(page_size=3)
     first = swapped.stub.Recommend(request)

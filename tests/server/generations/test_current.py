@@ -243,20 +243,17 @@ def test_a_start_with_a_damaged_generation_begins_with_the_one_before(
 def test_a_store_that_cannot_be_listed_is_tried_again(
     followed: SimpleNamespace,
     publish: Callable[..., Generation],
+    hide: Callable[[Path], Any],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(watched, "RETRY_S", 0.0)
     generation = publish(followed.folder)
-
-    def refuse(_: Store) -> tuple[str, ...]:
-        raise PermissionError("not yours")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Store, "list", refuse)
+    with hide(followed.folder):
         followed.follower.poll()
     [refusal] = refusals(caplog)
-    assert "not yours" in refusal["reason"]
+    assert "generations must be readable, got " in refusal["reason"]
+    assert not caplog.records[-1].exc_info
     followed.follower.poll()
     assert followed.ready == [generation.id]
 
