@@ -157,10 +157,14 @@ class _Answering:
         return context.abort_with_status(ending)
 
     def _take_down(self, code: str, started: float, reply: Any, name: str, call: Any) -> None:
-        seconds = time.perf_counter() - started
-        log_answer(self._path, code, seconds, reply, name)
-        if self._observe is not None:
-            self._observe(self._path, code, seconds, reply, call)
+        """Tell the log and the observer of a call; a bug in that is no matter of the call."""
+        try:
+            seconds = time.perf_counter() - started
+            log_answer(self._path, code, seconds, reply, name)
+            if self._observe is not None:
+                self._observe(self._path, code, seconds, reply, call)
+        except Exception:
+            log.exception("a bug in taking down a call")
 
 
 class _BatchingHandler(_Answering):
@@ -193,7 +197,7 @@ class _BatchingHandler(_Answering):
             else:
                 answered.append((call, outcome, *_name_of(call)))
         for call, outcome, name, _ in answered:
-            _safely(self._take_down, "OK", started, outcome, name, call)
+            self._take_down("OK", started, outcome, name, call)
         for call, outcome, name, wanted in answered:
             _safely(call.answer, outcome.contents, ((HEADER, name),) if wanted else ())
         return left

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -41,6 +42,28 @@ def test_a_bug_is_logged_and_not_leaked(
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info is not None
     assert record.exc_info[1] is bug
+
+
+def test_a_bug_in_an_observer_changes_no_answer(
+    serve: Callable[..., Any],
+    outcome: Outcome,
+    recommender: Recommender,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def observe(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    current = Current()
+    current.set(recommender)
+    with serve(current, observe=observe) as running:
+        together = outcome(running.stub.Recommend, pb.RecommendRequest(page_size=3))
+        alone = outcome(running.stub.FindItems, pb.FindItemsRequest(title="heat"))
+        failed = outcome(running.stub.Recommend, pb.RecommendRequest(page_size=-1))
+    assert [len(each.response.results) for each in (together, alone)] == [3, 2]
+    assert failed.code == "INVALID_ARGUMENT"
+    assert b"secret" not in failed.status.SerializeToString()
+    bugs = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.message for record in bugs] == ["a bug in taking down a call"] * 3
 
 
 def test_a_request_whose_deadline_has_passed_does_no_work(
