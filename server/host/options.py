@@ -63,11 +63,17 @@ class ServeOptions:
     """Whether to send OpenTelemetry's collector a span of every call."""
 
     def __post_init__(self) -> None:
-        """Refuse half of a pair."""
+        """Refuse half of a pair, and ports for metrics that there are not."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ServeError("TLS needs both --tls-cert and --tls-key, got one")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ServeError("--tls-client-ca needs --tls-cert and --tls-key too, got neither")
+        last = 65_536 - self.workers
+        if self.metrics_port is not None and not 1 <= self.metrics_port <= last:
+            raise ServeError(
+                f"--metrics-port must be 1 to {last}, a port for each worker (workers: {self.workers}), "
+                f"got {self.metrics_port}; name a port that is free"
+            )
 
     def check_paths(self) -> None:
         """Refuse a store that is not there, and a file for the port that could not be written.

@@ -155,6 +155,13 @@ def test_serve_refuses_settings_out_of_range(
     assert words[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("port", "workers"), [(0, 1), (0, 2), (65_535, 2), (65_536, 1)])
+def test_every_worker_needs_a_port_for_metrics(tmp_path: Path, port: int, workers: int) -> None:
+    with pytest.raises(ServeError, match=f"--metrics-port must be 1 to {65_536 - workers}, .*, got {port};"):
+        ServeOptions(store=tmp_path, metrics_port=port, workers=workers)
+    assert ServeOptions(store=tmp_path, metrics_port=65_534, workers=2).metrics_port == 65_534
+
+
 def test_sigterm_ends_health_first_and_lets_a_call_in_flight_finish(store: Path) -> None:
     with process(SLOW, "--store", str(store)) as server:
         watch = health_of(server.channel).Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_S)
