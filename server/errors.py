@@ -7,6 +7,7 @@
       NotReadyError         no generation is loaded yet
       GenerationGoneError   the generation of a page token is there no more
       GenerationLoadingError  it has to be loaded, and has to wait for its turn
+      TitlesLoadingError    the titles are being made ready, and the call has to wait for that
       DeadlinePassedError   nobody waits for the answer any more
       OverloadedError       more calls come than can be answered
       StoppingError         the server is about to end
@@ -108,6 +109,13 @@ class GenerationLoadingError(MovieMatchError):
         super().__init__(
             f"generation {generation_id} of the page_token is not loaded yet; try again in a moment"
         )
+
+
+class TitlesLoadingError(MovieMatchError):
+    """The titles are being made ready for another call, and that takes long."""
+
+    def __init__(self) -> None:
+        super().__init__("the titles are not ready to be looked up yet; try again in a moment")
 
 
 class DeadlinePassedError(MovieMatchError):

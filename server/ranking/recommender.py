@@ -21,6 +21,7 @@ from deepmoviematch.indexer.search.batch import nearest_without
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import VectorIndex
 from deepmoviematch.indexer.towers.mlp import unit
+from deepmoviematch.server.errors import TitlesLoadingError
 from deepmoviematch.server.filtering.filters import Filters
 from deepmoviematch.server.ranking.affinity import genre_directions
 from deepmoviematch.server.ranking.order import arranged
@@ -54,6 +55,9 @@ CHEAP_ITEMS = 100_000
 
 CHEAP_S = 0.002
 """A search that takes longer, in seconds of processor time, is not cheap, nor is the next with its filter."""
+
+TITLES_WAIT_S = 0.3
+"""How long a call waits while another makes the titles ready, which takes that for some 20,000 of them."""
 
 _Query = TypeVar("_Query", bound=tuple[object, ...])
 
@@ -219,7 +223,11 @@ class Recommender:
         return direction
 
     def find(self, text: str, listing: Listing) -> Answer:
-        """Look items up by title; see `Titles.find`."""
+        """Look items up by title; see `Titles.find`.
+
+        Raises:
+            TitlesLoadingError: If another call makes the titles ready, and has not done so after a while.
+        """
         found = self._titles.find(text)
         stop = listing.start + listing.limit
         rows, scores = zip(*found[listing.start : stop], strict=True) if found[listing.start :] else ((), ())
@@ -308,8 +316,12 @@ class Recommender:
     @property
     def _titles(self) -> Titles:
         """Built when first asked for: callers that know their ids never pay for it."""
-        with self._titles_lock:
+        if not self._titles_lock.acquire(timeout=TITLES_WAIT_S):
+            raise TitlesLoadingError  # else the first look-ups would hold all threads
+        try:
             return self._built_titles
+        finally:
+            self._titles_lock.release()
 
     @cached_property
     def _built_titles(self) -> Titles:

@@ -19,6 +19,7 @@ from deepmoviematch.server.errors import (
     OverloadedError,
     RateError,
     StoppingError,
+    TitlesLoadingError,
     UnknownCallerError,
     UnknownItemError,
     Violation,
@@ -32,6 +33,7 @@ _RETRIED: dict[type[MovieMatchError], tuple[int, str]] = {
     NotReadyError: (code_pb2.UNAVAILABLE, "NO_GENERATION"),
     StoppingError: (code_pb2.UNAVAILABLE, "STOPPING"),
     GenerationLoadingError: (code_pb2.UNAVAILABLE, "GENERATION_LOADING"),
+    TitlesLoadingError: (code_pb2.UNAVAILABLE, "TITLES_LOADING"),
     OverloadedError: (code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED"),
     RateError: (code_pb2.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
 }

@@ -1,5 +1,6 @@
 """What becomes of errors and garbage on the wire."""
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -9,7 +10,13 @@ import pytest
 from google.rpc import error_details_pb2
 from hypothesis import given, strategies as st
 
+from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.ranking import recommender as recommender_module
+from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.ranking.titles import Titles
+from deepmoviematch.v1 import recommender_pb2 as pb
+from tests.server.rpc.messages import details
 
 Outcome: TypeAlias = Callable[..., SimpleNamespace]
 
@@ -47,6 +54,32 @@ def test_a_text_that_is_not_utf8_is_an_invalid_argument(running: SimpleNamespace
     with pytest.raises(grpc.RpcError) as caught:
         raw(running, "SimilarItems")(b"\x0a\x02\xff\xfe")
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_look_up_does_not_wait_for_titles_that_take_long_to_make_ready(
+    serve: Callable[..., Any], outcome: Outcome, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(*catalogue: Any) -> Titles:
+        begun.set()
+        assert go_on.wait(10)
+        return Titles(*catalogue)
+
+    monkeypatch.setattr(recommender_module, "Titles", slowly)
+    monkeypatch.setattr(recommender_module, "TITLES_WAIT_S", 0.01)
+    current = Current()
+    current.set(Recommender(generation))
+    request = pb.FindItemsRequest(title="heat")
+    with serve(current) as running:
+        first = running.stub.FindItems.future(request)
+        assert begun.wait(10)
+        ended = outcome(running.stub.FindItems, request)
+        go_on.set()
+        assert len(first.result(10).results) == len(running.stub.FindItems(request).results) == 2
+    assert ended.code == "UNAVAILABLE"
+    assert details(ended.status, error_details_pb2.ErrorInfo).reason == "TITLES_LOADING"
+    assert details(ended.status, error_details_pb2.RetryInfo).retry_delay.seconds > 0
 
 
 def test_a_message_beyond_the_bound_is_refused(running: SimpleNamespace) -> None:
