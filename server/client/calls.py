@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -41,7 +41,10 @@ class CallError(Exception):
         """Take a `grpc.RpcError`, which gRPC's types do not say is a `grpc.Call` too."""
         self.code, self.reason, self.retry_after_s, self.violations = error.code(), "", None, {}
         message = str(error.details())
-        status = rpc_status.from_call(error)
+        try:
+            status = rpc_status.from_call(error)
+        except (ValueError, DecodeError):  # something on the way has changed the message or the details
+            status = None
         for detail in status.details if status else ():
             info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
             request = error_details_pb2.BadRequest()

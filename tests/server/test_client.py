@@ -4,11 +4,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
+from google.rpc import status_pb2
 
 from deepmoviematch.client import CallError, Client, pb
 from deepmoviematch.server.errors import DeadlinePassedError, NotReadyError, OverloadedError, UnknownItemError
@@ -84,6 +86,29 @@ def test_a_refusal_tells_what_a_program_needs(serve: Callable[..., Any], recomme
         with pytest.raises(CallError, match="page_size must be 0 or more, got -1") as caught:
             client.recommend(pb.RecommendRequest(page_size=-1))
         assert list(caught.value.violations) == ["page_size"]
+
+
+@pytest.mark.parametrize(
+    "details",
+    [status_pb2.Status(code=5, message="in other words").SerializeToString(), b"\xff"],
+    ids=["another message", "no status"],
+)
+def test_details_that_something_on_the_way_has_changed_are_left_out(details: bytes) -> None:
+    def refuse(request: bytes, context: grpc.ServicerContext) -> Any:
+        context.set_trailing_metadata((("grpc-status-details-bin", details),))
+        context.abort(grpc.StatusCode.NOT_FOUND, "in words")
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(refuse)
+    server = grpc.server(ThreadPoolExecutor(1))
+    service = "deepmoviematch.v1.RecommenderService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Recommend": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with Client(f"127.0.0.1:{port}", wait=False) as client, pytest.raises(CallError) as caught:
+        client.recommend(pb.RecommendRequest())
+    server.stop(None)
+    assert (str(caught.value), caught.value.code) == ("NOT_FOUND: in words", grpc.StatusCode.NOT_FOUND)
+    assert (caught.value.reason, caught.value.retry_after_s, caught.value.violations) == ("", None, {})
 
 
 def test_a_call_waits_until_the_server_says_that_it_is_healthy(
