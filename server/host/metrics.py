@@ -1,13 +1,13 @@
 """What an operator can see from outside: Prometheus metrics on a port of their own.
 
 Calls are named after gRPC's own metrics (gRFC A66), with underscores for dots. What only
-an answer tells (scores, cold starts, items kept out) is read from the last answers when
-somebody asks, and costs the calls nothing.
+an answer tells (scores, cold starts, items kept out) is told of the last answers.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -21,7 +21,6 @@ from deepmoviematch.server.generations.follower import Follower
 from deepmoviematch.server.host.door import Door
 from deepmoviematch.server.rpc.replies import Reply
 from deepmoviematch.server.rpc.service import NAME
-from deepmoviematch.v1 import recommender_pb2 as pb
 
 RECENT = 1000
 """Answers that score quantiles and the like are taken from."""
@@ -30,6 +29,15 @@ _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 
 _BYTES = (256, 512, 1024, 2048, 4096, 16384, 65536, 262144, 1048576)
 _QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 _SAMPLED = f"/{NAME}/Recommend"
+
+
+class _Answer(NamedTuple):
+    """What is told of an answer; each as in `Reply`."""
+
+    cold_start: bool
+    top_score: float | None
+    filtered_out: int
+    results: int
 
 
 class Metrics(Collector):
@@ -60,7 +68,7 @@ class Metrics(Collector):
             registry=self._registry,
         )
         self._tried = lru_cache(None)(tried.labels)
-        self._recent: deque[bytes] = deque(maxlen=RECENT)
+        self._recent: deque[_Answer] = deque(maxlen=RECENT)
 
     def observe(
         self, method: str, code: str, seconds: float, reply: Reply | None, _: grpc.ServicerContext
@@ -72,7 +80,9 @@ class Metrics(Collector):
             for trial in reply.trials:
                 self._tried(trial.experiment, trial.variant).inc()
             if method == _SAMPLED:
-                self._recent.append(reply.contents)
+                self._recent.append(
+                    _Answer(reply.cold_start, reply.top_score, reply.filtered_out, reply.results)
+                )
 
     def tell(self, host: str, port: int, *, current: Current, follower: Follower, door: Door) -> int:
         """Answer scrapes on a port of their own from now on.
@@ -130,15 +140,15 @@ class Metrics(Collector):
         yield from self._answers()
 
     def _answers(self) -> Iterator[Metric]:
-        answers = [pb.RecommendResponse.FromString(contents) for contents in tuple(self._recent)]
+        answers = tuple(self._recent)
         if not answers:
             return
-        cold = sum(answer.metadata.cold_start for answer in answers) / len(answers)
+        cold = sum(answer.cold_start for answer in answers) / len(answers)
         yield GaugeMetricFamily("deepmoviematch_recent_cold_start_ratio", "Of the last answers.", cold)
         values: dict[str, list[float]] = {
-            "top_score": [answer.results[0].score for answer in answers if answer.results],
-            "filtered_items": [answer.metadata.filtered_out for answer in answers],
-            "results": [len(answer.results) for answer in answers],
+            "top_score": [answer.top_score for answer in answers if answer.top_score is not None],
+            "filtered_items": [answer.filtered_out for answer in answers],
+            "results": [answer.results for answer in answers],
         }
         for name, each in values.items():
             family = GaugeMetricFamily(

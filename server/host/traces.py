@@ -9,7 +9,6 @@ environment variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER 
 import os
 import threading
 import time
-from typing import Any
 
 import grpc
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -20,7 +19,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.rpc.replies import Reply
-from deepmoviematch.v1 import recommender_pb2 as pb
 
 END_S = 2.0
 """How long the last spans get to leave when the process ends."""
@@ -29,10 +27,7 @@ _OURS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILAB
 """Codes by which a server, not its caller, has failed, as OpenTelemetry sees it."""
 
 _CONTEXT = TraceContextTextMapPropagator()
-_HAVING_CANDIDATES: dict[str, Any] = {
-    "Recommend": pb.RecommendResponse,
-    "SimilarItems": pb.SimilarItemsResponse,
-}
+_HAVING_CANDIDATES = {"Recommend", "SimilarItems"}
 
 
 class Traces:
@@ -80,11 +75,13 @@ class Traces:
         if reply.trials and reply.requests is None:
             [trial] = reply.trials
             facts["deepmoviematch.experiment"], facts["deepmoviematch.variant"] = trial[1:]
-        kind = _HAVING_CANDIDATES.get(method.rpartition("/")[2])
         latest = self._current.latest
-        if kind is not None and latest is not None and latest.generation.id == reply.generation_id:
-            left_out = kind.FromString(reply.contents).metadata.filtered_out
-            facts["deepmoviematch.candidates"] = len(latest.generation.catalogue) - left_out
+        if (
+            method.rpartition("/")[2] in _HAVING_CANDIDATES
+            and latest is not None
+            and latest.generation.id == reply.generation_id
+        ):
+            facts["deepmoviematch.candidates"] = len(latest.generation.catalogue) - reply.filtered_out
         return facts
 
 

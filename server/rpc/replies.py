@@ -105,7 +105,7 @@ class Trial(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A serialised response, and what a log says of it."""
+    """A serialised response, and what logs, metrics and traces say of it."""
 
     contents: bytes
 
@@ -124,6 +124,15 @@ class Reply(NamedTuple):
 
     lasting: bool = True
     """Whether the same request gets it for as long as its generation is the current one."""
+
+    filtered_out: int = 0
+    """As in `Answer`; of one request alone, as what follows."""
+
+    cold_start: bool = False
+    """Whether nothing was known of the user, who got the popular items."""
+
+    top_score: float | None = None
+    """That of the first result, if there is one."""
 
     def as_part_of(self, experiment: str, variant: str | None) -> "Reply":
         """The same to a request that named an experiment, and got a variant of it or, if none runs, None."""
@@ -192,7 +201,15 @@ class Replies:
         chances: tuple[Chance, ...] = ()
         if answer.propensities:
             chances = (Chance(0, answer.start + 1, answer.explored, answer.propensities),)
-        return Reply(b"".join(pieces), self._generation_id, len(answer.rows), chances=chances)
+        return Reply(
+            b"".join(pieces),
+            self._generation_id,
+            len(answer.rows),
+            chances=chances,
+            filtered_out=answer.filtered_out,
+            cold_start=answer.origin is Origin.POPULARITY,
+            top_score=answer.scores[0] if answer.rows else None,
+        )
 
     def embedding(self, user: UserEmbedding, missing: Sequence[str] = ()) -> Reply:
         """The reply with where a user is."""

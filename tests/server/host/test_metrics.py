@@ -16,6 +16,7 @@ from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.generations.follower import Follower
 from deepmoviematch.server.host.metrics import Metrics
 from deepmoviematch.server.host.pool import Pool
+from deepmoviematch.server.rpc.replies import Reply
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 METHOD = "deepmoviematch.v1.RecommenderService"
@@ -72,6 +73,26 @@ def test_calls_generations_and_refusals_are_counted(
     assert seen["deepmoviematch_generation_refusals_total", ""] == 1
     assert seen["deepmoviematch_recent_cold_start_ratio", ""] == 1  # nothing was told of any user
     assert seen["deepmoviematch_recent_results", "0.99"] == pytest.approx(5, abs=0.1)
+
+
+def test_what_the_last_answers_were_like_is_told_without_reading_them_again(
+    running: SimpleNamespace, tmp_path: Path
+) -> None:
+    metrics, current = Metrics(), Current()
+    context: Any = None
+    replies = (
+        Reply(b"\xff", "g", 10, filtered_out=1, top_score=0.25),
+        Reply(b"\xff", "g", 20, filtered_out=2, top_score=0.5),
+        Reply(b"\xff", "g", 0, filtered_out=6, cold_start=True),
+    )
+    for reply in replies:
+        metrics.observe(f"/{METHOD}/Recommend", "OK", 0.1, reply, context)
+    follower = Follower(tmp_path, current, on_ready=lambda: None)
+    seen = scraped(metrics.tell("127.0.0.1", 0, current=current, follower=follower, door=running.wiring.door))
+    assert seen["deepmoviematch_recent_cold_start_ratio", ""] == pytest.approx(1 / 3)
+    medians = {name: seen[f"deepmoviematch_recent_{name}", "0.5"] for name in ("filtered_items", "results")}
+    assert medians == {"filtered_items": 2, "results": 10}
+    assert seen["deepmoviematch_recent_top_score", "0.5"] == 0.375  # the third had none
 
 
 def test_a_port_that_is_taken_is_a_clear_error(running: SimpleNamespace, tmp_path: Path) -> None:

@@ -100,6 +100,9 @@ def test_a_reply_is_what_protobuf_makes_of_the_answer(
     assert len(reply.contents) >= expected.ByteSize()  # a score of 0 may be spelt out
     assert (reply.generation_id, reply.results) == (recommender.generation.id, len(answer.rows))
     assert bool(reply.chances) == bool(answer.propensities)
+    metadata = expected.metadata
+    assert (reply.filtered_out, reply.cold_start) == (metadata.filtered_out, metadata.cold_start)
+    assert reply.top_score == (expected.results[0].score if expected.results else None)
 
 
 @given(answer=answers(), data=st.data())
