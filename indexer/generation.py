@@ -174,7 +174,7 @@ def _index(
             f"{vectors_name} must hold vectors of length 1, got {lengths.min():.4f} to {lengths.max():.4f}"
         )
     index = restore(values["index"]["kind"], _contents(folder / name), dim=dim, size=size)
-    if not np.array_equal(index.vectors(), vectors):
+    if not np.array_equal(index.exact.view, vectors):
         raise GenerationError(f"{name} must hold the vectors of {vectors_name}, got others")
     return index, vectors
 

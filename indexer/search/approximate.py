@@ -104,10 +104,6 @@ class ApproximateIndex(ABC):
         """See `VectorIndex.nearest`."""
         return one_by_one(self, queries, counts, allowed)
 
-    def vectors(self) -> Floats:
-        """See `VectorIndex.vectors`."""
-        return self.exact.vectors()
-
     def to_bytes(self) -> bytes:
         """See `VectorIndex.to_bytes`."""
         return serialised(self._index)

@@ -125,9 +125,6 @@ class VectorIndex(Protocol):
     def exact(self) -> "FlatIndex":
         """Exact search over the same vectors: the index itself where it is exact."""
 
-    def vectors(self) -> Floats:
-        """A copy of the [N, D] vectors, row by row."""
-
     def to_bytes(self) -> bytes:
         """The index as a file's contents, for `kinds.restore`."""
 
@@ -239,11 +236,6 @@ class FlatIndex:
     def exact(self) -> "FlatIndex":
         """See `VectorIndex.exact`."""
         return self
-
-    def vectors(self) -> Floats:
-        """See `VectorIndex.vectors`."""
-        vectors: Floats = self._index.reconstruct_n(0, self.size)
-        return vectors
 
     @property
     def view(self) -> Floats:

@@ -65,7 +65,7 @@ def _measured(
     """[., length] contributions and movements, and the largest gap."""
     tower, genres = generation.user_tower, len(generation.catalogue.genre_names)
     embed = tower.embed_next if asks_next else tower.embed
-    vectors = generation.index_for(asks_next=asks_next).vectors()
+    vectors = generation.index_for(asks_next=asks_next).exact.view
     enough = np.flatnonzero(np.diff(ratings.offsets) >= length)
     said, seen, gap = [], [], 0.0
     for user in rng.choice(enough, min(users, len(enough)), replace=False):

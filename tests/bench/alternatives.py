@@ -172,7 +172,7 @@ def _by_milvus(generation: Generation, uri: str) -> _Rank:
     client, name = MilvusClient(uri), "alternatives"
     client.drop_collection(name)
     client.create_collection(name, dimension=generation.index.dim, metric_type="IP", auto_id=False)
-    vectors = generation.index.vectors()
+    vectors = generation.index.exact.view
     for first in range(0, len(vectors), 1000):
         rows = range(first, min(first + 1000, len(vectors)))
         client.insert(name, [{"id": row, "vector": vectors[row].tolist()} for row in rows])

@@ -40,8 +40,8 @@ def test_the_indexes_hold_what_the_item_tower_says(run: Path, store: Store) -> N
     generation, loaded = build(run, store), Run.load(run)
     tower = item_tower(loaded.item_tower)
     vectors = tower.embed(loaded.catalogue)
-    assert (generation.index.vectors() == vectors).all()
-    assert (generation.next_index.vectors() == tower.embed_next(loaded.catalogue)).all()
+    assert (generation.index.exact.view == vectors).all()
+    assert (generation.next_index.exact.view == tower.embed_next(loaded.catalogue)).all()
     assert (generation.directions == tower.directions(vectors)).all()
 
 

@@ -22,7 +22,7 @@ def test_it_holds_what_was_published(folder: Path) -> None:
     assert (len(generation.catalogue), generation.index.dim, generation.similar.dim) == (14, 6, 6)
     assert generation.scale == RatingScale(low=0.5, top=5.0)
     assert generation.directions.shape == (14, 6)
-    assert (generation.similar.vectors() == generation.directions).all()
+    assert (generation.similar.exact.view == generation.directions).all()
     assert generation.manifest["run"]["metrics"]["new-users"]["ndcg"]["mean"] == 0.25
 
 

@@ -231,7 +231,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_everyone_gets_a_list_without_what_they_know(made: Made) -> None:
     generation = made.answers.generation
     size, genres = len(generation.catalogue), len(generation.catalogue.genre_names)
-    spaces = [generation.index.vectors(), generation.next_index.vectors(), generation.directions]
+    spaces = [generation.index.exact.view, generation.next_index.exact.view, generation.directions]
     for vectors in spaces:
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     histories: list[dict[int, float]] = [{}, {0: 5.0}, {size - 1: 0.5}, dict.fromkeys(range(size), 5.0)]

@@ -36,7 +36,7 @@ def small_pool(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(generation: Generation, row: int, excluded: frozenset[int]) -> Nearest:
-    return Nearest(generation.index, generation.index.vectors()[row], excluded, None)
+    return Nearest(generation.index, generation.index.exact.view[row], excluded, None)
 
 
 def whole(generation: Generation, relevance: Nearest, style: Style) -> list[int]:
@@ -190,7 +190,7 @@ def test_a_graph_finds_the_pool_and_comparison_the_rest(
     monkeypatch.setattr("deepmoviematch.indexer.search.hnsw.COMPARED", 0)
     graph = replace(
         generation,
-        index=HnswIndex.of(generation.index.vectors()),
+        index=HnswIndex.of(generation.index.exact.view),
         similar=HnswIndex.of(generation.directions),
     )
     listing = Listing(5, style=Style(diversity=0.4))

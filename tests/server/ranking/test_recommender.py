@@ -57,8 +57,8 @@ def approximate(recommender: Recommender) -> Recommender:
     return Recommender(
         replace(
             generation,
-            index=HnswIndex.of(generation.index.vectors()),
-            next_index=HnswIndex.of(generation.next_index.vectors()),
+            index=HnswIndex.of(generation.index.exact.view),
+            next_index=HnswIndex.of(generation.next_index.exact.view),
             similar=HnswIndex.of(generation.directions),
         )
     )
@@ -80,7 +80,7 @@ def true_scores(generation: Generation, taste: Taste) -> Floats:
         return generation.popularity
     tower, index = generation.user_tower, generation.next_index if taste.asks_next else generation.index
     vectors = tower.embed_next(users) if taste.asks_next else tower.embed(users)
-    scores: Floats = index.vectors() @ vectors[0]
+    scores: Floats = index.exact.view @ vectors[0]
     return scores
 
 
@@ -116,7 +116,7 @@ def test_what_comes_next_is_searched_in_a_space_of_its_own(recommender: Recommen
     generation, taste = recommender.generation, Taste(history={1: 5.0, 2: 5.0}, asks_next=True)
     answer = recommender.recommend(taste, Listing(ITEMS))
     vector = generation.user_tower.embed_next_one({}, taste.history)
-    scores = generation.next_index.vectors() @ vector
+    scores = generation.next_index.exact.view @ vector
     assert generation.next_index.dim > generation.index.dim
     assert answer.rows == np.argsort(-scores, kind="stable").tolist()
     assert answer.rows != recommender.recommend(taste._replace(asks_next=False), Listing(ITEMS)).rows
@@ -138,7 +138,7 @@ def test_a_user_is_placed_where_recommend_searches_from(recommender: Recommender
     if place.known:
         generation = recommender.generation
         index = generation.next_index if taste.asks_next else generation.index
-        scores = index.vectors() @ place.vector
+        scores = index.exact.view @ place.vector
         assert scores == pytest.approx(true_scores(recommender.generation, taste), abs=1e-5)
 
 

@@ -140,7 +140,7 @@ def test_a_user_is_embedded_at_the_moment(running: SimpleNamespace, recommender:
     request = asked(pb.Context(hour=9, weekday=pb.WEEKDAY_SUNDAY), page_size=1000, include_history=True)
     place = running.stub.EmbedUser(pb.EmbedUserRequest(user=request.user))
     items = recommender.generation.catalogue.item_ids
-    scores = dict(zip(items, recommender.generation.index.vectors() @ place.vector, strict=True))
+    scores = dict(zip(items, recommender.generation.index.exact.view @ place.vector, strict=True))
     ranked = {item.item_id: item.score for item in running.stub.Recommend(request).results}
     assert ranked == pytest.approx(scores, abs=1e-5)
 

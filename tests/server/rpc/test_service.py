@@ -80,7 +80,7 @@ def test_a_user_is_embedded_as_recommend_does(running: SimpleNamespace, recommen
         request = seen("6", "nope", "183", page_size=1000, include_history=True, intent=intent)
         place = running.stub.EmbedUser(pb.EmbedUserRequest(user=request.user, intent=request.intent))
         index = generation.next_index if intent == pb.INTENT_NEXT else generation.index
-        scores = dict(zip(items, index.vectors() @ place.vector, strict=True))
+        scores = dict(zip(items, index.exact.view @ place.vector, strict=True))
         ranked = {item.item_id: item.score for item in running.stub.Recommend(request).results}
         assert ranked == pytest.approx(scores, abs=1e-5)
         assert place.dimension == len(place.vector)

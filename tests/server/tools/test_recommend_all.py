@@ -207,7 +207,7 @@ def test_as_of_a_time_needs_times(recommend_all: Callable[..., Any], tmp_path: P
 def test_an_index_that_may_miss_items_is_not_asked(
     generation: Any, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vectors = generation.index.vectors(), generation.next_index.vectors()
+    vectors = generation.index.exact.view, generation.next_index.exact.view
     index, next_index = map(HnswIndex.of, vectors)
     approximate = replace(generation, index=index, next_index=next_index)
     for name in ("nearest", "search"):
