@@ -120,24 +120,35 @@ def bundle(run: Run, *, index: str = "auto") -> tuple[dict[str, bytes], dict[str
 
 def _index_of(vectors: Floats, choice: str, queries: Floats) -> tuple[VectorIndex, float]:
     """The index over `vectors`, and the recall that `queries` find in it."""
-    index = index_of(vectors, choice, lambda made: recall(made, vectors, queries))
-    return index, recall(index, vectors, queries)
+    kth = kth_best(vectors, queries)
+    index = index_of(vectors, choice, lambda made: recall(made, queries, kth))
+    return index, recall(index, queries, kth)
 
 
-def recall(index: VectorIndex, vectors: Floats, queries: Floats, k: int = RECALL_AT) -> float:
+def kth_best(vectors: Floats, queries: Floats, k: int = RECALL_AT) -> Floats:
+    """[Q] the score of the true k-th best of `vectors` [N, D] for each of `queries` [Q, D].
+
+    Of fewer vectors than `k` it is the last one's.
+    """
+    place = len(vectors) - min(k, len(vectors))
+    scores = queries @ vectors.T  # [Q, N]
+    scores.partition(place, axis=1)
+    return scores[:, place].copy()
+
+
+def recall(index: VectorIndex, queries: Floats, kth: Floats, k: int = RECALL_AT) -> float:
     """Share of the true best `k` that `index` finds, averaged over `queries`.
 
     A hit counts if it scores no less than the true k-th, so a tie is never a miss
     (as in ann-benchmarks, Aumueller et al., 2020).
 
     Args:
-        index: Holds `vectors`.
-        vectors: [N, D].
+        index: What finds them.
         queries: [Q, D].
+        kth: [Q] as `kth_best` has it for the same `k`.
         k: How many; fewer in a smaller catalogue.
     """
-    k = min(k, len(vectors))
-    kth = np.sort(queries @ vectors.T, axis=1)[:, -k]  # [Q]
+    k = min(k, index.size)
     found = index.search(queries, k).scores >= kth[:, None] - golden.TOLERANCE
     return float(found.mean())
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepmoviematch.data.arrays import Floats
-from deepmoviematch.indexer.build import build, bundle, recall
+from deepmoviematch.indexer.build import build, bundle, kth_best, recall
 from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.search.vectors import FlatIndex
@@ -97,13 +97,22 @@ def test_a_sample_user_of_another_catalogue_is_refused(new_run: Callable[[], Pat
 def test_recall_is_the_share_of_the_true_best_that_is_found() -> None:
     rows = np.eye(4, dtype=np.float32)
     queries = np.array([[4, 3, 2, 1], [1, 2, 3, 4]], dtype=np.float32)
-    assert recall(FlatIndex.of(rows), rows, queries, 2) == 1.0
-    assert recall(_blind_to_first(rows), rows, queries, 2) == 0.75  # misses row 0, the best for the first
+    kth = kth_best(rows, queries, 2)
+    assert kth.tolist() == [3, 3]
+    assert recall(FlatIndex.of(rows), queries, kth, 2) == 1.0
+    assert recall(_blind_to_first(rows), queries, kth, 2) == 0.75  # misses row 0, the best for the first
+
+
+def test_of_few_items_all_are_the_true_best() -> None:
+    rows, queries = np.eye(3, dtype=np.float32), np.array([[4, 3, 2]], dtype=np.float32)
+    kth = kth_best(rows, queries, 10)
+    assert kth.tolist() == [2]
+    assert recall(FlatIndex.of(rows), queries, kth, 10) == 1.0
 
 
 def test_recall_does_not_count_a_tie_as_a_miss() -> None:
     rows = np.ones((3, 2), dtype=np.float32)
-    assert recall(_blind_to_first(rows), rows, rows[:1], 2) == 1.0
+    assert recall(_blind_to_first(rows), rows[:1], kth_best(rows, rows[:1], 2), 2) == 1.0
 
 
 def _blind_to_first(rows: Floats) -> FlatIndex:
