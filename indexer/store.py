@@ -14,6 +14,7 @@ one rename, and the pointer changes with another.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +170,9 @@ class Store:
             raise StoreError(f"gc must keep at least 1 generation, got {keep}")
         with self._changing():
             current = self.current()
-            whole = [name for name in reversed(self.list()) if self._is_whole(name)]
+            whole = islice(filter(self._is_whole, reversed(self.list())), keep)
             named = [experiment.generations for experiment in self.experiments().values()]
-            kept = {current, *whole[:keep]}.union(*named)
+            kept = {current, *whole}.union(*named)
             surplus = tuple(name for name in self.list() if name not in kept)
             for name in surplus:
                 disk.move(self._generations / name, self._outgoing)
@@ -256,7 +257,7 @@ class Store:
         disk.replace_file(self._pointer, f"{name}\n".encode())
 
     def _next_sequence(self) -> int:
-        """One more than any generation has had, whether it is still there or not."""
+        """One more than any generation has that is there, or current."""
         try:
             current = self.current()
         except StoreError:  # a broken pointer is about to be replaced
@@ -271,7 +272,7 @@ class Store:
 
     def _is_whole(self, name: str) -> bool:
         try:
-            load(self._generations / name)
+            self.load(name)
         except GenerationError:
             return False
         return True

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deepmoviematch.indexer.errors import GenerationError, StoreError
+from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 
 
@@ -155,6 +156,30 @@ def test_gc_removes_damaged_generations_too(store: Store, publish: Callable[[], 
     damage(store, old)
     assert store.gc(keep=1) == (old,)
     assert store.list() == (new,)
+
+
+def test_gc_keeps_no_generation_that_does_not_load(store: Store, publish: Callable[[], str]) -> None:
+    names = [publish() for _ in range(2)]
+    store.rollback(names[0])
+    generations = store.folder / "generations"
+    shutil.copytree(generations / names[0], generations / "g000009-00000000")  # not its id
+    assert store.gc(keep=1) == ("g000009-00000000",)
+    assert store.list() == tuple(names)
+
+
+def test_gc_verifies_no_more_generations_than_it_keeps(
+    store: Store, publish: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, verified = [publish() for _ in range(4)], list[str]()
+    load = store.load
+
+    def noted(name: str) -> Generation:
+        verified.append(name)
+        return load(name)
+
+    monkeypatch.setattr(store, "load", noted)
+    assert store.gc(keep=2) == (names[0], names[1])
+    assert verified == [names[3], names[2]]
 
 
 def test_gc_keeps_at_least_one(store: Store) -> None:
