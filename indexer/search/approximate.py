@@ -24,7 +24,7 @@ from deepmoviematch.indexer.search.vectors import (
     stay_on_one_thread,
 )
 
-EXACT_UP_TO = 2000
+COMPARED_UP_TO = 2000
 """Of so few vectors a search by comparison is no slower."""
 
 FILTERED_UP_TO = 20_000
@@ -79,7 +79,7 @@ class ApproximateIndex(ABC):
 
     def compares_all(self, k: int, count: int | None = None) -> bool:
         """See `VectorIndex.compares_all`."""
-        few = max(k, EXACT_UP_TO, self._compared(k))
+        few = max(k, COMPARED_UP_TO, self._compared(k))
         if count is None:
             return self.size <= few
         return self.size <= FILTERED_UP_TO or count <= few

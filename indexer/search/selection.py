@@ -17,11 +17,6 @@ class Selection:
         """Take [N] which rows they are."""
         self.flags = flags
 
-    @classmethod
-    def of(cls, flags: Flags | None) -> "Selection | None":
-        """The rows that are flagged; None for None, which stands for all."""
-        return None if flags is None else cls(flags)
-
     def __and__(self, other: "Selection") -> "Selection":
         """The rows that both have."""
         return Selection(self.flags & other.flags)

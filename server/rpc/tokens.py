@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from deepmoviematch.server.errors import ServeError, Violation
 
 KEY_BYTES = 32
-MOST_CHARACTERS = 512
-"""No token is longer."""
+MOST_CHARACTERS = 128
+"""No token is longer, as the contract has it: that of a generation with the longest of ids has 116."""
 
 _BODY = Struct(">BIIB16s")
 """Form, start, ahead, bytes of the generation's id, digest; the id follows."""

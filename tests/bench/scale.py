@@ -19,9 +19,9 @@ from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.indexer.build import kth_best, recall
 from deepmoviematch.indexer.search.approximate import ApproximateIndex
 from deepmoviematch.indexer.search.kinds import EXACT_UP_TO, index_of
-from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, VectorIndex
 from tests.bench import machine, synthetic
+from tests.indexer.selections import selected
 
 SIZES = [1_700, 10_000, 100_000, 1_000_000]
 SHARES = [1.0, 0.5, 0.1, 0.01, 0.001]
@@ -99,7 +99,7 @@ def _timed(index: VectorIndex, queries: Floats, allowed: Flags | None) -> dict[s
     def ask(query: Floats) -> bool:
         if allowed is None:
             return index.nearest(query[None], [K])[0].exact
-        return index.search(query[None], K, allowed=Selection.of(allowed)).exact
+        return index.search(query[None], K, allowed=selected(allowed)).exact
 
     exact = [ask(query) for query in queries[:5]]  # warms up
     seconds: list[float] = []
@@ -121,10 +121,10 @@ def _timed(index: VectorIndex, queries: Floats, allowed: Flags | None) -> dict[s
 
 
 def _recall(index: VectorIndex, truth: FlatIndex, queries: Floats, allowed: Flags | None) -> float:
-    best = truth.search(queries, K, allowed=Selection.of(allowed)).scores[:, -1:]
+    best = truth.search(queries, K, allowed=selected(allowed)).scores[:, -1:]
     if best.size == 0:  # nothing passes
         return 1.0
-    return float((index.search(queries, K, allowed=Selection.of(allowed)).scores >= best - 1e-6).mean())
+    return float((index.search(queries, K, allowed=selected(allowed)).scores >= best - 1e-6).mean())
 
 
 if __name__ == "__main__":

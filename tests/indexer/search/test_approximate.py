@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from deepmoviematch.data.arrays import Flags, Floats
-from deepmoviematch.indexer.search.approximate import EXACT_UP_TO, ApproximateIndex
+from deepmoviematch.indexer.search.approximate import COMPARED_UP_TO, ApproximateIndex
 from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.search.ivf import IvfIndex
 from deepmoviematch.indexer.search.kinds import CHOICES, index_of, restore
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, VectorIndex
+from tests.indexer.selections import selected
 
 Kind: TypeAlias = type[HnswIndex] | type[IvfIndex]
 
@@ -43,8 +44,8 @@ def index(kind: Kind) -> ApproximateIndex:
 
 
 def share_found(index: VectorIndex, allowed: Flags | None = None) -> float:
-    found = index.search(QUERIES, 10, allowed=Selection.of(allowed))
-    best = FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=Selection.of(allowed))
+    found = index.search(QUERIES, 10, allowed=selected(allowed))
+    best = FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=selected(allowed))
     return float((found.scores >= best.scores[:, -1:] - 1e-6).mean())
 
 
@@ -63,7 +64,7 @@ def test_a_filter_that_lets_many_pass_is_followed(
 ) -> None:
     monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", SIZE - 1)
     allowed = np.random.default_rng(2).random(SIZE) < share
-    hits = index.search(QUERIES, 10, allowed=Selection.of(allowed))
+    hits = index.search(QUERIES, 10, allowed=Selection(allowed))
     assert not hits.exact
     assert allowed[hits.rows].all()
     assert share_found(index, allowed) > 0.97
@@ -81,15 +82,15 @@ def test_in_a_small_catalogue_every_backend_finds_the_same_by_a_filter(
     assert (hits.scores == exact.scores).all()
 
 
-@pytest.mark.parametrize("passing", [1, EXACT_UP_TO // 2, EXACT_UP_TO])
+@pytest.mark.parametrize("passing", [1, COMPARED_UP_TO // 2, COMPARED_UP_TO])
 def test_a_filter_that_lets_few_pass_is_answered_exactly(
     index: ApproximateIndex, passing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", SIZE - 1)
     allowed = np.random.default_rng(3).permutation(SIZE) < passing
-    hits = index.search(QUERIES, 10, allowed=Selection.of(allowed))
+    hits = index.search(QUERIES, 10, allowed=Selection(allowed))
     assert hits.exact
-    assert (hits.rows == FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=Selection.of(allowed)).rows).all()
+    assert (hits.rows == FlatIndex.of(VECTORS).search(QUERIES, 10, allowed=Selection(allowed)).rows).all()
 
 
 @pytest.mark.parametrize("share", [0.99, 0.9, 0.6])

@@ -14,6 +14,7 @@ from deepmoviematch.indexer.search.hnsw import HnswIndex
 from deepmoviematch.indexer.search.ivf import IvfIndex
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex
+from tests.indexer.selections import selected
 
 LISTS = IvfIndex.of(np.random.default_rng(7).normal(size=(3000, 4)).astype(np.float32))
 ANY = st.floats(-2, 2, width=32)
@@ -28,11 +29,11 @@ def assert_as_alone(
     allowed: Flags | None = None,
 ) -> None:
     index = FlatIndex.of(vectors)
-    together = nearest_without(index, queries, limits, out, Selection.of(allowed))
+    together = nearest_without(index, queries, limits, out, selected(allowed))
     for place, (query, limit, rows) in enumerate(zip(queries, limits, out, strict=True)):
         running = np.ones(len(vectors), dtype=np.bool_) if allowed is None else allowed.copy()
         running[list(rows)] = False
-        alone = index.search(query[None], limit, allowed=Selection.of(running))
+        alone = index.search(query[None], limit, allowed=Selection(running))
         assert together[place] == (alone.rows[0].tolist(), alone.scores[0].tolist(), True)
 
 

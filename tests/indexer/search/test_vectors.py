@@ -17,6 +17,7 @@ from deepmoviematch.indexer.search.ivf import IvfIndex
 from deepmoviematch.indexer.search.kinds import KINDS, restore
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, Hits, VectorIndex
+from tests.indexer.selections import selected
 
 Backend: TypeAlias = Callable[[Floats], VectorIndex]
 
@@ -47,7 +48,7 @@ def test_it_answers_like_brute_force(name: str, data: st.DataObject) -> None:
     queries = data.draw(arrays.arrays(np.float32, (batch, dim), elements=WHOLE))
     allowed = data.draw(st.none() | arrays.arrays(np.bool_, size))
     k = data.draw(st.integers(1, size + 3))
-    hits = BACKENDS[name](vectors).search(queries, k, allowed=Selection.of(allowed))
+    hits = BACKENDS[name](vectors).search(queries, k, allowed=selected(allowed))
     assert hits.rows.tolist() == brute_force(vectors, queries, k, allowed)
     assert (hits.scores == np.take_along_axis(queries @ vectors.T, hits.rows, axis=1)).all()
 
@@ -60,7 +61,7 @@ def test_few_queries_are_each_answered_like_brute_force(name: str, data: st.Data
     counts = data.draw(st.lists(st.integers(1, size + 3), max_size=3))
     queries = data.draw(arrays.arrays(np.float32, (len(counts), dim), elements=WHOLE))
     allowed = data.draw(st.none() | arrays.arrays(np.bool_, size))
-    found = BACKENDS[name](vectors).nearest(queries, counts, allowed=Selection.of(allowed))
+    found = BACKENDS[name](vectors).nearest(queries, counts, allowed=selected(allowed))
     for query, k, (rows, scores, exact) in zip(queries, counts, found, strict=True):
         assert exact
         assert [rows] == brute_force(vectors, query[None], k, allowed)
@@ -78,7 +79,7 @@ def test_it_returns_the_lowest_of_the_rows_that_tie_at_the_cut(
     vectors[twins] = vectors[twins[0]]
     allowed = np.ones(300, dtype=np.bool_)
     allowed[twins[::3]] = not filtered
-    hits = backend(vectors).search(vectors[twins[:1]], k, allowed=Selection.of(allowed if filtered else None))
+    hits = backend(vectors).search(vectors[twins[:1]], k, allowed=selected(allowed if filtered else None))
     best = [row for row in twins if allowed[row]]
     assert hits.rows[0, : len(best)].tolist() == best[:k]
 
@@ -119,16 +120,14 @@ def test_it_returns_what_there_is_if_more_is_wanted(backend: Backend) -> None:
 def test_it_returns_no_more_than_is_allowed(backend: Backend) -> None:
     index = backend(np.eye(3, dtype=np.float32))
     hits = index.search(
-        np.ones((1, 3), dtype=np.float32), 3, allowed=Selection.of(np.array([False, True, False]))
+        np.ones((1, 3), dtype=np.float32), 3, allowed=Selection(np.array([False, True, False]))
     )
     assert hits.rows.tolist() == [[1]]
 
 
 def test_it_returns_nothing_if_nothing_is_allowed(backend: Backend) -> None:
     index = backend(np.eye(3, dtype=np.float32))
-    hits = index.search(
-        np.ones((2, 3), dtype=np.float32), 3, allowed=Selection.of(np.zeros(3, dtype=np.bool_))
-    )
+    hits = index.search(np.ones((2, 3), dtype=np.float32), 3, allowed=Selection(np.zeros(3, dtype=np.bool_)))
     assert hits.scores.shape == hits.rows.shape == (2, 0)
 
 
@@ -166,7 +165,7 @@ def test_it_takes_queries_in_any_memory_order(backend: Backend) -> None:
 def test_it_refuses(backend: Backend, queries: Floats, k: int, allowed: Flags | None, message: str) -> None:
     index = backend(np.eye(3, dtype=np.float32))
     with pytest.raises(ValueError, match=message):
-        index.search(queries.astype(np.float32), k, allowed=Selection.of(allowed))
+        index.search(queries.astype(np.float32), k, allowed=selected(allowed))
 
 
 @pytest.mark.parametrize(
@@ -193,8 +192,8 @@ def test_one_query_finds_what_is_allowed_however_far(backend: Backend, k: int, q
     for query in vectors[:5] + np.float32(0.1):
         scores = vectors @ query
         for allowed in (scores <= np.quantile(scores, quantile), scores >= np.quantile(scores, quantile)):
-            [(rows, found, _)] = index.nearest(query[None], [k], allowed=Selection.of(allowed))
-            hits = index.search(query[None], k, allowed=Selection.of(allowed))
+            [(rows, found, _)] = index.nearest(query[None], [k], allowed=Selection(allowed))
+            hits = index.search(query[None], k, allowed=Selection(allowed))
             assert (rows, found) == (hits.rows[0].tolist(), hits.scores[0].tolist())
             assert [rows] == brute_force(vectors, query[None], k, allowed)
 

@@ -185,7 +185,7 @@ def test_more_diversity_and_novelty_make_more_of_it(generation: Generation) -> N
 def test_a_graph_finds_the_pool_and_comparison_the_rest(
     generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepmoviematch.indexer.search.approximate.EXACT_UP_TO", 1)
+    monkeypatch.setattr("deepmoviematch.indexer.search.approximate.COMPARED_UP_TO", 1)
     monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", 1)
     monkeypatch.setattr("deepmoviematch.indexer.search.hnsw.COMPARED", 0)
     graph = replace(

@@ -67,7 +67,7 @@ def approximate(recommender: Recommender) -> Recommender:
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has graphs followed even in a tiny catalogue."""
-    monkeypatch.setattr("deepmoviematch.indexer.search.approximate.EXACT_UP_TO", 1)
+    monkeypatch.setattr("deepmoviematch.indexer.search.approximate.COMPARED_UP_TO", 1)
     monkeypatch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", 1)
     monkeypatch.setattr("deepmoviematch.indexer.search.hnsw.COMPARED", 0)
 

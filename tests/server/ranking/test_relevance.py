@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as arrays
 
 from deepmoviematch.data.arrays import Flags, Floats
 from deepmoviematch.indexer.search.hnsw import HnswIndex
-from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.search.vectors import FlatIndex, VectorIndex
 from deepmoviematch.server.ranking.relevance import Nearest, Popular, Relevance, Scored, page_of
+from tests.indexer.selections import selected
 
 ITEMS, WIDTH = 60, 4
 
@@ -52,7 +52,7 @@ def joined(pages: Iterable[Scored]) -> tuple[list[int], list[float]]:
 def test_all_pages_of_a_search_are_the_one_exact_order(
     query: Floats, excluded: frozenset[int], allowed: Flags | None, sizes: list[int]
 ) -> None:
-    relevance = Nearest(FlatIndex.of(VECTORS), query, excluded, Selection.of(allowed))
+    relevance = Nearest(FlatIndex.of(VECTORS), query, excluded, selected(allowed))
     rows, scores = joined(walk(relevance, sizes))
     everything = FlatIndex.of(VECTORS).search(query[None], ITEMS)
     score_of = dict(zip(everything.rows[0].tolist(), everything.scores[0].tolist(), strict=True))
@@ -67,7 +67,7 @@ def test_all_pages_of_a_search_are_the_one_exact_order(
 def test_all_pages_of_the_popular_items_are_their_one_order(
     excluded: frozenset[int], allowed: Flags | None, sizes: list[int]
 ) -> None:
-    relevance = Popular(POPULAR, POPULARITY, excluded, Selection.of(allowed))
+    relevance = Popular(POPULAR, POPULARITY, excluded, selected(allowed))
     rows, scores = joined(walk(relevance, sizes))
     expected = sorted(in_the_running(excluded, allowed), key=lambda row: (-POPULARITY[row], row))
     assert rows == expected
@@ -113,10 +113,10 @@ def test_a_graph_is_followed_for_the_first_page_alone(
     query: Floats, excluded: frozenset[int], allowed: Flags | None, sizes: list[int]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deepmoviematch.indexer.search.approximate.EXACT_UP_TO", 1)
+        patch.setattr("deepmoviematch.indexer.search.approximate.COMPARED_UP_TO", 1)
         patch.setattr("deepmoviematch.indexer.search.approximate.FILTERED_UP_TO", 1)
         patch.setattr("deepmoviematch.indexer.search.hnsw.COMPARED", 0)
-        relevance = Nearest(HnswIndex.of(VECTORS), query, excluded, Selection.of(allowed))
+        relevance = Nearest(HnswIndex.of(VECTORS), query, excluded, selected(allowed))
         pages = list(walk(relevance, sizes))
     rows, _ = joined(pages)
     assert sorted(rows) == in_the_running(excluded, allowed)
@@ -128,9 +128,9 @@ def test_a_graph_is_followed_for_the_first_page_alone(
 def test_exact_hits_for_fewer_are_the_first_of_those_for_more(
     index: VectorIndex, query: Floats, allowed: Flags | None
 ) -> None:
-    everything = index.exact.search(query[None], ITEMS, allowed=Selection.of(allowed))
+    everything = index.exact.search(query[None], ITEMS, allowed=selected(allowed))
     for count in (1, 2, 10, 59):
-        hits = index.exact.search(query[None], count, allowed=Selection.of(allowed))
+        hits = index.exact.search(query[None], count, allowed=selected(allowed))
         assert hits.exact
         assert np.array_equal(hits.rows, everything.rows[:, :count])
         assert np.array_equal(hits.scores, everything.scores[:, :count])

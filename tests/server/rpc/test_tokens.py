@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deepmoviematch.server.errors import ServeError, Violation
-from deepmoviematch.server.rpc.tokens import Cursor, Tokens, read_key
+from deepmoviematch.server.rpc.tokens import MOST_CHARACTERS, Cursor, Tokens, read_key
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 KEY = b"k" * 32
@@ -34,7 +34,7 @@ def refused(opened: Cursor | Violation) -> str:
 @given(
     cursor=st.builds(
         Cursor,
-        st.sampled_from(["g000000-00000000", "g123456789-5f3a9c1e"]),
+        st.sampled_from(["g000000-00000000", f"g{10**18 - 1}-5f3a9c1e"]),
         start=st.integers(0, 2**32 - 1),
         ahead=st.integers(0, 1000),
     )
@@ -44,6 +44,12 @@ def test_a_token_says_where_its_request_goes_on(cursor: Cursor) -> None:
     assert len(token) <= 128
     assert set(token.decode()) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
     assert Tokens(KEY).open(request(token, page_size=1000, validate_only=True, explain=True)) == cursor
+
+
+def test_the_longest_token_is_within_the_contract() -> None:
+    # 26 bytes of body, 28 of the longest id and 32 of seal are 86, four characters for every three begun.
+    assert len(Tokens(KEY).seal(Cursor(f"g{10**18 - 1}-5f3a9c1e", 0, 0), request())) == 116 <= MOST_CHARACTERS
+    assert MOST_CHARACTERS == 128
 
 
 def test_the_seal_is_keyed_blake2() -> None:
