@@ -16,8 +16,13 @@ from deepmoviematch.server.filtering.fields import ANYTHING, Booleans, Field, fi
 from deepmoviematch.server.filtering.syntax import And, Comparison, Expression, Not, Or, Value, Word, parse
 
 KEPT = 1024
-KEPT_BYTES = 1 << 25
-"""Compiled filters that are kept at hand; each takes a byte for each item."""
+KEPT_BYTES = 1 << 26
+"""Compiled filters that are kept at hand."""
+
+ITEM_BYTES = 2 + 1 / 8
+"""What one takes for each item at most: a flag, the bit of it that FAISS reads, and, where fewer than
+an eighth of the items pass, their rows of eight bytes each.
+"""
 
 
 class Filters:
@@ -25,7 +30,7 @@ class Filters:
 
     def __init__(self, generation: Generation) -> None:
         """Prepare for the N items of `generation`."""
-        self._most = max(1, min(KEPT, KEPT_BYTES // len(generation.catalogue)) // 2)
+        self._most = max(1, min(KEPT, int(KEPT_BYTES / (ITEM_BYTES * len(generation.catalogue)))) // 2)
         self._compiler = _Compiler(generation)
         self._recent: dict[str, Selection] = {}  # those asked about since `_older` was
         self._older: dict[str, Selection] = {}

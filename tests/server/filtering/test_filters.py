@@ -13,8 +13,10 @@ from google.rpc import error_details_pb2
 from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.indexer.search.selection import Selection
+from deepmoviematch.indexer.search.vectors import FlatIndex
 from deepmoviematch.server.filtering.fields import Texts
-from deepmoviematch.server.filtering.filters import Filters
+from deepmoviematch.server.filtering.filters import ITEM_BYTES, Filters
 from deepmoviematch.server.filtering.syntax import Comparison, parse
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -159,11 +161,22 @@ def test_what_was_asked_before_is_at_hand_and_cannot_be_changed(recommender: Rec
 def test_what_is_kept_of_filters_is_bounded(
     recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepmoviematch.server.filtering.filters.KEPT_BYTES", 60)  # of 25 each
+    monkeypatch.setattr("deepmoviematch.server.filtering.filters.KEPT_BYTES", 120)  # of 53 each
     filters = Filters(recommender.generation)
     kept = [filters.allowed(f"year > {year}") for year in (1990, 1991, 1992)]
     assert filters.allowed("year > 1992") is kept[2]
     assert filters.allowed("year > 1990") is not kept[0]
+
+
+@pytest.mark.parametrize("passing", [0, 99, 100, 800])  # around an eighth
+def test_a_filter_takes_no_more_than_is_reckoned_with(passing: int) -> None:
+    allowed = Selection(np.arange(800) < passing)
+    vectors = np.eye(800, 2, dtype=np.float32)
+    FlatIndex.of(vectors).search(vectors[:1], 3, allowed=allowed)
+    assert allowed.selector  # as a search by lists asks for
+    rows = vars(allowed).get("rows", np.empty(0))
+    assert ("rows" in vars(allowed)) == (0 < passing < 100)
+    assert allowed.flags.nbytes + rows.nbytes + 800 / 8 <= 800 * ITEM_BYTES
 
 
 def test_a_filter_that_keeps_coming_is_kept_whatever_else_comes(
