@@ -45,6 +45,8 @@ def _is_supported() -> bool:
                 _server._stream_response_in_pool,
                 _server._handle_with_method_handler,
                 _server._receive_close_on_server,
+                _server._send_message,
+                _server._is_rpc_state_active,
                 _server._serve,
                 _server._process_event_and_continue,
                 _server._begin_shutdown_once,
@@ -56,8 +58,11 @@ def _is_supported() -> bool:
             )
         ]
         of_call, of_server = _server._RPCState.__annotations__, _server._ServerState.__annotations__
+        of_context = _server._Context.__annotations__
         names = (
             *(of_call["context"], of_call["client"], of_server["lock"], of_server["completion_queue"]),
+            *(of_call["condition"], of_call["initial_metadata_allowed"], _server._SEND_MESSAGE_TOKEN),
+            *(of_context["_rpc_event"], of_context["_state"]),
             *(of_server["rpc_states"], of_server["due"], of_server["stage"], of_server["thread_pool"]),
             *(of_server["registered_method_handlers"], of_server["generic_handlers"]),
             *(of_server["interceptor_pipeline"], of_server["maximum_concurrent_rpcs"]),
@@ -76,6 +81,8 @@ def _is_supported() -> bool:
         answering,
         answering,
         [*call, "method_handler", "thread_pool"],
+        ["state"],
+        ["state", "token"],
         ["state"],
         ["state"],
         ["state", "event"],
@@ -112,11 +119,11 @@ _NOT_FOUND_OUT = Ending(grpc.StatusCode.UNKNOWN, "Error in service handler!")
 class Host(Protocol):
     """Takes calls, and has work for the polling thread, on which all of this is asked."""
 
-    def expect(self) -> None:
-        """A call with one message has begun, which is not there yet."""
+    def expect(self, call: "Call") -> None:
+        """A call with one message has begun, which is not there yet; it may be refused until it is."""
 
-    def receive(self, call: "Call | None") -> None:
-        """The message is there, or will never be."""
+    def receive(self, call: "Call") -> None:
+        """The message is there, or will never be if the call is open no more."""
 
     def has_work(self) -> bool:
         """Whether there is work."""
@@ -186,18 +193,20 @@ class Call:
 
     def await_message(self, host: Host) -> None:
         """Have `host` receive the call with its message, or None if none comes."""
-        host.expect()
+        host.expect(self)
         self._event.call.start_server_batch(
             (cygrpc.ReceiveMessageOperation(0),), partial(self._arrived, host)
         )
 
     def _arrived(self, host: Host, event: Any) -> Any:
+        if not self.is_open:  # it was refused meanwhile
+            return None, ()
         contents = event.batch_operations[0].message()
         if contents is not None:
             self.message = _common.deserialize(contents, self.handler.request_deserializer)
         if self.message is None:
             self.refuse(_NO_MESSAGE if contents is None else _NOT_READ)
-        host.receive(self if self.is_open else None)
+        host.receive(self)
         return None, ()
 
     def _end(self, code: Any, details: bytes, trailing_metadata: Any, *operations: Any) -> None:
@@ -216,6 +225,32 @@ class Call:
 
     def _ended(self, _event: Any) -> Any:
         return self, ()  # what gRPC no longer has to keep
+
+
+def send(context: Any, contents: bytes, then: Callable[[], None]) -> None:
+    """Send a message of a stream, and wait for nothing; gRPC's own way waits until the caller takes it.
+
+    Args:
+        context: Of a call that is answered with a stream, of which no other message is on its way.
+        contents: The message, serialised.
+        then: Asked once the message has been taken, or never will be; not at all if the caller has left.
+    """
+    state, token = context._state, _server._SEND_MESSAGE_TOKEN
+    with state.condition:
+        if not _server._is_rpc_state_active(state):
+            return
+        operations = [cygrpc.SendMessageOperation(contents, 0)]
+        if state.initial_metadata_allowed:
+            operations.insert(0, cygrpc.SendInitialMetadataOperation((), 0))
+            state.initial_metadata_allowed = False
+        done = partial(_sent, _server._send_message(state, token), then)
+        context._rpc_event.call.start_server_batch(tuple(operations), done)
+        state.due.add(token)
+
+
+def _sent(finish: Callable[[Any], Any], then: Callable[[], None], event: Any) -> Any:
+    own, callbacks = finish(event)
+    return own, (*callbacks, then)
 
 
 def start(server: grpc.Server, host: Host) -> bool:

@@ -2,17 +2,20 @@
 
 gRPC's own servicer sends to its watchers while it holds its lock, which gRPC's thread
 needs in order to take leave of a watcher: a client that goes away at the wrong moment
-stops the whole server. Here whoever changes the health waits for nobody.
+stops the whole server. And it waits for each watcher to take what it sends, which one that makes
+no room for it never does. Here whoever changes the health waits for nobody, and no watcher holds a thread.
 """
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from deepmoviematch.server.host import arrival
 from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.server.rpc.status import abort
@@ -29,7 +32,10 @@ SERVICES = ("", NAME)
 END_S = 0.5
 """How long the watchers get to take the news of the end."""
 
-_Send: TypeAlias = Callable[[health_pb2.HealthCheckResponse | None], None]
+_STEP_S = 0.01
+
+_Send: TypeAlias = Callable[[bytes, Callable[[], None]], None]
+"""Sends a message; asks the second argument once that is taken, or never if the watcher has left."""
 
 
 class Health(health_pb2_grpc.HealthServicer):
@@ -39,8 +45,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self._status: int = NOT_SERVING
         self._ended = False
         self._watchers: set[_Watcher] = set()
-        self._lock = threading.Lock()  # never held while something is sent
-        self._senders = ThreadPoolExecutor(8, thread_name_prefix="health")
+        self._lock = threading.Lock()
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """See health.proto."""
@@ -55,26 +60,31 @@ class Health(health_pb2_grpc.HealthServicer):
         """See health.proto; gRPC passes what sends a response, and takes None for the end."""
         if isinstance(request, Malformed):
             abort(context, request.error())
-        watcher = _Watcher(send, knows=request.service in SERVICES)
+        write = partial(arrival.send, context) if arrival.SUPPORTED else partial(_send_apart, send)
+        watcher = _Watcher(write, partial(send, None), knows=request.service in SERVICES)
         with self._lock:
-            if context.add_callback(lambda: self._watchers.discard(watcher)):
-                self._watchers.add(watcher)
+            self._watchers.add(watcher)
+            if not context.add_callback(partial(self._watchers.discard, watcher)):  # it has left
+                self._watchers.discard(watcher)
             watcher.tell(self._status, last=self._ended)
-        self._senders.submit(watcher.send)
 
     # gRPC's own way not to hold a thread for as long as a stream lasts.
     Watch.experimental_non_blocking = True  # type: ignore[attr-defined]
 
+    # Neither waits for anything, so neither has to wait for a thread.
+    Check.at_once = Watch.at_once = True  # type: ignore[attr-defined]
+
     def join(self, server: grpc.Server) -> None:
         """Have a server answer, which is not started yet.
 
-        Methods that are registered have queues of their own in gRPC's core, so whoever asks how it goes
-        neither waits with a flood of other calls nor is dropped with them.
+        Methods that are registered have queues of their own in gRPC's core, and these are answered by the
+        polling thread. So whoever asks how it goes neither waits with other calls, be they many or slow,
+        nor is dropped with them.
         """
         read, write = lenient(health_pb2.HealthCheckRequest), health_pb2.HealthCheckResponse.SerializeToString
         handlers: Any = {
             "Check": grpc.unary_unary_rpc_method_handler(self.Check, read, write),
-            "Watch": grpc.unary_stream_rpc_method_handler(self.Watch, read, write),
+            "Watch": grpc.unary_stream_rpc_method_handler(self.Watch, read),  # which sends bytes
         }
         server.add_registered_method_handlers(HEALTH_NAME, handlers)
 
@@ -94,34 +104,52 @@ class Health(health_pb2_grpc.HealthServicer):
             watchers = tuple(self._watchers)
             for watcher in watchers:
                 watcher.tell(status, last=last)
-        sending = [self._senders.submit(watcher.send) for watcher in watchers]
-        if last:
-            wait(sending, END_S)
+        deadline = time.monotonic() + END_S
+        while last and not all(each.over for each in watchers) and time.monotonic() < deadline:
+            time.sleep(_STEP_S)
 
 
 class _Watcher:
     """One stream, and what it should be told next."""
 
-    def __init__(self, send: _Send, *, knows: bool) -> None:
-        self._send = send
+    def __init__(self, send: _Send, end: Callable[[], None], *, knows: bool) -> None:
+        self._send, self._end = send, end
         self._knows = knows
         self._told: int | None = None
         self._news: int = SERVICE_UNKNOWN
-        self._last = self._over = False
-        self._lock = threading.Lock()
+        self._last = self._sending = False
+        self.over = False
+        """Whether it has taken the news of the end."""
+        self._lock = threading.Lock()  # nobody waits for a watcher while holding it
 
     def tell(self, status: int, *, last: bool) -> None:
-        """Have the next `send` say so."""
-        self._news = status if self._knows else SERVICE_UNKNOWN
-        self._last = last
-
-    def send(self) -> None:
-        """Send what is news to the watcher, which may take its time."""
+        """Have it know the status, as soon as it has taken what is on its way."""
         with self._lock:
-            news, last = self._news, self._last
-            if news != self._told and not self._over:
-                self._told = news
-                self._send(health_pb2.HealthCheckResponse(status=news))
-            if last and not self._over:
-                self._over = True
-                self._send(None)
+            self._news = status if self._knows else SERVICE_UNKNOWN
+            self._last = last
+            self._go_on()
+
+    def _taken(self) -> None:
+        with self._lock:
+            self._sending = False
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._sending or self.over:
+            return
+        if self._news != self._told:
+            self._told, self._sending = self._news, True
+            self._send(health_pb2.HealthCheckResponse(status=self._news).SerializeToString(), self._taken)
+        elif self._last:
+            self.over = True
+            self._end()
+
+
+def _send_apart(send: Callable[[bytes], None], contents: bytes, then: Callable[[], None]) -> None:
+    """Send in gRPC's own way, which waits until a message is taken; on a thread of its own."""
+
+    def wait() -> None:
+        send(contents)
+        then()
+
+    threading.Thread(target=wait, name="health", daemon=True).start()

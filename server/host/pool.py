@@ -27,7 +27,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 
+from deepmoviematch.server.errors import OverloadedError
 from deepmoviematch.server.host.arrival import INTERNAL, Call, start
+from deepmoviematch.server.host.refusal import ending
+from deepmoviematch.server.rpc.status import to_status
 
 PATIENCE_S = 0.015
 """How long a call may wait for a thread while there is no end to the waiting; seconds of processor time."""
@@ -43,6 +46,8 @@ MOST_WAITING = 1000
 
 MAX_BATCH = 16
 """So many cheap calls are answered in one go, at most."""
+
+_OVERLOADED = ending(to_status(OverloadedError()))
 
 _Task: TypeAlias = Callable[[], object]
 
@@ -79,7 +84,7 @@ class Pool(Executor):
         self._waiting: deque[_Waiting] = deque()  # for a thread, the oldest first
         self._turns: SimpleQueue[bool] = SimpleQueue()  # one for each of them; False ends a thread
         self._cheap: deque[_Waiting] = deque()  # for the polling thread, and known to it alone
-        self._coming = 0  # calls whose message is not there yet; gRPC's thread alone counts them
+        self._coming: dict[Call, None] = {}  # whose message is not there yet, the oldest first; as above
         self._calm_at = clock()  # when a call last found nobody waiting
         self._busy = [False] * (threads + 1)  # the last is the polling one
         self._here = threading.local()
@@ -98,14 +103,25 @@ class Pool(Executor):
         """
         self._take_in(partial(fn, *args), cheap=False)
 
-    def expect(self) -> None:
-        """See `arrival.Host`."""
-        self._coming += 1
+    def expect(self, call: Call) -> None:
+        """See `arrival.Host`.
 
-    def receive(self, call: Call | None) -> None:
+        Honest callers send their message at once. So where there are too many, the one that has taken
+        longest makes room.
+        """
+        if self._coming and self.waiting + len(self._coming) >= MOST_WAITING:
+            oldest = next(iter(self._coming))
+            del self._coming[oldest]
+            oldest.refuse(_OVERLOADED)
+        self._coming[call] = None
+
+    def receive(self, call: Call) -> None:
         """See `arrival.Host`."""
-        self._coming -= 1
-        if call is None:
+        self._coming.pop(call, None)
+        if not call.is_open:
+            return
+        if getattr(call.handler.unary_unary or call.handler.unary_stream, "at_once", False):
+            self._run(call, late=False)
             return
         cheap = False
         try:
@@ -144,9 +160,7 @@ class Pool(Executor):
     def crowded(self) -> bool:
         """Whether a call that came now would wait too long."""
         waiting = self.waiting
-        if waiting + self._coming >= MOST_WAITING:
-            return True
-        return waiting > FEW_WAITING and self._exceeds(self._first())
+        return waiting >= MOST_WAITING or (waiting > FEW_WAITING and self._exceeds(self._first()))
 
     def late(self) -> bool:
         """Whether the task of this thread has waited too long to be worth its work."""

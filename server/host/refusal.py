@@ -17,20 +17,25 @@ def refusing(status: status_pb2.Status) -> "grpc.RpcMethodHandler[Any, Any]":
     Where `arrival.start` started the server that is all that happens. To gRPC the handler takes a stream,
     of which it reads nothing, and returns a stream, which it ends: on the wire that looks like a unary call.
     """
-    told: Any = rpc_status.to_status(status)
-    ending = Ending(told.code, told.details, told.trailing_metadata)
+    told = ending(status)
 
     def refuse(_requests: object, context: grpc.ServicerContext, send: Callable[[None], None]) -> None:
-        context.set_code(ending.code)
-        context.set_details(ending.details)
-        context.set_trailing_metadata(ending.trailing_metadata)
+        context.set_code(told.code)
+        context.set_details(told.details)
+        context.set_trailing_metadata(told.trailing_metadata)
         send(None)
 
     # gRPC's own way to run a handler on another thread, and to answer from it without one.
     vars(refuse).update(experimental_non_blocking=True, experimental_thread_pool=_HERE)
     handler: Any = grpc.stream_stream_rpc_method_handler(refuse)
-    handler.ending = ending
+    handler.ending = told
     return handler  # type: ignore[no-any-return]
+
+
+def ending(status: status_pb2.Status) -> Ending:
+    """The end of a call with `status`."""
+    told: Any = rpc_status.to_status(status)
+    return Ending(told.code, told.details, told.trailing_metadata)
 
 
 class _Here(ThreadPoolExecutor):

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
@@ -109,13 +109,18 @@ class Supervisor:
 
     def _start(self, worker: _Worker) -> None:
         words = [*self._words, "--port", str(self._port), "--worker", str(worker.number)]
-        worker.process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "deepmoviematch.server", *words],
-            # Brings the key; its end tells a worker that nobody looks after it any more.
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            process_group=0,  # a terminal's ^C is for the supervisor to pass on
-        )
+        try:
+            worker.process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "deepmoviematch.server", *words],
+                # Brings the key; its end tells a worker that nobody looks after it any more.
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                process_group=0,  # a terminal's ^C is for the supervisor to pass on
+            )
+        except OSError as error:  # no memory, no more processes: the other workers serve on
+            found = f"one that cannot be started: {error}"
+            self._replace(worker, found, "worker not started", {"error": str(error)})
+            return
         with suppress(BrokenPipeError):  # it died at once, and will be buried
             os.write(_to(worker.process).fileno(), self._page_token_key)
         worker.started_at, worker.listens = time.monotonic(), False
@@ -139,21 +144,21 @@ class Supervisor:
         process.communicate()  # which closes the pipes
         if self._stopping:
             return
+        if time.monotonic() - worker.started_at >= STEADY_S:
+            worker.failures = 0
+        facts = {"pid": process.pid, "status": process.returncode}
+        found = f"one that ended with {process.returncode}; its reason is above"
+        self._replace(worker, found, "worker ended", facts)
+
+    def _replace(self, worker: _Worker, found: str, event: str, facts: Mapping[str, object]) -> None:
+        """Fill the place again after a pause; give up if there never was a whole set of workers."""
         if not self._announced:
-            raise ServeError(
-                f"every worker must start, got one that ended with {process.returncode}; its reason is above"
-            )
-        lived_s = time.monotonic() - worker.started_at
-        worker.failures = 1 if lived_s >= STEADY_S else worker.failures + 1
+            raise ServeError(f"every worker must start, got {found}")
+        worker.failures += 1
         pause_s = PAUSES_S[min(worker.failures, len(PAUSES_S)) - 1]
         worker.due_at = time.monotonic() + pause_s
-        facts = {
-            "worker": worker.number,
-            "pid": process.pid,
-            "status": process.returncode,
-            "restart_in_s": pause_s,
-        }
-        log_event(log, logging.ERROR, "worker ended", facts)
+        facts = {"worker": worker.number, **facts, "restart_in_s": pause_s}
+        log_event(log, logging.ERROR, event, facts)
 
     def _watch_signals(self) -> None:
         """Have SIGTERM, SIGINT and SIGCHLD wake the selector."""

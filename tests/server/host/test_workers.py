@@ -36,6 +36,25 @@ sys.exit(status)
 """
 
 
+FAILING = """
+import subprocess, sys
+from deepmoviematch.server import __main__
+
+class Popen(subprocess.Popen):
+    asked = 0
+
+    def __init__(self, *words, **options):
+        Popen.asked += 1
+        if Popen.asked == 3:
+            raise BlockingIOError("no more processes")
+        super().__init__(*words, **options)
+
+subprocess.Popen = Popen
+sys.exit(__main__.main())
+"""
+"""Has no more processes once, after two."""
+
+
 @contextmanager
 def supervised(*words: str, program: tuple[str, ...] = ("-m", "deepmoviematch.server")) -> Iterator[Any]:
     """A supervisor of two workers that listen; `events` are the lines of its log, `pids` theirs."""
@@ -194,6 +213,16 @@ def test_a_worker_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "grpc is broken" in ended.stderr
     assert "error: every worker must start, got one that ended with 1; its reason is above" in ended.stderr
+
+
+def test_a_worker_that_cannot_be_replaced_at_once_costs_the_others_nothing(store: Path) -> None:
+    with supervised("--store", str(store), program=("-c", FAILING)) as server:
+        os.kill(server.pids[0], signal.SIGKILL)
+        assert "no more processes" in wait_for(server.events, "worker not started")["error"]
+        assert wait_for(server.events, "worker listens")["worker"] == 0
+        os.kill(server.pids[1], 0)  # it is there still
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            rpc.RecommenderServiceStub(channel).Recommend(pb.RecommendRequest(), timeout=WAIT_S)
 
 
 def test_an_address_in_use_is_not_shared(running: SimpleNamespace) -> None:
