@@ -65,7 +65,7 @@ def _fit(options: argparse.Namespace) -> None:
     out: Path = options.out
     fitted = fit_run(options.data, recipe, out, resume=options.resume, lenient=options.lenient)
     if options.json:
-        print(json.dumps({"run": str(out), "metrics": fitted.metrics}))
+        print(json.dumps({"run": str(out), "metrics": fitted.metrics}, allow_nan=False))
     else:
         print_fit(fitted.metrics, out)
 
@@ -137,6 +137,7 @@ def _neighbours(options: argparse.Namespace) -> None:
     from deepmoviematch.data.readers import read  # noqa: PLC0415
     from deepmoviematch.trainer.experiments.neighbourhood import Neighbourhood  # noqa: PLC0415
     from deepmoviematch.trainer.experiments.neighbours import measure, neighbours_of  # noqa: PLC0415
+    from deepmoviematch.trainer.experiments.table import finite  # noqa: PLC0415
 
     around = Neighbourhood.of(options.run, read(options.data, lenient=options.lenient))
     if options.item is None:
@@ -145,7 +146,7 @@ def _neighbours(options: argparse.Namespace) -> None:
         listed = neighbours_of(around, options.item, options.beside, count=options.count)
         found = {"item": options.item, "users": around.likes.shape[0], "neighbours": listed}
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(finite(found), allow_nan=False))
     elif options.item is None:
         print_measure(found)
     else:

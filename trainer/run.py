@@ -98,17 +98,8 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
         dataset: What it was fitted on.
         digest: Names what training saw of it (`Dataset.digest`, `SeedRows.digest`).
     """
-    manifest = folder / "manifest.json"
-    manifest.unlink(missing_ok=True)
-    for part in ("user_tower", "item_tower", "rating_head"):  # another family has other files
-        shutil.rmtree(folder / part, ignore_errors=True)
     contents = _files(fitted, recipe, dataset, digest)
-    for name, content in contents.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
     models = {"user_tower.keras": fitted.towers.user, "item_tower.keras": fitted.towers.item}
-    for name, model in models.items():
-        model.save(folder / name)
     about = {
         "format": FORMAT,
         "kind": "run",
@@ -121,10 +112,20 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
         "libraries": libraries(),
         "metrics": fitted.metrics,
         "scale": {"low": dataset.ratings.scale.low, "top": dataset.ratings.scale.top},
-        "files": {name: _sha256(folder / name) for name in sorted(contents | models)},
     }
+    _json(about)  # what no manifest can say is refused while the run before is whole
+    manifest = folder / "manifest.json"
+    manifest.unlink(missing_ok=True)
+    for part in ("user_tower", "item_tower", "rating_head"):  # another family has other files
+        shutil.rmtree(folder / part, ignore_errors=True)
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    for name, model in models.items():
+        model.save(folder / name)
+    files = {name: _sha256(folder / name) for name in sorted(contents | models)}
     unfinished = manifest.with_suffix(".part")
-    unfinished.write_text(_json(about), encoding="utf-8")
+    unfinished.write_text(_json(about | {"files": files}), encoding="utf-8")
     unfinished.replace(manifest)
 
 

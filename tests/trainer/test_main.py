@@ -16,7 +16,7 @@ from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.trainer import fit as fitting
 from deepmoviematch.trainer.__main__ import PROTOCOLS, main
 from deepmoviematch.trainer.evaluation import protocols
-from deepmoviematch.trainer.experiments import experiment, neighbours
+from deepmoviematch.trainer.experiments import experiment, neighbourhood, neighbours
 from deepmoviematch.trainer.models import loop
 
 SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
@@ -250,6 +250,15 @@ def _interrupted_in(last: str) -> Callable[..., Any]:
 def test_a_folder_of_other_things_is_not_made_a_run(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("fit", "--data", data, "--out", data, *SMALL) == 1
     assert "--out must be empty or hold a run" in capsys.readouterr().err
+
+
+def test_neighbours_print_a_figure_that_does_not_exist_as_null(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(neighbourhood.Neighbourhood, "of", lambda *_: None)
+    monkeypatch.setattr(neighbours, "measure", lambda *_, **__: {"ratio": {"mean": float("nan")}})
+    assert run("neighbours", "--run", tmp_path, "--data", data, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"ratio": {"mean": None}}
 
 
 def test_neighbours_are_measured_over_the_users_whom_the_run_held_out(

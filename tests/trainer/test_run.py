@@ -63,6 +63,20 @@ def test_the_manifest_says_where_the_run_comes_from(folder: Path, dataset: Datas
     assert {"tensorflow", "keras", "numpy"} <= set(manifest["libraries"])
 
 
+def test_figures_that_no_manifest_can_hold_leave_the_run_before_as_it_was(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    before = write(tmp_path, dataset, SEED) / "manifest.json"
+    manifest = before.read_bytes()
+    rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, SEED)
+    metrics = {"protocol": "rating", "rows": len(rows.test), "test_mse": np.nan}
+    fitted = replace(fit_seed(dataset.catalogue, rows, SEED), metrics=metrics)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_run(tmp_path, fitted=fitted, recipe=SEED, dataset=dataset, digest=rows.digest)
+    assert before.read_bytes() == manifest
+    assert Run.load(tmp_path).provenance["recipe"] == SEED.to_dict()
+
+
 def test_a_recipe_with_any_name_reads_back(tmp_path: Path) -> None:
     recipe = replace(SEED, name='saat "\\" \U0001f331')
     path = tmp_path / "recipe.toml"

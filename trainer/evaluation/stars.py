@@ -81,7 +81,8 @@ class StarErrors:
     def figures(self, *, seed: int) -> dict[str, dict[str, Any]]:
         """For each way its root mean square error and mean absolute error in stars, with intervals.
 
-        Those of the biases have beside them what the head's root mean square error is of theirs.
+        Those of the others have beside them what the head's root mean square error is of theirs, unless
+        some draw of the users has none: what was predicted exactly cannot be divided by.
         """
         rows = {
             name: {
@@ -95,5 +96,6 @@ class StarErrors:
             ratio = Interval.of_ratio(
                 self.errors[ours] ** 2, self.errors[name] ** 2, seed=seed, persons=self.users
             )
-            rows[name]["rmse, ours / it"] = asdict(ratio.root)
+            if np.isfinite((ratio.mean, ratio.low, ratio.high)).all():
+                rows[name]["rmse, ours / it"] = asdict(ratio.root)
         return rows

@@ -43,7 +43,7 @@ class Table:
             values["failure"] = self.failure
         if self.honest:
             values["honest"] = self.honest.to_json()
-        plain: dict[str, Any] = _finite(values)
+        plain: dict[str, Any] = finite(values)
         return plain
 
 
@@ -58,10 +58,10 @@ def about(dataset: Dataset, protocol: str, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """`value` with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
