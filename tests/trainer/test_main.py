@@ -142,6 +142,16 @@ def test_evaluate_gives_a_list_for_several_protocols_and_a_picture(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_evaluate_answers_all_rankings_and_the_ratings_at_once(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(experiment, "possible", lambda *_: ("new-users", "three-likes"))
+    command = ("evaluate", "--data", data, "--protocol", "all", "rating", "new-users", "--json")
+    assert run(*command, *SMALL) == 0
+    tables = json.loads(capsys.readouterr().out)
+    assert [table["protocol"] for table in tables] == ["new-users", "three-likes", "rating"]
+
+
 def test_evaluate_prints_slices_when_asked(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", "--data", data, "--slices", *SMALL) == 0
     printed = capsys.readouterr().out

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from deepmoviematch.data.dataset import Dataset
@@ -45,7 +46,7 @@ def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -
         MovieMatchError: If the data break a rule, or the recipe cannot be measured this way.
     """
     dataset = read(data, lenient=lenient)
-    names = possible(dataset, plan) if plan.protocols == ("all",) else plan.protocols
+    names = named(dataset, plan)
     ranked = tuple(name for name in names if name in PROTOCOLS)
     tables = {
         table.about["protocol"]: replace(
@@ -63,6 +64,15 @@ def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -
     if "rating" in names:
         tables["rating"] = rating_table(data, dataset, recipe, plan)
     return [tables[name] for name in names]
+
+
+def named(dataset: Dataset, plan: Plan, *, but: str = "") -> tuple[str, ...]:
+    """The plan's protocols, each once, where "all" stands for what is possible, `but` for one protocol."""
+    every = possible(dataset, plan) if "all" in plan.protocols else ()
+    expanded = (
+        [each for each in every if each != but] if name == "all" else [name] for name in plan.protocols
+    )
+    return tuple(dict.fromkeys(chain.from_iterable(expanded)))
 
 
 def possible(dataset: Dataset, plan: Plan) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ class Plan:
     """What is asked of whom."""
 
     protocols: tuple[str, ...]
-    """Names in `PROTOCOLS`, "moments", "rating", or "all" alone for whatever ranking the data allow."""
+    """Names in `PROTOCOLS`, "moments", "rating", or "all" for whatever rankings the data allow."""
 
     seed: int = 1
     """Of the splits. The recipe's own seed and those after it train the towers of each split."""

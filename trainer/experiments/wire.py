@@ -35,7 +35,7 @@ from deepmoviematch.trainer.evaluation.protocols import (
 )
 from deepmoviematch.trainer.evaluation.ranking import meter_of, rank
 from deepmoviematch.trainer.experiments.comparison import Measured
-from deepmoviematch.trainer.experiments.experiment import possible, rankings
+from deepmoviematch.trainer.experiments.experiment import named, rankings
 from deepmoviematch.trainer.experiments.plan import Plan
 from deepmoviematch.trainer.experiments.table import Table
 
@@ -63,10 +63,7 @@ def evaluate_served(
             the run is of other data, or the server fails.
     """
     dataset = read(data, lenient=lenient)
-    every = plan.protocols == ("all",)
-    names = (
-        tuple(name for name in possible(dataset, plan) if name != "cold-items") if every else plan.protocols
-    )
+    names = named(dataset, plan, but="cold-items")
     if refused := [name for name in names if name in {"cold-items", "moments", "rating"}]:
         raise TrainingError(
             f"a server must be asked for what it answers, got {', '.join(refused)}: its generation knows "

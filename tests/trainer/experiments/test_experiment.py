@@ -15,7 +15,7 @@ from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS
 from deepmoviematch.trainer.experiments import contender
 from deepmoviematch.trainer.experiments.contender import FittedRecipe
-from deepmoviematch.trainer.experiments.experiment import evaluate, possible, rankings
+from deepmoviematch.trainer.experiments.experiment import evaluate, named, possible, rankings
 from deepmoviematch.trainer.experiments.plan import Plan
 from deepmoviematch.trainer.experiments.table import Table
 from deepmoviematch.trainer.peers.rankers import EaseRanker, Popularity, Ranker
@@ -225,6 +225,14 @@ def test_all_is_what_the_data_allow(dataset: Dataset, capsys: pytest.CaptureFixt
     assert set(PROTOCOLS) - set(possible(bare, plan)) == {"genres-only", "two-genres", "three-genres"}
     few = replace(dataset, ratings=dataset.ratings.take(dataset.ratings.users < 4))
     assert set(possible(few, plan)) == {"next-item", "time", "cold-items"}
+
+
+def test_all_stands_beside_other_protocols_and_each_is_asked_once(dataset: Dataset) -> None:
+    every = tuple(PROTOCOLS)
+    assert named(dataset, Plan(("all", "rating"))) == (*every, "rating")
+    assert named(dataset, Plan(("time", "all"))) == ("time", *(name for name in every if name != "time"))
+    assert named(dataset, Plan(("all",)), but="time") == tuple(name for name in every if name != "time")
+    assert named(dataset, Plan(("rating", "time", "rating"))) == ("rating", "time")
 
 
 def test_a_recipe_called_like_a_peer_is_refused(dataset: Dataset) -> None:
