@@ -12,6 +12,7 @@ arguments are known to be good.
 
 import argparse
 import json
+import os.path
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -82,6 +83,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         peers=options.peers,
         history=options.history,
     )
+    if options.plot is not None:
+        _refuse_plot(options.plot, plan.protocols)
     if options.at is not None:
         from deepmoviematch.trainer.experiments.wire import evaluate_served  # noqa: PLC0415
 
@@ -90,6 +93,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise TrainingError("--run names what a server's generation was built from, got no --at host:port")
     else:
         tables = evaluate(options.data, recipe, plan, lenient=options.lenient)
+    if options.json:
+        values = [table.to_json() for table in tables]
+        print(json.dumps(values if len(values) > 1 else values[0], allow_nan=False))
+    else:
+        for table in tables:
+            print_table(table, slices=options.slices)
     if options.plot is not None:
         from deepmoviematch.trainer.experiments.plot import png  # noqa: PLC0415
 
@@ -97,14 +106,16 @@ def _evaluate(options: argparse.Namespace) -> None:
             options.plot.write_bytes(png([table for table in tables if "asked_users" in table.about]))
         except OSError as error:
             raise TrainingError(f"--plot must be writable, got {error}") from error
-    if options.json:
-        values = [table.to_json() for table in tables]
-        print(json.dumps(values if len(values) > 1 else values[0], allow_nan=False))
-    else:
-        for table in tables:
-            print_table(table, slices=options.slices)
     if failures := [f"{table.about['protocol']}: {table.failure}" for table in tables if table.failure]:
         raise TrainingError("; ".join(failures))
+
+
+def _refuse_plot(path: Path, protocols: Sequence[str]) -> None:
+    """A picture is of rankings, in a folder that is there; said before anything is trained."""
+    if not set(protocols) - {"moments", "rating"}:
+        raise TrainingError(f"--plot draws rankings, got --protocol {' '.join(protocols)}; leave --plot out")
+    if os.path.isdir(path) or not os.path.isdir(path.parent):  # unlike a `Path`, these never raise
+        raise TrainingError(f"--plot must be a file in a folder that is there, got {path}")
 
 
 def _exercise(options: argparse.Namespace) -> None:

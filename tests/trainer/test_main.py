@@ -152,6 +152,16 @@ def test_evaluate_answers_all_rankings_and_the_ratings_at_once(
     assert [table["protocol"] for table in tables] == ["new-users", "three-likes", "rating"]
 
 
+def test_a_picture_that_cannot_be_written_leaves_the_tables(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = tmp_path / (300 * "x")  # longer than names of files may be
+    assert run("evaluate", "--data", data, "--plot", name, "--json", *SMALL) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["protocol"] == "new-users"
+    assert captured.err.splitlines()[-1].startswith("error: --plot must be writable")
+
+
 def test_evaluate_prints_slices_when_asked(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", "--data", data, "--slices", *SMALL) == 0
     printed = capsys.readouterr().out
@@ -194,6 +204,8 @@ def test_exercise_prints_six_tables(data: Path, capsys: pytest.CaptureFixture[st
             "error: the moments protocol needs a recipe that ranks",
         ),
         (["evaluate", "--run", "x"], "error: --run names what a server's generation was built from"),
+        (["evaluate", "--protocol", "rating", "--plot", "x.png"], "error: --plot draws rankings, got"),
+        (["evaluate", "--plot", "/nowhere/x.png"], "error: --plot must be a file in a folder that is there"),
         (["exercise", "--taste", "sad"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
         (["exercise", "--taste", "sad=nan"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
         (["exercise", "--taste", "sad=900"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
