@@ -135,12 +135,12 @@ class Comparison:
         }
 
     def _best_by_validation(self) -> str | None:
-        """The peer whose search found most; None where none was tuned."""
-        values = {
-            peer: float(np.mean([each.validation for each in self._measured[peer]]))
-            for peer in self._peers
-            if self._measured[peer][0].validation is not None
-        }
+        """The peer whose search found most, on average over the splits it was tuned on; None if on none."""
+        values = {}
+        for peer in self._peers:
+            found = [each.validation for each in self._measured[peer] if each.validation is not None]
+            if found:
+                values[peer] = float(np.mean(found))
         return max(values, key=lambda peer: values[peer]) if values else None
 
     def _pooled(self, model: str, metric: str) -> Floats:

@@ -13,11 +13,12 @@ from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS
-from deepmoviematch.trainer.experiments import contender
+from deepmoviematch.trainer.experiments import contender, peers
 from deepmoviematch.trainer.experiments.contender import FittedRecipe
 from deepmoviematch.trainer.experiments.experiment import evaluate, named, possible, rankings
 from deepmoviematch.trainer.experiments.plan import Plan
 from deepmoviematch.trainer.experiments.table import Table
+from deepmoviematch.trainer.experiments.tuning import PEERS
 from deepmoviematch.trainer.peers.rankers import EaseRanker, Popularity, Ranker
 from deepmoviematch.trainer.recipe import Recipe
 from tests.trainer.experiments.tiny import RETRIEVAL, SEED
@@ -56,6 +57,25 @@ def test_ours_is_compared_with_every_peer_in_every_metric(dataset: Dataset) -> N
         table.rows[peer]["ndcg@100"]["mean"] for peer in table.rows if peer != "ours"
     )
     assert table.about["best_peer"]["on validation users"] in table.rows
+
+
+@pytest.mark.parametrize("untuned", [0, 1])
+def test_a_split_too_small_to_be_split_again_has_no_say_in_who_is_best_by_validation(
+    untuned: int, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation_trials, asked = peers._validation_trials, []
+
+    def some(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return None if len(asked) - 1 == untuned else validation_trials(*arguments)
+
+    monkeypatch.setattr(peers, "_validation_trials", some)
+    monkeypatch.setattr(peers, "PEERS", {name: PEERS[name] for name in ("item-knn", "ease")})
+    monkeypatch.setattr(contender, "_fit_recipe", lambda _, *train: Popularity(*train))
+    table = table_of(dataset, RETRIEVAL, "new-users", peers=True, splits=2)
+    assert len(asked) == 2
+    assert table.about["best_peer"]["on validation users"] in {"item-knn", "ease"}
+    assert table.rows["ease"]["parameters"][untuned] == [200.0]
 
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
