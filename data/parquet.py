@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from deepmoviematch.data.cells import SEPARATOR
 from deepmoviematch.data.errors import DataError
@@ -155,13 +155,18 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _texts(column: pa.Array) -> list[str | None]:
-    """A column as CSV would have it."""
+    """A column as CSV would have it: an empty list is an empty cell, and so is NaN, pandas' word for null."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         # The last separator tells a list of one from a text.
         lists = column.to_pylist()
-        return [entries and "".join(f"{entry or ''}{SEPARATOR}" for entry in entries) for entries in lists]
+        return [
+            None if entries is None else "".join(f"{entry or ''}{SEPARATOR}" for entry in entries)
+            for entries in lists
+        ]
+    if pa.types.is_floating(column.type):
+        column = compute.if_else(compute.is_nan(column), None, column)
     texts: list[str | None] = column.cast(pa.string()).to_pylist()
     return texts
 

@@ -112,6 +112,26 @@ def test_parquet_tells_the_kinds_of_further_columns(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("number", [pa.float16(), pa.float32(), pa.float64()], ids=str)
+def test_no_tags_and_numbers_that_are_none_are_unknown(number: pa.DataType, tmp_path: Path) -> None:
+    movies = {
+        "movieId": [1, 2, 3],
+        "title": ["Toy Story", "Heat", "Alien"],
+        "year": [1995.0, np.nan, None],
+        "runtime": pa.array(np.array([81.5, np.nan, 117], np.float16)).cast(number),
+        "tags": [["pixar"], [], None],
+        "none": pa.array([[], None, []], pa.list_(pa.string())),
+    }
+    columns = {"userId": [7, 7], "movieId": [1, 2], "rating": [4.0, 5.0]}
+    data = read(write_parquet(tmp_path, ratings=columns, movies=movies))
+    assert data.catalogue.years.tolist() == [1995, 0, 0]
+    assert further(data) == {
+        "runtime": ("number", (81.5, None, 117.0)),
+        "tags": ("list", (("pixar",), None, None)),
+        "none": ("text", (None, None, None)),
+    }
+
+
 def test_a_year_that_is_none_is_refused_in_parquet_too(tmp_path: Path) -> None:
     movies = {"movieId": [1, 2, 3], "title": ["Toy Story", "Heat", "Alien"], "year": [1995, 19951, None]}
     columns = {"userId": [7, 7], "movieId": [1, 2], "rating": [4.0, 5.0]}
