@@ -100,9 +100,16 @@ def fit_run(
 
 def _refuse_other_folder(out: Path) -> None:
     """A run is written to a new folder, or over another run."""
-    ours = {"manifest.json", "recipe.toml", CHECKPOINT}
-    if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ours):
-        raise TrainingError(f"--out must be empty or hold a run, got {out} with other files; choose another")
+    ours = any((out / name).exists() for name in ("recipe.toml", CHECKPOINT))
+    if ours or not out.is_dir() or not any(out.iterdir()):
+        return
+    try:
+        kind = json.loads((out / "manifest.json").read_bytes())["kind"]
+    except (OSError, ValueError, LookupError, TypeError):  # there is none, or none that we wrote
+        kind = ""
+    if kind != "run":
+        there = f"a {kind}" if kind else "other files"
+        raise TrainingError(f"--out must be empty or hold a run, got {out} with {there}; choose another")
 
 
 def seed_rows(data: Path, dataset: Dataset, recipe: SeedRecipe) -> SeedRows:

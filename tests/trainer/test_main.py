@@ -274,6 +274,31 @@ def test_a_folder_of_other_things_is_not_made_a_run(data: Path, capsys: pytest.C
     assert "--out must be empty or hold a run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("manifest", "held"),
+    [
+        ('{"kind": "generation"}', "a generation"),
+        ('{"name": "an app"}', "other files"),
+        ("[]", "other files"),
+    ],
+)
+def test_a_folder_with_the_manifest_of_something_else_is_left_as_it_is(
+    manifest: str, held: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert run("fit", "--data", data, "--out", tmp_path, *SMALL) == 1
+    assert f"--out must be empty or hold a run, got {tmp_path} with {held}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+    assert (tmp_path / "manifest.json").read_text() == manifest
+
+
+@pytest.mark.parametrize("left", ["manifest.json", "recipe.toml"])
+def test_what_is_left_of_a_run_may_be_written_over(left: str, data: Path, tmp_path: Path) -> None:
+    (tmp_path / left).write_text('{"kind": "run"}')
+    assert run("fit", "--data", data, "--recipe", "seed", "--out", tmp_path, *SMALL) == 0
+    assert (tmp_path / "card.md").exists()
+
+
 def test_neighbours_print_a_figure_that_does_not_exist_as_null(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
