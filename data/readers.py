@@ -6,7 +6,6 @@ folder and gate to catalogue and ratings, and a row in `FORMS`.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -66,12 +65,17 @@ def read(folder: Path, *, lenient: bool = False) -> Dataset:
     """
     gate = Gate(lenient=lenient)
     try:
-        if is_lab(folder) and not any(map(partial(_is_whole, folder), FORMS)):
+        if holds_lab(folder):
             return _read_lab(folder)
         catalogue, ratings = _read_form(folder, gate)
     except (OSError, UnicodeError, pa.ArrowException) as error:
         raise DataError(f"{folder}: the data must be readable, got {error}") from error
     return Dataset(folder.resolve().name, catalogue, ratings, dropped=gate.dropped)
+
+
+def holds_lab(folder: Path) -> bool:
+    """Whether `read` takes the exercise's matrices in `folder`: no whole form lies beside them."""
+    return is_lab(folder) and not any(_is_whole(folder, form) for form in FORMS)
 
 
 def _is_whole(folder: Path, form: Form) -> bool:

@@ -16,10 +16,10 @@ from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.lab import is_lab, read_lab
+from deepmoviematch.data.lab import read_lab
 from deepmoviematch.data.likes import Likes
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.data.readers import read
+from deepmoviematch.data.readers import holds_lab, read
 from deepmoviematch.data.splits import MIN_LIKES
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.errors import TrainingError
@@ -113,8 +113,8 @@ def _refuse_other_folder(out: Path) -> None:
 
 
 def seed_rows(data: Path, dataset: Dataset, recipe: SeedRecipe) -> SeedRows:
-    """The rows of the exercise's matrices where `data` holds them, else computed from the tables."""
-    if is_lab(data):
+    """The rows of the exercise's matrices where `dataset` was read from these, else computed from it."""
+    if holds_lab(data):
         return SeedRows.of_lab(read_lab(data), recipe)
     return SeedRows.of_ratings(dataset.catalogue, dataset.ratings, recipe)
 

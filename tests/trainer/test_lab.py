@@ -1,6 +1,7 @@
 """The seed recipe on the matrices of the exercise, written here in a small edition."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.features import genre_means
 from deepmoviematch.data.lab import read_lab
+from deepmoviematch.data.readers import read
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.__main__ import main
+from deepmoviematch.trainer.fit import seed_rows
 from deepmoviematch.trainer.models.seed import SeedRows
 from deepmoviematch.trainer.recipe import SeedRecipe
 
@@ -88,6 +91,15 @@ def test_exercise_and_fit_take_the_matrices(
     assert run("fit", "--data", folder, "--out", out, *SMALL) == 0
     digest = json.loads((out / "manifest.json").read_text())["data_digest"]
     assert digest == SeedRows.of_lab(read_lab(folder), SeedRecipe(name="seed")).digest
+
+
+def test_a_whole_form_beside_the_matrices_is_fitted_alone(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1999),x\n2,B (1999),y\n")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating\na,1,4\na,2,2\nb,1,5\n")
+    dataset, recipe = read(tmp_path), SeedRecipe(name="seed")
+    assert seed_rows(tmp_path, dataset, recipe).user_ids == ("a", "a", "b")
+    assert seed_rows(folder, read(folder), recipe).digest == SeedRows.of_lab(read_lab(folder), recipe).digest
 
 
 def test_the_retrieval_recipe_takes_the_matrices_as_two_tables(folder: Path, tmp_path: Path) -> None:
