@@ -42,7 +42,7 @@ def _fetch(options: argparse.Namespace) -> None:
 def _describe(options: argparse.Namespace) -> None:
     description = describe(read(options.data, lenient=options.lenient))
     if options.json:
-        print(json.dumps(description.to_json(), ensure_ascii=False))
+        print(json.dumps(description.to_json(), ensure_ascii=False, allow_nan=False))
     else:
         show(description, Console())
 

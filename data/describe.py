@@ -149,7 +149,7 @@ def _histogram(ratings: Ratings) -> list[Bar]:
             Bar(float(str(value)), float(str(value)), int(count))
             for value, count in zip(values, counts, strict=True)
         ]
-    counts, edges = np.histogram(ratings.ratings, bins=FEW_BARS)
+    counts, edges = np.histogram(ratings.ratings.astype(np.float64), bins=FEW_BARS)
     return [
         Bar(float(low), float(high), int(count))
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)

@@ -60,12 +60,12 @@ class RatingScale:
         """
         if self._is_stretched:
             stars = np.empty_like(ratings, dtype=np.float32)
-            # Rounded once, so that four fifths of the top are a like whatever the top is.
+            # Rounded once, here and below, so that four fifths of the top are a like whatever the top is.
             np.multiply(ratings, TOP_STARS / self.top, out=stars, dtype=np.float64, casting="same_kind")
             return stars
         if self.low == self.top:
             return np.full_like(ratings, TOP_STARS)
-        share = (ratings - self.low) / (self.top - self.low)
+        share = (ratings.astype(np.float64) - self.low) / (self.top - self.low)
         return (LOWEST_STARS + share * (TOP_STARS - LOWEST_STARS)).astype(np.float32)
 
     @property

@@ -66,6 +66,12 @@ def test_scale_of_many_values_is_shown_in_ten_ranges() -> None:
     assert [bar.ratings for bar in found] == [10] * 9 + [11]
 
 
+def test_the_largest_numbers_either_way_can_be_described() -> None:
+    found = describe(bare([-3.4e38, *range(20), 3.4e38]))
+    assert [bar.ratings for bar in found.histogram] == [1, 0, 0, 0, 0, 20, 0, 0, 0, 1]
+    json.dumps(found.to_json(), allow_nan=False)
+
+
 def test_likes_are_counted_in_the_units_of_the_data() -> None:
     likes = describe(bare([-10.0, 5.5, 5.6, 10.0])).likes
     assert (likes.count, likes.items) == (2, 2)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deepmoviematch.data.errors import DataError
+from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import TOP_STARS, Ratings, RatingScale, pair_codes
 from tests.data.small import ratings
 
@@ -18,6 +19,8 @@ from tests.data.small import ratings
         (0, 205, [164, 205], [4, 5]),  # and not a hair less
         (133, 133, [133], [5]),
         (-1, 1, [-1, 0, 1], [0.5, 2.75, 5]),  # shifted onto 0.5..5
+        (-2.7, 2.7, [-2.7, 1.5, 2.7], [0.5, 4, 5]),  # seven ninths of the way up, and not a hair less
+        (-3.4e38, 3.4e38, [-3.4e38, 0, 3.4e38], [0.5, 2.75, 5]),
         (5, 5, [0.5, 5], [0.5, 5]),  # nothing but praise, so far
         (1, 1, [0.1, 1], [0.5, 5]),
         (0, 0, [0, 0], [5, 5]),  # none above zero: each is the best
@@ -27,7 +30,7 @@ from tests.data.small import ratings
 def test_scale_expresses_ratings_in_stars(
     low: float, top: float, given_: list[float], stars: list[float]
 ) -> None:
-    scale = RatingScale(low, top)
+    scale = RatingScale(*np.array([low, top], dtype=np.float32).tolist())
     assert scale.stars(np.array(given_, dtype=np.float32)).tolist() == stars
 
 
@@ -38,6 +41,15 @@ def test_scale_keeps_order_and_tops_at_five(low: float, span: float, share: floa
         stars = scale.stars(np.array([low, low + share * span, scale.top], dtype=np.float32))
         assert np.all(np.diff(stars) >= -1e-4)
         assert stars[-1] == pytest.approx(TOP_STARS, abs=1e-4)
+
+
+@given(st.integers(1, 10**4), st.sampled_from([1, 4, 10, 100]))
+def test_seven_ninths_of_the_way_up_are_a_like_of_any_scale_that_goes_below_zero(
+    step: int, parts: int
+) -> None:
+    """The lowest is -9 steps, the highest 9: 14 of the 18 between are seven ninths."""
+    low, like, top = np.array([-9 * step, 5 * step, 9 * step], dtype=np.float32) / np.float32(parts)
+    assert RatingScale(float(low), float(top)).stars(np.array([like])).tolist() == [LIKE_STARS]
 
 
 @pytest.mark.parametrize(("low", "top"), [(2, 1), (np.nan, 1), (0, np.inf)])
