@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.catalogue import UNKNOWN_YEAR, Catalogue
 from deepmoviematch.data.cells import NO_GENRES, SEPARATOR, column_cells
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.ratings import Ratings
@@ -16,6 +16,8 @@ RATINGS_CSV = "ratings.csv"
 MOVIES_CSV = "movies.csv"
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
 MOVIE_COLUMNS = ("movieId", "title", "genres")
+YEAR = "year"
+"""One more column that movies may have; it counts where the title names no year."""
 DEVICE = "device"
 """One more column that ratings may have: what they were made on."""
 
@@ -52,14 +54,23 @@ def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def _movie_header(catalogue: Catalogue) -> Sequence[str]:
-    return *MOVIE_COLUMNS, *(column.name for column in catalogue.columns)
+    return *MOVIE_COLUMNS, *_further_cells(catalogue)
 
 
 def _movie_rows(catalogue: Catalogue) -> Iterable[Sequence[str]]:
-    further = [column_cells(column) for column in catalogue.columns]
+    further = list(_further_cells(catalogue).values())
     for row, item_id in enumerate(catalogue.item_ids):
+        title = catalogue.titles[row] and catalogue.label(row)
         genres = SEPARATOR.join(catalogue.genres_of(row)) or NO_GENRES
-        yield item_id, catalogue.label(row), genres, *(cells[row] for cells in further)
+        yield item_id, title, genres, *(cells[row] for cells in further)
+
+
+def _further_cells(catalogue: Catalogue) -> dict[str, list[str]]:
+    """[N] cells of each further column, of which years are one where a year has no title to stand behind."""
+    years = ["" if year == UNKNOWN_YEAR else str(year) for year in catalogue.years.tolist()]
+    untitled = any(year and not title for year, title in zip(years, catalogue.titles, strict=True))
+    columns = {column.name: column_cells(column) for column in catalogue.columns}
+    return {YEAR: years} | columns if untitled else columns
 
 
 def _rating_rows(dataset: Dataset) -> Iterable[Sequence[object]]:

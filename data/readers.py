@@ -11,7 +11,14 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from deepmoviematch.data.canonical import DEVICE, MOVIE_COLUMNS, MOVIES_CSV, RATING_COLUMNS, RATINGS_CSV
+from deepmoviematch.data.canonical import (
+    DEVICE,
+    MOVIE_COLUMNS,
+    MOVIES_CSV,
+    RATING_COLUMNS,
+    RATINGS_CSV,
+    YEAR,
+)
 from deepmoviematch.data.catalogue import UNKNOWN_YEAR, Catalogue
 from deepmoviematch.data.cells import SEPARATOR, parse_genres, parse_title, parse_year
 from deepmoviematch.data.dataset import Dataset
@@ -35,8 +42,8 @@ _NO_GENRE = "unknown"
 """How MovieLens 100K says that a movie has no genre."""
 
 
-_OPTIONAL = ("genres", "year")
-"""Columns of `movies.csv` that may be missing; a year of its own counts where the title has none."""
+_OPTIONAL = (MOVIE_COLUMNS[2], YEAR)
+"""Columns of `movies.csv` that may be missing."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def _read_parquet(folder: Path, gate: Gate) -> Tables:
         folder / "movies.parquet",
         gate,
         {"movieId": ID, "title": TEXT},
-        {"genres": TEXT, "year": FURTHER},
+        {"genres": TEXT, YEAR: FURTHER},
         further=True,
     )
     ratings = ParquetSheet(
@@ -131,7 +138,7 @@ def _read_parquet(folder: Path, gate: Gate) -> Tables:
 
 
 def _read_canonical(movies: Sheet, ratings: ColumnarSheet, gate: Gate) -> Tables:
-    further = [name for name in movies.columns if name not in (*MOVIE_COLUMNS, "year")]
+    further = [name for name in movies.columns if name not in (*MOVIE_COLUMNS, YEAR)]
     catalogue = catalogue_of(movies, _canonical_movies(movies, gate), gate, further)
     quick = quick_ratings_of(ratings, catalogue)
     return catalogue, ratings_of(ratings, catalogue, gate) if quick is None else quick
@@ -142,14 +149,14 @@ def _canonical_movies(sheet: Sheet, gate: Gate) -> Iterator[Movie]:
         item_id, title, *_ = cells
         known = dict(zip(sheet.columns, cells, strict=True))
         try:
-            year = parse_year(known.pop("year", ""))
+            year = parse_year(known.pop(YEAR, ""))
         except BrokenRowError as broken:
             gate.refuse(sheet, number, broken, what="cell")
             year = UNKNOWN_YEAR  # a movie without its year keeps its ratings
         yield Movie(
             number,
             item_id,
-            *_title_and_year(title, str(year)),
+            *_title_and_year(title, year),
             parse_genres(known.pop("genres", "")),
             tuple(known.values())[2:],
         )
@@ -177,9 +184,8 @@ def _read_100k(folder: Path, gate: Gate) -> Tables:
 def _flagged_movies(sheet: Sheet, genres: list[str]) -> Iterator[Movie]:
     for number, (item_id, title, released, _, _, *flags) in sheet.rows():
         names = SEPARATOR.join(name for name, flag in zip(genres, flags, strict=True) if flag == "1")
-        yield Movie(
-            number, item_id, *_title_and_year(title, released[-4:]), _without_unknown(parse_genres(names))
-        )
+        dated = _title_and_year(title, _year_in(released[-4:]))
+        yield Movie(number, item_id, *dated, _without_unknown(parse_genres(names)))
 
 
 def _read_atomic(folder: Path, gate: Gate) -> Tables:
@@ -202,13 +208,22 @@ def _read_atomic(folder: Path, gate: Gate) -> Tables:
 
 def _atomic_movies(sheet: Sheet) -> Iterator[Movie]:
     for number, (item_id, title, year, genres) in sheet.rows():
-        yield Movie(number, item_id, *_title_and_year(title, year), _without_unknown(genres.split()))
+        dated = _title_and_year(title, _year_in(year))
+        yield Movie(number, item_id, *dated, _without_unknown(genres.split()))
 
 
-def _title_and_year(title: str, year: str) -> tuple[str, int]:
-    """Title and year where the year has a cell of its own, unless the title names it already."""
-    named, dated = parse_title(title), parse_title(f"{title} ({year.strip().removesuffix('.0')})")
-    return dated if dated[1] and not named[1] else named
+def _title_and_year(title: str, year: int) -> tuple[str, int]:
+    """The title without its year, and that year; where it names none, the `year` of another cell."""
+    name, named = parse_title(title)
+    return name, year if named == UNKNOWN_YEAR else named
+
+
+def _year_in(text: str) -> int:
+    """The year in a cell that may hold anything, for that is how these files come."""
+    try:
+        return parse_year(text)
+    except BrokenRowError:
+        return UNKNOWN_YEAR
 
 
 def _without_unknown(genres: Iterable[str]) -> list[str]:

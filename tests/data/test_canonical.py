@@ -36,7 +36,7 @@ def datasets(draw: Any) -> Dataset:
     )
     genre_names = [name for name in genre_names if any(name in names for names in genres)]
     titles = draw(st.lists(TITLES, min_size=len(item_ids), max_size=len(item_ids)))
-    years = [draw(st.sampled_from([0, 1000, 1995, 2100])) if title else 0 for title in titles]
+    years = [draw(st.sampled_from([0, 1000, 1995, 2100])) for _ in titles]
     catalogue = Catalogue(
         item_ids=tuple(item_ids),
         titles=tuple(titles),

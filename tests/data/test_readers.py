@@ -94,11 +94,11 @@ def test_a_column_of_another_meaning_does_not_hide_a_field(canonical: Writer) ->
 def test_a_year_of_its_own_counts_where_the_title_has_none(canonical: Writer) -> None:
     movies = (
         "movieId,title,year\n"
-        "1,Toy Story (1995),1996\n0318,Heat, 1986 \n7,Amélie,\n9,Alien, \n10,Solo,2018.0\n"
+        "1,Toy Story (1995),1996\n0318,Heat, 1986 \n7,Amélie,\n9,Alien, \n10,Solo,2018.0\n11,,1999\n"
     )
     data = read(canonical(movies=movies))
-    assert data.catalogue.titles == ("Toy Story", "Heat", "Amélie", "Alien", "Solo")
-    assert data.catalogue.years.tolist() == [1995, 1986, 0, 0, 2018]
+    assert data.catalogue.titles == ("Toy Story", "Heat", "Amélie", "Alien", "Solo", "")
+    assert data.catalogue.years.tolist() == [1995, 1986, 0, 0, 2018, 1999]
     assert further(data) == {}
 
 
@@ -313,7 +313,8 @@ def test_the_100k_form_is_read(tmp_path: Path, with_genre_file: bool) -> None:
         f"1|Léon (1994)|01-Jan-1994||http://x|0|1|0|0|1{flags}\n"
         f"1412|Land Before Time III (1995)|||http://x|0|0|0|1|0{flags}\n"
         f"267|unknown||||1|0|0|0|0{flags}\n"
-        f"3|Dated|01-Jan-1996|||0|0|0|0|0{flags}\n".encode("latin-1")
+        f"3|Dated|01-Jan-1996|||0|0|0|0|0{flags}\n"
+        f"4||01-Jan-1997|||0|0|0|0|0{flags}\n".encode("latin-1")
     )
     (tmp_path / "u.data").write_text("196\t1\t3\t881250949\n186\t267\t4\t881250949\n")
     data = read(tmp_path)
@@ -323,7 +324,8 @@ def test_the_100k_form_is_read(tmp_path: Path, with_genre_file: bool) -> None:
         "unknown",
         "Dated (1996)",
     ]
-    assert genres(data) == [("Action", "Children's"), ("Animation",), (), ()]
+    assert (data.catalogue.titles[4], data.catalogue.years[4]) == ("", 1997)
+    assert genres(data) == [("Action", "Children's"), ("Animation",), (), (), ()]
     assert triples(data) == [("196", "1", 3), ("186", "267", 4)]
 
 
@@ -334,7 +336,7 @@ def test_the_ml_100k_form_of_the_registry_is_read(tmp_path: Path) -> None:
         "267\tunknown\tunknown\tunknown\n"
         "1412\tLand Before Time III (1995)\tV\tAnimation\n"
         "246\tChasing Amy\t1997\tDrama\n"
-        "268\tChasing Amy\t1997\tDrama\n"
+        "268\t\t1997\tDrama\n"
     )
     (tmp_path / "ml-100k.inter").write_text(
         "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t246\t3\t881250949\n"
@@ -347,6 +349,7 @@ def test_the_ml_100k_form_of_the_registry_is_read(tmp_path: Path) -> None:
         "Land Before Time III (1995)",
         "Chasing Amy (1997)",
     ]
+    assert (data.catalogue.titles[4], data.catalogue.years[4]) == ("", 1997)
     assert genres(data)[:3] == [("Animation", "Children's", "Comedy"), (), ("Animation",)]
     assert triples(data) == [("196", "246", 3)]
 
