@@ -101,7 +101,7 @@ def whole_id(value: float, place: str) -> str:
     Raises:
         DataError: If the number is not whole.
     """
-    if value != np.floor(value):  # NaN too
+    if not value.is_integer():  # NaN and infinity too
         raise DataError(f"{place}: an id must be a whole number, got {value}")
     return str(int(value))
 

@@ -171,6 +171,10 @@ def test_years_that_are_none_are_unknown(lab: Writer) -> None:
             {"movie_list": "movieId,title\ntt1,Heat\n"},
             "content_movie_list.csv:2: an id must be a whole number",
         ),
+        (
+            {"movie_list": "movieId,title\n1e999,Heat\n"},
+            "content_movie_list.csv:2: an id must be a whole number, got inf",
+        ),
         ({"movie_list": "movieId,title\n"}, "content_movie_list.csv: a catalogue must hold at least one"),
         ({"movie_list": "id,name\n"}, "content_movie_list.csv:1: column movieId is missing"),
         (
