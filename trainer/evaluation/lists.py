@@ -32,11 +32,12 @@ def list_figures(tops: Longs, genres: Flags, popularity: Floats) -> dict[str, fl
     Returns:
         "coverage@10", the share of the catalogue in someone's list; "overlap@10"
         (`overlap`); "novelty@10", the mean surprise -log2 p of an item that a share p of
-        the training users liked; "diversity@10", the mean distance (1 - Jaccard) of the
-        genres of two items of a list.
+        the training users liked, half of the least liked item's share where nobody did;
+        "diversity@10", the mean distance (1 - Jaccard) of the genres of two items of a list.
     """
     shown = tops[tops >= 0]
-    surprise = -np.log2(np.maximum(popularity[shown], 1 / (2 * max(len(tops), 1_000))))
+    least = popularity[popularity > 0].min(initial=1.0)
+    surprise = -np.log2(np.maximum(popularity[shown], least / 2))
     return {
         "coverage@10": len(np.unique(shown)) / len(popularity),
         "overlap@10": overlap(tops),

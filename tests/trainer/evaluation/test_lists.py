@@ -16,6 +16,15 @@ def test_lists_are_described_as_a_whole_by_hand() -> None:
     assert figures["diversity@10"] == pytest.approx(25 / 45)  # pairs of an even and an odd row
 
 
+def test_an_item_that_nobody_liked_is_a_bit_more_of_a_surprise_than_the_least_liked() -> None:
+    popularity = np.array([0.5, 0.125, 0.0], dtype=np.float32)
+    for users in (1, 4000):  # whoever is asked
+        figures = list_figures(np.tile([[0, 1, 2]], (users, 1)), np.ones((3, 1), dtype=np.bool_), popularity)
+        assert figures["novelty@10"] == pytest.approx((1 + 3 + 4) / 3)
+    nobody = list_figures(np.array([[0, 1]]), np.ones((2, 1), dtype=np.bool_), np.zeros(2, np.float32))
+    assert nobody["novelty@10"] == 1
+
+
 def test_the_same_list_for_everyone_overlaps_wholly() -> None:
     tops = np.tile(np.arange(10), (4, 1))
     figures = list_figures(tops, np.ones((20, 1), dtype=np.bool_), np.ones(20, dtype=np.float32))
