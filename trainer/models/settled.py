@@ -59,7 +59,7 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     learnt by heart. For the rest some users are held out, and EASE of the others ranks for them: with each
     penalty, then as the towers of each width start from it. Its temperature is that at which it gives what
     these users like the largest chances: where the data are sparse, its scores are small. Where the users
-    are too few, or EASE is not solved exactly, all three are as usual.
+    are too few, or more than `LARGEST` items are rated, all three are as usual.
 
     Args:
         recipe: What to complete.

@@ -1,1 +1,1 @@
-"""The recommenders that the towers are measured against; one of them teaches."""
+"""The recommenders that the towers are measured against."""
