@@ -55,7 +55,7 @@ def print_measure(found: dict[str, Any]) -> None:
 
 def print_table(table: "Table", *, slices: bool = False) -> None:
     """The protocol's header, a row for every model, the notes; then the slices if asked."""
-    unsaid = {"recipe", "data_digest", "dropped", "best_peer"}
+    unsaid = {"recipe", "settled", "data_digest", "dropped", "best_peer"}
     about = {key: value for key, value in table.about.items() if key not in unsaid}
     print("  ".join(f"{key}: {_text(value)}" for key, value in about.items()))
     for sentence in table.about["dropped"]:
@@ -67,12 +67,18 @@ def print_table(table: "Table", *, slices: bool = False) -> None:
     )
     for note in table.notes:
         print(f"note: {note}")
+    for settings in dict.fromkeys(map(_settings, table.about.get("settled", ()))):
+        print(f"note: fitted with {settings}")
     if slices:
         _print_slices(table)
     if table.honest is not None:
         print("\nthe same with each user and item once, and features from the training rows alone:")
         print_table(table.honest)
     print()
+
+
+def _settings(settled: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in settled.items())
 
 
 def _print_slices(table: "Table") -> None:

@@ -87,10 +87,10 @@ def fit_run(
         else:
             if warning := Likes.of(dataset.ratings).warning:
                 Console(stderr=True).print(warning, style="yellow", highlight=False, markup=False)
-            recipe = settled(recipe, dataset.catalogue, dataset.ratings)
             digest = dataset.digest
             checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
-            fitted = fit_retrieval(dataset.catalogue, dataset.ratings, recipe, checkpoint=checkpoint)
+            ranking = fit_retrieval(dataset.catalogue, dataset.ratings, recipe, checkpoint=checkpoint)
+            fitted, recipe = ranking, ranking.towers.recipe
         write_run(out, fitted=fitted, recipe=recipe, dataset=dataset, digest=digest)
         shutil.rmtree(kept)
     except OSError as error:
@@ -151,6 +151,7 @@ def fit_retrieval(
 ) -> Fitted[TwoTowers]:
     """Measure the retrieval towers on users held out whole, then fit them again on everyone.
 
+    What the recipe leaves to the data is settled here, once: `TwoTowers.recipe` says what they chose.
     The first fit stops when its validation users say so; the second runs for as many
     epochs as were best, on the same schedule, and the metrics stay those of the first.
     Where too few users like enough to hold any out, or the recipe wants none, everyone

@@ -225,6 +225,12 @@ class RetrievalRecipe(CommonRecipe):
         low, high = self.history_share
         self._check("history_share", 0 < low <= high < 1, "a pair 0 < low <= high < 1")
 
+    @property
+    def chosen(self) -> dict[str, float]:
+        """The settings that may be left to the data, by name."""
+        names = ("embedding_dim", "ease_penalty", "teacher_temperature", "epochs")
+        return {name: getattr(self, name) for name in names}
+
     def drawn_items(self, items: int) -> int:
         """How many of so many items a step draws: all of up to `FULL_SOFTMAX`, unless the recipe says."""
         return self.softmax_items or (items if items <= FULL_SOFTMAX else DRAWN)

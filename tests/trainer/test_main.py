@@ -18,6 +18,7 @@ from deepmoviematch.trainer.__main__ import PROTOCOLS, main
 from deepmoviematch.trainer.evaluation import protocols
 from deepmoviematch.trainer.experiments import experiment, neighbourhood, neighbours
 from deepmoviematch.trainer.models import loop
+from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 SMALL = ["--set", "epochs=1", "--set", "hidden=[8]"]
 
@@ -53,7 +54,8 @@ def test_fit_leaves_a_run_and_says_so(data: Path, tmp_path: Path, capsys: pytest
     assert "popularity NDCG@100" in printed
     assert f"run written to {out}" in printed
     assert not (out / "checkpoint").exists()
-    assert json.loads((out / "manifest.json").read_text())["recipe"]["epochs"] == 1
+    recipe = json.loads((out / "manifest.json").read_text())["recipe"]
+    assert (recipe["epochs"], recipe["embedding_dim"], recipe["ease_penalty"]) == (1, 64, 200)
 
 
 def test_another_process_fits_the_same_bits(data: Path, tmp_path: Path) -> None:
@@ -94,6 +96,7 @@ def test_evaluate_says_what_each_feature_of_the_moment_adds(
     table = json.loads(capsys.readouterr().out)
     assert table["protocol"] == "moments"
     assert table["models"]
+    assert table["settled"][0]["embedding_dim"] == 64
     for name, figures in table["models"].items():
         assert name in {"hour", "weekday"}
         assert figures["users"] > 0
@@ -126,6 +129,29 @@ def test_evaluate_prints_a_table_for_people(data: Path, capsys: pytest.CaptureFi
     printed = capsys.readouterr().out
     assert "masked: everything known of a user" in printed
     assert "popularity" in printed
+    assert "fitted with embedding_dim 64, ease_penalty 200, teacher_temperature 0.1, epochs 1\n" in printed
+
+
+def test_evaluate_says_what_the_data_chose_on_each_split(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def settled(recipe: RetrievalRecipe, *_: object) -> RetrievalRecipe:
+        return replace(recipe, embedding_dim=4 * recipe.seed, ease_penalty=5.0, teacher_temperature=0.2)
+
+    monkeypatch.setattr(fitting, "settled", settled)
+    command = ("evaluate", "--data", data, "--protocol", "rating", "new-users", "--splits", 2, *SMALL)
+    assert run(*command, "--json") == 0
+    for table in json.loads(capsys.readouterr().out):
+        assert table["recipe"]["embedding_dim"] == 0
+        assert table["settled"] == [
+            {"embedding_dim": width, "ease_penalty": 5, "teacher_temperature": 0.2, "epochs": 1}
+            for width in (4, 8)
+        ]
+    assert run(*command) == 0
+    printed = capsys.readouterr().out
+    for width in (4, 8):
+        said = f"fitted with embedding_dim {width}, ease_penalty 5, teacher_temperature 0.2, epochs 1"
+        assert printed.count(said) == 2
 
 
 def test_evaluate_gives_a_list_for_several_protocols_and_a_picture(

@@ -1,7 +1,7 @@
 """Puts models that answered the same users side by side: pooled figures, ratios, differences, slices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ class Measured:
 
     tuning_s: float = 0.0
     """What the search took, for all the protocols that it served."""
+
+    settled: Mapping[str, float] = field(default_factory=dict)
+    """What the data chose of a recipe, where they may (`RetrievalRecipe.chosen`)."""
 
     validation: float | None = None
     """The deciding metric on the users that the search asked."""

@@ -13,6 +13,7 @@ from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.experiments.comparison import Measured
 from deepmoviematch.trainer.fit import fit_retrieval, fit_seed
 from deepmoviematch.trainer.models.seed import SeedRows
+from deepmoviematch.trainer.models.two_towers import TwoTowers
 from deepmoviematch.trainer.peers.rankers import EaseRanker, Ranker
 from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 
@@ -72,7 +73,9 @@ def answers(
     note = ""
     if isinstance(ranker, EaseRanker) and ranker.solved < ranker.liked:
         note = f"ease is solved for the {ranker.solved:,} most liked of {ranker.liked:,} liked items"
-    return {
-        name: Measured(rank(ranker, trial, catalogue, sliced=PROTOCOLS[name].metrics[0]), fit_s, note=note)
+    settled = ranker.recipe.chosen if isinstance(ranker, TwoTowers) else {}
+    reports = {
+        name: rank(ranker, trial, catalogue, sliced=PROTOCOLS[name].metrics[0])
         for name, trial in trials.items()
     }
+    return {name: Measured(report, fit_s, settled=settled, note=note) for name, report in reports.items()}

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import MovieMatchError
@@ -152,7 +153,8 @@ def _table(
     asked: Sequence[Trial],
 ) -> Table:
     protocol = PROTOCOLS[name]
-    header = {
+    *_, (model, ours) = measured.items()
+    header: dict[str, Any] = {
         "protocol": name,
         "dataset": dataset.name,
         "data_digest": dataset.digest,
@@ -167,6 +169,8 @@ def _table(
         if plan.history == "all"
         else "the likes known of a user; low ratings are neither told nor masked",
     }
+    if settled := [each.settled for each in ours if each.settled]:
+        header["settled"] = settled
     notes = [
         f"intervals: 95 % bootstrap over users; 'ours / it': ratio of the means of {protocol.metrics[0]}",
         "ties in time keep the file's order, ties in score that of the catalogue; "
@@ -179,7 +183,6 @@ def _table(
             "protocols of the split at once"
         )
     comparison = Comparison(measured, asked, metrics=protocol.metrics, seed=plan.seed)
-    *_, (model, ours) = measured.items()
     failures = [each.failure for each in ours if each.failure]
     overlaps = [
         overlap_of_unlike_users(

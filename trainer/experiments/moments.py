@@ -22,6 +22,7 @@ def moments_table(dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
     if isinstance(recipe, SeedRecipe):
         raise TrainingError(f"the moments protocol needs a recipe that ranks (retrieval), got {recipe.name}")
     found: dict[str, list[Gain]] = {}
+    settled = []
     for fold in range(plan.splits):
         trial = new_users(dataset.catalogue, dataset.ratings, plan.seed, fold)
         told = features_of(trial.train)
@@ -31,11 +32,16 @@ def moments_table(dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
             )
         mine = replace(recipe, seed=recipe.seed + fold, validation_share=0.0, sequence_epochs=0)
         towers = fit_retrieval(dataset.catalogue, trial.train, mine).towers
+        settled.append(towers.recipe.chosen)
         moments, _ = fit_moments(towers, trial.train, told, mine, "moments")
         for name, gain in gains(towers, moments, trial, dataset.ratings).items():
             found.setdefault(name, []).append(gain)
     rows = {name: Gain.pooled(each).figures(plan.seed) for name, each in found.items()}
-    header = about(dataset, "moments", recipe) | {"splits": plan.splits, "seed": plan.seed}
+    header = about(dataset, "moments", recipe) | {
+        "splits": plan.splits,
+        "seed": plan.seed,
+        "settled": settled,
+    }
     notes = (
         "each like of users held out is asked for alone; added: what a feature of its moment adds to the "
         "NDCG@100 by the history alone, with a paired 95 % bootstrap interval over users",

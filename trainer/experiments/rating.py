@@ -115,12 +115,13 @@ def rating_of_new_users(dataset: Dataset, recipe: RetrievalRecipe, *, seed: int,
             "the rating protocol needs a recipe that predicts ratings, and ratings that differ, "
             f"got rating_head = {recipe.rating_head} and {ratings.scale.low:g} to {ratings.scale.top:g}"
         )
-    parts = []
+    parts, settled = [], []
     for fold in range(splits):
         trial = new_users(catalogue, ratings, seed, fold)
         # Neither who is held out within the others nor what comes next has a part in ratings.
         own = replace(recipe, seed=recipe.seed + fold, validation_share=0.0, sequence_epochs=0)
         fitted = fit_retrieval(catalogue, trial.train, own)
+        settled.append(fitted.towers.recipe.chosen)
         if fitted.rating_head is not None:
             directions = fitted.towers.directions()
             parts.append(StarErrors.of(ratings, trial, fitted.rating_head, directions))
@@ -129,6 +130,7 @@ def rating_of_new_users(dataset: Dataset, recipe: RetrievalRecipe, *, seed: int,
         "splits": splits,
         "seed": seed,
         "asked_ratings": len(errors.users),
+        "settled": settled,
     }
     notes = (
         "users whom no model has seen tell 80 % of their ratings; all the others are predicted",

@@ -58,9 +58,10 @@ class TwoTowers:
             catalogue: N items.
             counts: [N] ratings of each item, one of them at least above 0: where there are
                 none, content has to stand in for what was learnt.
-            recipe: Widths of the layers, their dropout, and how stated preferences fade.
+            recipe: Settled (`settled.py`): widths of the layers, their dropout, how stated preferences fade.
         """
-        self._gate = recipe.gate
+        self.recipe = recipe
+        """What they are made by, settled."""
         self.genres = len(catalogue.genre_names)
         self.log_scale = 0.0
         """Logarithm of what multiplies the products of unit users and items in the softmax."""
@@ -110,7 +111,7 @@ class TwoTowers:
     def _beside_bags(self, counts: Longs, preferences: Floats) -> Inputs:
         """What the head takes beside the bags of users with `counts` [B, 2] likes and other ratings."""
         stated: Flags = np.isfinite(preferences).max(axis=1, initial=False)
-        gate = preference_gate(stated, counts.sum(axis=1), self._gate)
+        gate = preference_gate(stated, counts.sum(axis=1), self.recipe.gate)
         return preference_signal(preferences), np.log1p(counts).astype(np.float32), gate[:, None]
 
     def embed_features(self, inputs: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:
@@ -224,7 +225,7 @@ class TwoTowers:
             users |= dense_arrays(self.order.tower) | {"transitions": self.order.markov.users}
             items["follows"] = self.order.markov.items
             settings["next_largest_norm"] = _largest_norm(self.order.items(vectors))
-        about: dict[str, Any] = {"kind": "taste", "gate": self._gate}
+        about: dict[str, Any] = {"kind": "taste", "gate": self.recipe.gate}
         if self.moments is not None:
             users |= self.moments.tables()
             about["devices"] = list(self.moments.signals.devices)
