@@ -1,17 +1,25 @@
-"""Who likes what, and of which genres. Symbols: `U` users, `N` items, `G` genres."""
+"""Who likes what, and of which genres. Symbols: `U` users, `B` of them asked for, `N` items, `G` genres."""
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from deepmoviematch.data.arrays import Flags, Floats, Ints
+from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.data.user_batch import UserBatch
 
 
-def like_matrix(ratings: Ratings, items: int, *, threshold: float) -> sparse.csr_matrix:
-    """[U, N] float32 matrix with 1 where a user's rating is at least `threshold` stars."""
-    liked = ratings.stars >= threshold
+def like_matrix(ratings: Ratings, items: int) -> sparse.csr_matrix:
+    """[U, N] float32 matrix with 1 where a user's rating is a like."""
+    liked = ratings.stars >= LIKE_STARS
     return marked(ratings.users[liked], ratings.items[liked], (len(ratings.user_ids), items))
+
+
+def liked_histories(users: UserBatch, items: int) -> sparse.csr_matrix:
+    """[B, N] the same of the histories that users tell."""
+    liked = users.stars >= LIKE_STARS
+    return marked(users.owners[liked], users.items[liked], (len(users), items))
 
 
 def marked(rows: npt.NDArray[np.integer], columns: Ints, shape: tuple[int, int]) -> sparse.csr_matrix:

@@ -22,8 +22,7 @@ from deepmoviematch.data.ratings import TOP_STARS, Ratings, pair_codes
 from deepmoviematch.data.splits import hold_out_users
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.errors import TrainingError
-from deepmoviematch.trainer.likes import base_shares, genre_lift, genre_shares, like_matrix
-from deepmoviematch.trainer.peers.rankers import liked_histories
+from deepmoviematch.trainer.likes import base_shares, genre_lift, genre_shares, like_matrix, liked_histories
 
 TEST_SHARE = 0.1
 """Share of the users, or of the items, that a protocol holds out."""
@@ -226,7 +225,7 @@ def genres_only(catalogue: Catalogue, trial: Trial, _seed: int, *, ticked: int |
     if ticked is not None and genres < ticked:
         raise TrainingError(f"this protocol needs {ticked} genres to tick, got a catalogue with {genres}")
     shares = genre_shares(liked_histories(trial.hidden, len(catalogue)), catalogue.genres)
-    likes = like_matrix(trial.train, len(catalogue), threshold=LIKE_STARS)
+    likes = like_matrix(trial.train, len(catalogue))
     base = base_shares(genre_shares(likes, catalogue.genres), likes)
     exact = preferences_from_lift(genre_lift(shares, base))
     untold = _told(trial.hidden, np.zeros(len(trial.hidden.items), dtype=np.bool_))

@@ -13,7 +13,6 @@ import numpy as np
 from deepmoviematch.data.arrays import Doubles, Flags, Floats, Longs
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.dataset import Dataset
-from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import item_tower
 from deepmoviematch.trainer.errors import TrainingError
@@ -57,7 +56,7 @@ class Neighbourhood:
             ratings = ratings.take(np.isin(ratings.user_ids, held)[ratings.users])
         tower = item_tower(run.item_tower)
         directions = tower.directions(tower.embed(catalogue))
-        likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS).tocsc()
+        likes = like_matrix(ratings, len(catalogue)).tocsc()
         return cls(catalogue, directions, likes, unseen=bool(share))
 
     @property

@@ -16,7 +16,7 @@ from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS, lift_from_preferences
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.user_batch import UserBatch
-from deepmoviematch.trainer.likes import base_shares, genre_lift, genre_shares, like_matrix
+from deepmoviematch.trainer.likes import base_shares, genre_lift, genre_shares, like_matrix, liked_histories
 from deepmoviematch.trainer.peers.ease import Ease
 
 BLOCK = 256
@@ -35,7 +35,7 @@ class Popularity:
 
     def __init__(self, catalogue: Catalogue, ratings: Ratings) -> None:
         """Count the likes of each item."""
-        likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)
+        likes = like_matrix(ratings, len(catalogue))
         self._likes = np.asarray(likes.sum(axis=0), dtype=np.float32).ravel()
 
     def score(self, users: UserBatch) -> Floats:
@@ -57,7 +57,7 @@ class GenrePopularity:
             ratings: Training ratings.
             strength: Exponent of the lift.
         """
-        likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)
+        likes = like_matrix(ratings, len(catalogue))
         self._popularity = Popularity(catalogue, ratings)
         self._genres = catalogue.genres
         self._base = base_shares(genre_shares(likes, catalogue.genres), likes)
@@ -87,7 +87,7 @@ class ItemKnn:
             ratings: Training ratings.
             neighbours: Neighbours that each item keeps, rounded.
         """
-        likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)
+        likes = like_matrix(ratings, len(catalogue))
         norms = np.sqrt(np.maximum(np.asarray(likes.sum(axis=0)).ravel(), 1))
         scaled = (likes @ sparse.diags_array(1 / norms)).tocsr()
         kept = max(round(neighbours), 1)
@@ -119,7 +119,7 @@ class EaseRanker:
 
     def __init__(self, catalogue: Catalogue, ratings: Ratings, penalty: float) -> None:
         """Solve EASE for the training likes."""
-        likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)
+        likes = like_matrix(ratings, len(catalogue))
         self._ease = Ease.fit(likes, penalty)
         self._items = len(catalogue)
         self.solved, self.liked = len(self._ease.items), int((likes.getnnz(axis=0) > 0).sum())
@@ -156,7 +156,7 @@ class Ials:
         from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415 - only peers need it
 
         self._items = len(catalogue)
-        likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS)
+        likes = like_matrix(ratings, len(catalogue))
         with threadpool_limits(1, user_api="blas"):  # the library's own threads do the work
             self._model = AlternatingLeastSquares(
                 factors=max(round(factors), 1),
@@ -196,10 +196,3 @@ def popularity(ratings: Ratings, items: int) -> Floats:
     """[N] share of the users who liked each item."""
     likes = np.bincount(ratings.items[ratings.stars >= LIKE_STARS], minlength=items)
     return (likes / len(ratings.user_ids)).astype(np.float32)
-
-
-def liked_histories(users: UserBatch, items: int) -> sparse.csr_matrix:
-    """[B, N] float32 matrix with 1 for each like of a history."""
-    liked = users.stars >= LIKE_STARS
-    ones = np.ones(int(liked.sum()), dtype=np.float32)
-    return sparse.csr_matrix((ones, (users.owners[liked], users.items[liked])), shape=(len(users), items))

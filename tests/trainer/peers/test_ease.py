@@ -2,9 +2,6 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from deepmoviematch.data.catalogue import Catalogue
-from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.trainer.likes import like_matrix
 from deepmoviematch.trainer.peers import ease
 from deepmoviematch.trainer.peers.ease import Ease
 
@@ -40,12 +37,3 @@ def test_of_a_catalogue_too_large_to_square_the_most_liked_items_are_taken(
     assert solved.items.tolist() == [0, 2]
     assert solved.weights.shape == (2, 2)
     assert (solved.score(likes)[:, 1] == 0).all()
-
-
-def test_the_like_matrix_has_a_one_for_each_rating_from_the_threshold_up(
-    catalogue: Catalogue, ratings: Ratings
-) -> None:
-    matrix = like_matrix(ratings, len(catalogue), threshold=4.0)
-    assert matrix.shape == (60, 30)
-    assert matrix.getnnz(axis=1).tolist() == [9] * 60
-    assert set(matrix.data) == {1.0}

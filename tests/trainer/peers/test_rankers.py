@@ -6,7 +6,6 @@ import pytest
 
 from deepmoviematch.data.arrays import Doubles
 from deepmoviematch.data.catalogue import Catalogue
-from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.likes import like_matrix
@@ -49,7 +48,7 @@ def test_a_personal_peer_prefers_the_half_that_the_user_likes(
 
 
 def test_item_knn_sums_cosines_with_the_likes_alone(catalogue: Catalogue, ratings: Ratings) -> None:
-    likes = like_matrix(ratings, len(catalogue), threshold=4.0).toarray()
+    likes = like_matrix(ratings, len(catalogue)).toarray()
     norms = np.linalg.norm(likes, axis=0)
     cosines = likes.T @ likes / np.outer(norms, norms)
     np.fill_diagonal(cosines, 0)
@@ -114,7 +113,7 @@ def solved(likes: Doubles, others: Doubles, regularization: float, alpha: float)
 
 
 def test_ials_solves_what_the_paper_asks_for(catalogue: Catalogue, ratings: Ratings) -> None:
-    likes = like_matrix(ratings, len(catalogue), threshold=LIKE_STARS).toarray().astype(np.float64)
+    likes = like_matrix(ratings, len(catalogue)).toarray().astype(np.float64)
     regularization, alpha = 1.0, 4.0
     users, items = als(likes, 4, regularization, alpha, sweeps=60)
     everyone = UserBatch.of_histories(ratings, len(catalogue.genre_names))
