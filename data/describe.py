@@ -106,7 +106,7 @@ def describe(dataset: Dataset) -> Description:
         last_year=int(years.max()) if len(years) else None,
         unknown_years=len(catalogue) - len(years),
         items_without_genre=int((~catalogue.genres.any(axis=1)).sum()),
-        genres=_genres(dataset, per_item),
+        genres=summaries_of_genres(dataset),
         columns={column.name: column.kind.value for column in catalogue.columns},
         mean_rating=float(ratings.ratings.mean(dtype=np.float64)),
         histogram=_histogram(ratings),
@@ -131,8 +131,10 @@ def _quantiles(counts: Any) -> dict[str, int]:
     return {name: int(np.quantile(counts, share, method="inverted_cdf")) for name, share in QUANTILES.items()}
 
 
-def _genres(dataset: Dataset, per_item: Any) -> list[GenreSummary]:
+def summaries_of_genres(dataset: Dataset) -> list[GenreSummary]:
+    """Each genre of the catalogue, in its order."""
     catalogue, ratings = dataset.catalogue, dataset.ratings
+    per_item = np.bincount(ratings.items, minlength=len(catalogue))
     totals = np.bincount(ratings.items, weights=ratings.ratings, minlength=len(catalogue))
     summaries = []
     for genre, flags in zip(catalogue.genre_names, catalogue.genres.T, strict=True):

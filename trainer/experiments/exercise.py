@@ -12,6 +12,7 @@ import numpy as np
 
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.describe import summaries_of_genres
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.models.seed import SeedRows, SeedTowers
 
@@ -170,14 +171,14 @@ def most_rated(dataset: Dataset, count: int = 10) -> Listing:
 
 def by_genre(dataset: Dataset) -> Listing:
     """Movies, ratings and average rating of every genre."""
-    catalogue, ratings = dataset.catalogue, dataset.ratings
-    rated = catalogue.genres[ratings.items]  # [R, G]
-    rows = []
-    for genre, name in enumerate(catalogue.genre_names):
-        given = ratings.ratings[rated[:, genre]]
-        average = float(given.mean()) if len(given) else float("nan")
-        rows.append((name, int(catalogue.genres[:, genre].sum()), average, len(given)))
-    return Listing(title="baseline: by genre", columns=("genre", "movies", "average", "ratings"), rows=rows)
+    return Listing(
+        title="baseline: by genre",
+        columns=("genre", "movies", "average", "ratings"),
+        rows=[
+            (each.genre, each.items, np.nan if each.mean_rating is None else each.mean_rating, each.ratings)
+            for each in summaries_of_genres(dataset)
+        ],
+    )
 
 
 def _genres(catalogue: Catalogue, row: int) -> str:

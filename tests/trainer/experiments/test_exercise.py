@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,10 @@ def test_the_baselines_count_ratings(dataset: Dataset) -> None:
     genres = exercise.by_genre(dataset)
     funny = dataset.catalogue.genres[dataset.ratings.items, 0]
     assert genres.rows[0] == ("Funny", 15, pytest.approx(dataset.ratings.ratings[funny].mean()), funny.sum())
+
+
+def test_a_genre_that_nobody_rated_has_no_average(dataset: Dataset) -> None:
+    funny = dataset.ratings.take(dataset.catalogue.genres[dataset.ratings.items, 0])
+    genres = exercise.by_genre(replace(dataset, ratings=funny))
+    assert [row[3] for row in genres.rows][:2] == [len(funny), 0]
+    assert np.isnan(genres.rows[1][2])
