@@ -165,7 +165,7 @@ def fit_retrieval(
     metrics: dict[str, Any] = {"protocol": "new-users", "users": 0}
     kept: dict[str, int] = {}
     epochs = recipe.epochs
-    told: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
     if trial is not None:
         stopping = Stopping(VALIDATION, VALIDATION_ERROR, recipe.patience) if recipe.patience else None
         questions = {"history": trial}
@@ -191,7 +191,7 @@ def fit_retrieval(
         metrics |= {"epochs": epochs, "refit_on_everyone": recipe.refit}
         metrics |= {"held_out_share": _held_out_share(ratings, recipe)}
         metrics["moments"] = added = _added(towers, trial, ratings, recipe, checkpoint)
-        told = tuple(name for name, figures in added.items() if figures["on"])
+        features = tuple(name for name, figures in added.items() if figures["on"])
     if trial is None or recipe.refit:
         phase = "fit" if trial is None else "refit"
         towers, curves[phase] = _fit_towers(
@@ -205,9 +205,9 @@ def fit_retrieval(
             task, "sequence", epochs=recipe.sequence_epochs, seed=recipe.seed, checkpoint=checkpoint
         )
         towers.order = task.order()
-    if told:
+    if features:
         towers.moments, curves["moments"] = fit_moments(
-            towers, fitted_on, told, recipe, "moments", checkpoint=checkpoint
+            towers, fitted_on, features, recipe, "moments", checkpoint=checkpoint
         )
     head = _rating_head(towers, fitted_on, recipe)
     return Fitted(towers=towers, curves=curves, metrics=metrics, rating_head=head, kept=kept)

@@ -25,15 +25,15 @@ def moments_table(dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
     settled = []
     for fold in range(plan.splits):
         trial = new_users(dataset.catalogue, dataset.ratings, plan.seed, fold)
-        told = features_of(trial.train)
-        if not told:
+        features = features_of(trial.train)
+        if not features:
             raise TrainingError(
                 "this protocol needs ratings at different times or on different devices, got none"
             )
         mine = replace(recipe, seed=recipe.seed + fold, validation_share=0.0, sequence_epochs=0)
         towers = fit_retrieval(dataset.catalogue, trial.train, mine).towers
         settled.append(towers.recipe.chosen)
-        moments, _ = fit_moments(towers, trial.train, told, mine, "moments")
+        moments, _ = fit_moments(towers, trial.train, features, mine, "moments")
         for name, gain in gains(towers, moments, trial, dataset.ratings).items():
             found.setdefault(name, []).append(gain)
     rows = {name: Gain.pooled(each).figures(plan.seed) for name, each in found.items()}

@@ -2,8 +2,8 @@
 
 Users who are similar by a few likes are so by chance as well; a linear model averages over everybody, but
 knows pairs of items only. Together they rank better than either. Unlike EASE's, its weights are the best ones
-for histories of `TOLD` likes: where each like of a user with n is told with the chance p = `TOLD` / n, z
-is what is told and y what is of interest and not told,
+for histories of `TOLD_LIKES` likes: where each like of a user with n is told with the chance
+p = `TOLD_LIKES` / n, z is what is told and y what is of interest and not told,
 
     B = (E[z'z] + penalty)^-1 E[z'y],    without what an item says of itself
 
@@ -20,7 +20,7 @@ from deepmoviematch.data.arrays import Floats, Ints
 from deepmoviematch.trainer.models.similar_users import compared
 from deepmoviematch.trainer.peers.ease import LARGEST
 
-TOLD = 3
+TOLD_LIKES = 3
 """Likes of a history, for which it is the best guess."""
 
 MOST_TOLD = 0.9
@@ -53,7 +53,7 @@ class FewLikes:
         if len(items) > LARGEST:
             return None
         known, wanted = likes[rows][:, items], interests[rows][:, items]
-        chance = np.minimum(TOLD / known.getnnz(axis=1), MOST_TOLD).astype(np.float32)
+        chance = np.minimum(TOLD_LIKES / known.getnnz(axis=1), MOST_TOLD).astype(np.float32)
         told = sparse.diags_array(chance) @ known
         # Two likes of a user are told with p^2, one of them and not the other with p (1 - p), and what
         # is rated and not liked is never told.

@@ -15,7 +15,7 @@ MOST_USERS = MOST_ITEMS = 2000
 """Of more a sample of users, and the items with most likes."""
 
 
-def told_by_others(likes: sparse.csr_matrix, others: sparse.csr_matrix, penalty: float, seed: int) -> float:
+def interest_signal(likes: sparse.csr_matrix, others: sparse.csr_matrix, penalty: float, seed: int) -> float:
     """How much more users are like those who like an item if they rated it, and did not like it.
 
     EASE of the likes alone scores the item for everybody. Those who rated it low are compared with those

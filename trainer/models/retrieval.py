@@ -27,7 +27,7 @@ from deepmoviematch.trainer.models.adam import Adam
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
 from deepmoviematch.trainer.models.few_likes import FewLikes
 from deepmoviematch.trainer.models.head_start import fit_last_layer
-from deepmoviematch.trainer.models.interest import told_by_others
+from deepmoviematch.trainer.models.interest import interest_signal
 from deepmoviematch.trainer.models.losses import (
     logit_mask,
     shares_of,
@@ -92,10 +92,10 @@ class RetrievalTask:
         self._candidates = Candidates(
             self._likes.getnnz(axis=0), towers.rated, recipe.drawn_items(len(catalogue))
         )
-        told = told_by_others(*self._known, recipe.ease_penalty, recipe.seed)
-        self.teacher = teacher_of(self._known, recipe, told)
-        self.likes_teacher = self.teacher if told == 0 else teacher_of(self._known, recipe, told=0)
-        interests = self._likes + told * recipe.interest * self._known.others
+        signal = interest_signal(*self._known, recipe.ease_penalty, recipe.seed)
+        self.teacher = teacher_of(self._known, recipe, signal)
+        self.likes_teacher = self.teacher if signal == 0 else teacher_of(self._known, recipe, signal=0)
+        interests = self._likes + signal * recipe.interest * self._known.others
         self._similar = SimilarUsers.fit(self._likes, interests, recipe.seed)
         self._few = FewLikes.fit(self._likes, interests, recipe.seed)
         self._tastes = SimilarTastes.fit(self._likes, self._shares, DECIDED, recipe.seed)
@@ -229,7 +229,10 @@ class RetrievalTask:
         There is nothing where no history is known, or nobody likes what anybody else does.
         """
         chances = np.concatenate(
-            [self._similar.chances(short, users, candidates), self._told(statements, users, candidates)]
+            [
+                self._similar.chances(short, users, candidates),
+                self._ticked_chances(statements, users, candidates),
+            ]
         )
         logarithms = np.log(np.maximum(chances, LEAST_CHANCE))
         if self._few is not None:
@@ -240,11 +243,10 @@ class RetrievalTask:
         for teacher, asked in ((self.teacher, ~alone), (self.likes_teacher, alone)):
             scores[asked] = teacher.score(long.take(asked), candidates)
         scores /= self._recipe.teacher_temperature
-        told = sum(counts) > 0
         taught = np.concatenate([scores, logarithms], dtype=np.float32)
-        return taught, np.concatenate([told, chances.any(axis=1)])
+        return taught, np.concatenate([sum(counts) > 0, chances.any(axis=1)])
 
-    def _told(self, statements: Statements, users: Longs, candidates: Ints) -> Floats:
+    def _ticked_chances(self, statements: Statements, users: Longs, candidates: Ints) -> Floats:
         """[B, C] what users like who might tick the same favourites; 0 for those who tick none."""
         ticks = statements.ticked.any(axis=1)
         chances = np.zeros((len(users), len(candidates)), dtype=np.float32)

@@ -16,7 +16,7 @@ from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.likes import marked
-from deepmoviematch.trainer.models.interest import told_by_others
+from deepmoviematch.trainer.models.interest import interest_signal
 from deepmoviematch.trainer.models.retrieval import MOST_ASKED, USUAL_WIDTH
 from deepmoviematch.trainer.models.similar_users import compared
 from deepmoviematch.trainer.models.teacher import LARGEST, Known, Teacher, known_of, start, teacher_of
@@ -48,7 +48,7 @@ ASKED = 0.2
 FEW = 50
 """Fewer who can be asked say nothing."""
 
-TOLD = 0.7
+TOLD_SHARE = 0.7
 """Chance that a rating is told."""
 
 
@@ -86,7 +86,7 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     if targets.shape[0] < FEW:
         return usual
     train = known.take(others)
-    trial = _Trial(train, told_by_others(*train, usual.ease_penalty, recipe.seed), told, targets)
+    trial = _Trial(train, interest_signal(*train, usual.ease_penalty, recipe.seed), told, targets)
     if not recipe.ease_penalty:
         usual = replace(usual, ease_penalty=trial.penalty(usual))
     if recipe.teacher_temperature and recipe.embedding_dim:
@@ -113,7 +113,7 @@ class _Trial(NamedTuple):
 
     train: Known
 
-    interest: float
+    signal: float
     """How much their ratings that are no likes tell of interest; see `interest.py`."""
 
     told: Known
@@ -124,7 +124,7 @@ class _Trial(NamedTuple):
 
     def teacher(self, recipe: RetrievalRecipe) -> Teacher:
         """EASE with the recipe's penalty."""
-        return teacher_of(self.train, recipe, self.interest)
+        return teacher_of(self.train, recipe, self.signal)
 
     def penalty(self, recipe: RetrievalRecipe) -> float:
         """The penalty that ranks best, if by more than a standard error; else the usual one."""
@@ -183,9 +183,9 @@ def _parted(known: Known, rng: np.random.Generator) -> tuple[Known, sparse.csr_m
 
 
 def _drawn(flags: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Each 1 of [B, N] with a chance of `TOLD` in the first of two matrices, else in the second."""
+    """Each 1 of [B, N] with a chance of `TOLD_SHARE` in the first of two matrices, else in the second."""
     rows, columns = flags.nonzero()
-    told = rng.random(len(rows)) < TOLD
+    told = rng.random(len(rows)) < TOLD_SHARE
     first, second = (marked(rows[part], columns[part], flags.shape) for part in (told, ~told))
     return first, second
 

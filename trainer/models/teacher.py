@@ -72,15 +72,15 @@ class Teacher(Protocol):
         """A' @ `likes` [N, .] + C' @ `others` [N, .]."""
 
 
-def teacher_of(known: Known, recipe: RetrievalRecipe, told: float) -> Teacher:
+def teacher_of(known: Known, recipe: RetrievalRecipe, signal: float) -> Teacher:
     """EASE of what is known of the training users: exact where that is not too large, else of low rank.
 
     Args:
         known: Of U users.
         recipe: Has the penalty, s and c.
-        told: How much of s and c holds in these data, 0 to 1; see `interest.py`.
+        signal: How much of s and c holds in these data, 0 to 1; see `interest.py`.
     """
-    rated, rated_weight = known.likes + known.others, told * recipe.rated_weight
+    rated, rated_weight = known.likes + known.others, signal * recipe.rated_weight
     items = np.flatnonzero(rated.getnnz(axis=0)).astype(np.int32)
     weights = np.sqrt(balanced_weights(known.likes))
     columns = [known.likes[:, items], rated_weight * rated[:, items]][: 1 + (rated_weight > 0)]
@@ -97,7 +97,7 @@ def teacher_of(known: Known, recipe: RetrievalRecipe, told: float) -> Teacher:
             sign,
             np.pad(root, ((0, 0), (0, len(items)))),
         )
-    wanted = 1 - told * recipe.interest, recipe.interest / recipe.rated_weight
+    wanted = 1 - signal * recipe.interest, recipe.interest / recipe.rated_weight
     solved = Solved.of(*inverse, wanted)
     form = DenseTeacher if len(items) <= WIDEST * len(solved.targets) else FactoredTeacher
     return form.of(solved, items, known.likes.shape[1], rated_weight)

@@ -6,7 +6,7 @@ from scipy import sparse
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.models import few_likes
-from deepmoviematch.trainer.models.few_likes import MOST_TOLD, PENALTY, TOLD, FewLikes
+from deepmoviematch.trainer.models.few_likes import MOST_TOLD, PENALTY, TOLD_LIKES, FewLikes
 
 ITEMS = 6
 ALL = np.arange(ITEMS, dtype=np.int32)
@@ -32,7 +32,7 @@ def test_it_is_the_best_linear_guess_over_all_that_users_might_tell(users: int) 
     likes, others = some_likes(users)
     squares, products = np.zeros((2, ITEMS - 1, ITEMS - 1))
     for liked, other in zip(likes[:, :-1], others[:, :-1], strict=True):
-        chance = min(TOLD / liked.sum(), MOST_TOLD)
+        chance = min(TOLD_LIKES / liked.sum(), MOST_TOLD)
         for draw in product([0, 1], repeat=int(liked.sum())):
             told = liked.copy()
             told[liked > 0] = draw

@@ -4,13 +4,13 @@ from scipy import sparse
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.models import interest
-from deepmoviematch.trainer.models.interest import told_by_others
+from deepmoviematch.trainer.models.interest import interest_signal
 
 USERS, ITEMS = 60, 30
 
 
-def told(likes: Floats, others: Floats) -> float:
-    return told_by_others(sparse.csr_matrix(likes), sparse.csr_matrix(others), 5.0, seed=1)
+def signal(likes: Floats, others: Floats) -> float:
+    return interest_signal(sparse.csr_matrix(likes), sparse.csr_matrix(others), 5.0, seed=1)
 
 
 def two_tastes(*, rates: float) -> tuple[Floats, Floats]:
@@ -26,28 +26,28 @@ def two_tastes(*, rates: float) -> tuple[Floats, Floats]:
 
 
 def test_who_rates_low_what_is_like_the_likes_tells_of_interest() -> None:
-    assert told(*two_tastes(rates=1)) == 1
+    assert signal(*two_tastes(rates=1)) == 1
 
 
 def test_who_rates_low_what_is_unlike_the_likes_tells_none() -> None:
-    assert told(*two_tastes(rates=0)) == 0
+    assert signal(*two_tastes(rates=0)) == 0
 
 
 def test_an_item_that_everybody_rated_tells_nothing() -> None:
     likes, others = two_tastes(rates=0.8)
     all_rated = np.random.default_rng(6).random((USERS, 3)) < 0.5
-    with_them = told(np.hstack([likes, all_rated]), np.hstack([others, ~all_rated]))
-    assert with_them == pytest.approx(told(likes, others), abs=0.1)
+    with_them = signal(np.hstack([likes, all_rated]), np.hstack([others, ~all_rated]))
+    assert with_them == pytest.approx(signal(likes, others), abs=0.1)
 
 
 def test_in_between_it_tells_some() -> None:
-    assert 0 < told(*two_tastes(rates=0.8)) < 1
+    assert 0 < signal(*two_tastes(rates=0.8)) < 1
 
 
 def test_where_everything_rated_is_liked_there_is_nothing_to_tell() -> None:
     likes, others = two_tastes(rates=1)
-    assert told(likes, np.zeros_like(others)) == 0
-    assert told(np.ones_like(likes), np.zeros_like(others)) == 0
+    assert signal(likes, np.zeros_like(others)) == 0
+    assert signal(np.ones_like(likes), np.zeros_like(others)) == 0
 
 
 @pytest.mark.parametrize(("users", "items"), [(30, ITEMS), (USERS, 20)])
@@ -56,5 +56,5 @@ def test_a_sample_of_very_many_tells_the_same(
 ) -> None:
     monkeypatch.setattr(interest, "MOST_USERS", users)
     monkeypatch.setattr(interest, "MOST_ITEMS", items)
-    assert told(*two_tastes(rates=1)) > 0.5
-    assert told(*two_tastes(rates=0)) == 0
+    assert signal(*two_tastes(rates=1)) > 0.5
+    assert signal(*two_tastes(rates=0)) == 0

@@ -92,7 +92,7 @@ def test_the_towers_start_as_ease(
     catalogue: Catalogue, ratings: Ratings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With as many dimensions as items nothing of EASE is lost, and the MLPs are still silent."""
-    monkeypatch.setattr(retrieval, "told_by_others", lambda *_: 1.0)
+    monkeypatch.setattr(retrieval, "interest_signal", lambda *_: 1.0)
     recipe = replace(RECIPE, embedding_dim=30)
     towers = untrained(catalogue, ratings, recipe)
     task = RetrievalTask(towers, catalogue, ratings, recipe)

@@ -38,26 +38,26 @@ def weights(teacher: Teacher) -> Floats:
     return np.stack(teacher.times(np.eye(ITEMS, dtype=np.float32)))
 
 
-@pytest.mark.parametrize("told", [1, 0.4, 0])
+@pytest.mark.parametrize("signal", [1, 0.4, 0])
 @pytest.mark.parametrize("users", [40, 8], ids=["more users than columns", "fewer"])
 def test_it_is_ridge_regression_of_each_item_on_what_was_liked_and_what_was_rated(
-    users: int, told: float
+    users: int, signal: float
 ) -> None:
     known = some_ratings(users)
     likes, others = (each.toarray() for each in known)
     counts = likes.sum(axis=1)
     by_user = np.maximum(counts, 1) ** -0.5 / np.mean(np.maximum(counts, 1)[counts > 0] ** -0.5)
-    read = np.hstack([likes, told * 0.5 * (likes + others)])
-    by_likes, by_others = weights(teacher_of(known, RECIPE, told))
+    read = np.hstack([likes, signal * 0.5 * (likes + others)])
+    by_likes, by_others = weights(teacher_of(known, RECIPE, signal))
     for item in range(ITEMS):
         rest = np.delete(np.arange(2 * ITEMS), [item, ITEMS + item])
         columns = read[:, rest]
         gram = columns.T @ (by_user[:, None] * columns) + 2.0 * np.eye(len(rest))
-        wanted = by_user * (likes + told * 0.25 * others)[:, item]
+        wanted = by_user * (likes + signal * 0.25 * others)[:, item]
         found = np.zeros(2 * ITEMS)
         found[rest] = np.linalg.solve(gram, columns.T @ wanted)
-        assert by_likes[:, item] == pytest.approx(found[:ITEMS] + told * 0.5 * found[ITEMS:], abs=1e-4)
-        assert by_others[:, item] == pytest.approx(told * 0.5 * found[ITEMS:], abs=1e-4)
+        assert by_likes[:, item] == pytest.approx(found[:ITEMS] + signal * 0.5 * found[ITEMS:], abs=1e-4)
+        assert by_others[:, item] == pytest.approx(signal * 0.5 * found[ITEMS:], abs=1e-4)
         assert by_likes[item, item] == by_others[item, item] == 0
 
 
@@ -80,13 +80,13 @@ def test_an_item_that_nobody_rated_scores_nothing() -> None:
     assert scores[:, :-1].any(axis=0).all()
 
 
-@pytest.mark.parametrize("told", [1, 0])
+@pytest.mark.parametrize("signal", [1, 0])
 def test_with_all_directions_the_low_rank_teacher_is_the_exact_one(
-    monkeypatch: pytest.MonkeyPatch, told: float
+    monkeypatch: pytest.MonkeyPatch, signal: float
 ) -> None:
-    exact = weights(teacher_of(some_ratings(), RECIPE, told))
+    exact = weights(teacher_of(some_ratings(), RECIPE, signal))
     monkeypatch.setattr(teachers, "LARGEST", 7)
-    assert weights(teacher_of(some_ratings(), RECIPE, told)) == pytest.approx(exact, abs=1e-3)
+    assert weights(teacher_of(some_ratings(), RECIPE, signal)) == pytest.approx(exact, abs=1e-3)
 
 
 def test_it_is_exact_where_either_users_or_columns_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
