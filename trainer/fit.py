@@ -30,8 +30,8 @@ from deepmoviematch.trainer.evaluation.protocols import Trial, genres_only, new_
 from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.evaluation.stars import StarErrors
 from deepmoviematch.trainer.models.loop import Checkpoint, Row, Stopping, make_deterministic, train
-from deepmoviematch.trainer.models.markov import later_likes
 from deepmoviematch.trainer.models.moments import Moments, MomentTask, features_of
+from deepmoviematch.trainer.models.prefixes import later_likes
 from deepmoviematch.trainer.models.rating_head import fit_rating_head
 from deepmoviematch.trainer.models.retrieval import RetrievalTask
 from deepmoviematch.trainer.models.seed import SeedRows, SeedTask, SeedTowers

@@ -16,9 +16,8 @@ from scipy import linalg, sparse
 from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.data.features import LIKE_STARS, RECENCY, TRANSITION, WINDOW
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.data.user_batch import UserBatch
-from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
-from deepmoviematch.trainer.peers.ease import LARGEST
+from deepmoviematch.trainer.models.low_rank import LARGEST, LowRankInverse, leading
+from deepmoviematch.trainer.models.prefixes import later_ratings
 
 MOST_ASKED = 300_000
 """Ratings that it is fitted on, each with what came before and after; of more a sample."""
@@ -115,32 +114,6 @@ def _inverse(
     gram[np.diag_indices(len(gram))] += penalty
     factor = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
     return lambda vectors: linalg.cho_solve(factor, vectors, check_finite=False)
-
-
-def later_ratings(ratings: Ratings) -> Longs:
-    """Places of the ratings that are not their user's first: each can be asked for."""
-    return np.flatnonzero(np.arange(len(ratings)) > ratings.offsets[ratings.users])
-
-
-def later_likes(ratings: Ratings) -> Longs:
-    """Places of the likes among them."""
-    later = later_ratings(ratings)
-    return later[ratings.stars[later] >= LIKE_STARS]
-
-
-def prefixes(ratings: Ratings, asked: Longs, genres: int = 0) -> UserBatch:
-    """What each user had rated before the rating at each place of `asked`."""
-    begins = ratings.offsets[ratings.users[asked]]
-    sizes = asked - begins
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    places = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], sizes)
-    return UserBatch(
-        preferences=np.full((len(asked), genres), np.nan, dtype=np.float32),
-        items=ratings.items[places],
-        stars=ratings.stars[places],
-        offsets=offsets,
-        asks_next=np.ones(len(asked), dtype=np.bool_),
-    )
 
 
 def _fading(ratings: Ratings, asked: Longs, items: int, direction: int) -> sparse.csr_matrix:

@@ -20,7 +20,7 @@ from deepmoviematch.data.context import FEATURES, HOURS, UNTOLD, moments_of, tab
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.models.adam import Adam
 from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask
-from deepmoviematch.trainer.models.markov import later_likes, prefixes
+from deepmoviematch.trainer.models.prefixes import later_likes, prefixes
 from deepmoviematch.trainer.models.towers import dense_arrays, moment_tower
 from deepmoviematch.trainer.models.two_towers import TwoTowers
 from deepmoviematch.trainer.recipe import RetrievalRecipe

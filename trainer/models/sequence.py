@@ -19,8 +19,9 @@ from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.models.adam import Adam
 from deepmoviematch.trainer.models.candidates import Candidates, columns_of
 from deepmoviematch.trainer.models.losses import cross_entropy, logit_mask
-from deepmoviematch.trainer.models.markov import Markov, later_likes, prefixes
+from deepmoviematch.trainer.models.markov import Markov
 from deepmoviematch.trainer.models.order import Order
+from deepmoviematch.trainer.models.prefixes import later_likes, prefixes
 from deepmoviematch.trainer.models.towers import sequence_tower
 from deepmoviematch.trainer.models.two_towers import TwoTowers
 from deepmoviematch.trainer.recipe import RetrievalRecipe

@@ -17,9 +17,10 @@ from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.interest import interest_signal
+from deepmoviematch.trainer.models.low_rank import LARGEST
 from deepmoviematch.trainer.models.retrieval import MOST_ASKED, USUAL_WIDTH
 from deepmoviematch.trainer.models.similar_users import compared
-from deepmoviematch.trainer.models.teacher import LARGEST, Known, Teacher, known_of, start, teacher_of
+from deepmoviematch.trainer.models.teacher import Known, Teacher, known_of, start, teacher_of
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)

@@ -25,11 +25,8 @@ from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import marked
-from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
+from deepmoviematch.trainer.models.low_rank import LARGEST, LowRankInverse, leading
 from deepmoviematch.trainer.recipe import RetrievalRecipe
-
-LARGEST = 10_000
-"""Rated items, and users or columns of Z, for which EASE is solved exactly: time grows with the cube."""
 
 WIDEST = 3
 """Items for each direction up to which the weights are laid out: of more it is sooner to multiply twice."""
@@ -74,6 +71,8 @@ class Teacher(Protocol):
 
 def teacher_of(known: Known, recipe: RetrievalRecipe, signal: float) -> Teacher:
     """EASE of what is known of the training users: exact where that is not too large, else of low rank.
+
+    It is exact for up to `LARGEST` rated items, and as many users or columns of Z.
 
     Args:
         known: Of U users.

@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.models import markov as transitions
-from deepmoviematch.trainer.models.markov import BACKWARDS, OTHERS, RARITY, Markov, later_likes, prefixes
+from deepmoviematch.trainer.models.markov import BACKWARDS, OTHERS, RARITY, Markov
 
 ITEMS = 12
 
@@ -102,10 +102,3 @@ def test_items_that_nobody_rated_follow_nothing_and_are_followed_by_nothing() ->
     assert not markov.users[7].any()
     assert not markov.items[7].any()
     assert markov.items.shape == (ITEMS, ITEMS - 1)
-
-
-def test_a_later_like_has_a_history() -> None:
-    ratings = some_ratings(5)
-    likes = later_likes(ratings)
-    assert (ratings.stars[likes] >= 4).all()
-    assert (prefixes(ratings, likes).history_sizes >= 1).all()

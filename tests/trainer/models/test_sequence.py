@@ -8,7 +8,7 @@ from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.trainer.fit import fit_retrieval
 from deepmoviematch.trainer.models import sequence, two_towers
-from deepmoviematch.trainer.models.markov import later_likes, prefixes
+from deepmoviematch.trainer.models.prefixes import later_likes, prefixes
 from deepmoviematch.trainer.models.sequence import SequenceTask
 from deepmoviematch.trainer.models.two_towers import TwoTowers
 from deepmoviematch.trainer.recipe import RetrievalRecipe
