@@ -25,7 +25,7 @@ from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import Gate
 from deepmoviematch.data.matrices import YEAR, Header, Matrix, whole_id
 from deepmoviematch.data.ratings import Ratings, pair_codes
-from deepmoviematch.data.sheets import CsvSheet
+from deepmoviematch.data.sheets import TEXT, CsvSheet
 
 ITEM_TRAIN = "content_item_train.csv"
 USER_TRAIN = "content_user_train.csv"
@@ -179,7 +179,7 @@ def _catalogue(folder: Path, header: Header, sources: Sequence[Matrix]) -> tuple
 
 def _titles(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Title and place of each listed id."""
-    sheet = CsvSheet(path, Gate(), MOVIE_COLUMNS[:2])
+    sheet = CsvSheet(path, Gate(), dict.fromkeys(MOVIE_COLUMNS[:2], TEXT))
     titles: dict[str, str] = {}
     places: dict[str, str] = {}
     for number, (text, title) in sheet.rows():

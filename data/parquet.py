@@ -1,7 +1,6 @@
 """Files of rows as Parquet, with the same names for the columns as in CSV."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,48 +10,7 @@ from pyarrow import compute, parquet
 from deepmoviematch.data.cells import SEPARATOR
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import BrokenRowError, Gate
-from deepmoviematch.data.sheets import Row, check_row, pick_columns
-
-
-@dataclass(frozen=True)
-class ColumnType:
-    """What a column may hold."""
-
-    words: str
-    """Its types, for people."""
-
-    accepts: Callable[[pa.DataType], bool]
-    """Whether values of a type may be in it."""
-
-    fast: pa.DataType
-    """The type that `ParquetSheet.batches` gives it."""
-
-
-def _is_text(found: pa.DataType) -> bool:
-    return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
-
-
-def _is_number(found: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
-
-
-def _is_further(found: pa.DataType) -> bool:
-    if pa.types.is_list(found) or pa.types.is_large_list(found):
-        return _is_text(found.value_type)
-    return bool(_is_text(found) or pa.types.is_primitive(found) or pa.types.is_decimal(found))
-
-
-CODES = pa.dictionary(pa.int32(), pa.string())
-TEXT = ColumnType("text", _is_text, pa.string())
-ID = ColumnType("text or whole numbers", lambda found: _is_text(found) or pa.types.is_integer(found), CODES)
-LABEL = ColumnType("text", _is_text, CODES)
-"""Text of few kinds, which may be missing."""
-NUMBER = ColumnType("numbers", _is_number, pa.float32())
-TIME = ColumnType(
-    "seconds or times", lambda found: _is_number(found) or pa.types.is_timestamp(found), pa.float64()
-)
-
-FURTHER = ColumnType("text, numbers, booleans, times or lists of text", _is_further, pa.string())
+from deepmoviematch.data.sheets import FURTHER, LABEL, ColumnType, Row, check_row, pick_columns
 
 
 class ParquetSheet:
@@ -96,7 +54,7 @@ class ParquetSheet:
                         f"{self.name}: column {field.name} is left out: it must be {FURTHER.words}, "
                         f"got {field.type}"
                     )
-        self.columns = pick_columns(self.name, schema.names, list(required), list(types))
+        self.columns = pick_columns(self.name, schema.names, required, types)
         self._types = [types[name] for name in self.columns]
         for name, column_type in zip(self.columns, self._types, strict=True):
             found = _value_type(schema.field(name).type)

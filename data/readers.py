@@ -6,6 +6,7 @@ folder and gate to catalogue and ratings, and a row in `FORMS`.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,9 +27,19 @@ from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.intake import Movie, catalogue_of, quick_ratings_of, ratings_of
 from deepmoviematch.data.lab import LAB_FILES, RATING_TRAIN, is_lab, read_lab
 from deepmoviematch.data.leniency import BrokenRowError, Gate
-from deepmoviematch.data.parquet import FURTHER, ID, LABEL, NUMBER, TEXT, TIME, ParquetSheet
+from deepmoviematch.data.parquet import ParquetSheet
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.data.sheets import ColumnarSheet, CsvSheet, SeparatedSheet, Sheet
+from deepmoviematch.data.sheets import (
+    FURTHER,
+    ID,
+    LABEL,
+    NUMBER,
+    TEXT,
+    TIME,
+    CsvSheet,
+    SeparatedSheet,
+    Sheet,
+)
 
 Tables: TypeAlias = tuple[Catalogue, Ratings]
 
@@ -42,8 +53,11 @@ _NO_GENRE = "unknown"
 """How MovieLens 100K says that a movie has no genre."""
 
 
-_OPTIONAL = (MOVIE_COLUMNS[2], YEAR)
-"""Columns of `movies.csv` that may be missing."""
+_MOVIES = {"movieId": ID, "title": TEXT}
+_MOVIES_TOO = {"genres": TEXT, YEAR: FURTHER}
+_RATINGS = {"userId": ID, "movieId": ID, "rating": NUMBER}
+_RATINGS_TOO = {"timestamp": TIME, DEVICE: LABEL}
+"""Columns of the canonical form, and those that may be there too."""
 
 
 @dataclass(frozen=True)
@@ -114,30 +128,10 @@ def _read_form(folder: Path, gate: Gate) -> Tables:
     raise DataError(f"{folder}: a data folder must hold one of: {accepted}; got none of them")
 
 
-def _read_csv(folder: Path, gate: Gate) -> Tables:
-    movies = CsvSheet(folder / MOVIES_CSV, gate, MOVIE_COLUMNS[:2], _OPTIONAL, further=True)
-    ratings = CsvSheet(folder / RATINGS_CSV, gate, RATING_COLUMNS[:3], (RATING_COLUMNS[3], DEVICE))
-    return _read_canonical(movies, ratings, gate)
-
-
-def _read_parquet(folder: Path, gate: Gate) -> Tables:
-    movies = ParquetSheet(
-        folder / "movies.parquet",
-        gate,
-        {"movieId": ID, "title": TEXT},
-        {"genres": TEXT, YEAR: FURTHER},
-        further=True,
-    )
-    ratings = ParquetSheet(
-        folder / "ratings.parquet",
-        gate,
-        {"userId": ID, "movieId": ID, "rating": NUMBER},
-        {"timestamp": TIME, DEVICE: LABEL},
-    )
-    return _read_canonical(movies, ratings, gate)
-
-
-def _read_canonical(movies: Sheet, ratings: ColumnarSheet, gate: Gate) -> Tables:
+def _read_canonical(kind: type[CsvSheet] | type[ParquetSheet], form: str, folder: Path, gate: Gate) -> Tables:
+    """Sheets of one kind, whose names end in `form`."""
+    movies = kind(folder / f"movies.{form}", gate, _MOVIES, _MOVIES_TOO, further=True)
+    ratings = kind(folder / f"ratings.{form}", gate, _RATINGS, _RATINGS_TOO)
     further = [name for name in movies.columns if name not in (*MOVIE_COLUMNS, YEAR)]
     catalogue = catalogue_of(movies, _canonical_movies(movies, gate), gate, further)
     quick = quick_ratings_of(ratings, catalogue)
@@ -193,13 +187,15 @@ def _read_atomic(folder: Path, gate: Gate) -> Tables:
     movies = CsvSheet(
         folder / "ml-100k.item",
         gate,
-        ("item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq"),
+        dict.fromkeys(
+            ("item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq"), TEXT
+        ),
         separator="\t",
     )
     ratings = CsvSheet(
         folder / "ml-100k.inter",
         gate,
-        ("user_id:token", "item_id:token", "rating:float", "timestamp:float"),
+        {"user_id:token": ID, "item_id:token": ID, "rating:float": NUMBER, "timestamp:float": TIME},
         separator="\t",
     )
     catalogue = catalogue_of(movies, _atomic_movies(movies), gate)
@@ -231,8 +227,8 @@ def _without_unknown(genres: Iterable[str]) -> list[str]:
 
 
 FORMS = (
-    Form(RATINGS_CSV, MOVIES_CSV, _read_csv),
-    Form("ratings.parquet", "movies.parquet", _read_parquet),
+    Form(RATINGS_CSV, MOVIES_CSV, partial(_read_canonical, CsvSheet, "csv")),
+    Form("ratings.parquet", "movies.parquet", partial(_read_canonical, ParquetSheet, "parquet")),
     Form("ratings.dat", "movies.dat", _read_1m),
     Form("u.data", "u.item", _read_100k),
     Form("ml-100k.inter", "ml-100k.item", _read_atomic),

@@ -7,14 +7,15 @@ refused here; what its cells mean is for others to check.
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from deepmoviematch.data.canonical import DEVICE
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import BrokenRowError, Gate, RowFile
 
@@ -40,6 +41,47 @@ class ColumnarSheet(Sheet, Protocol):
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows in file order, some thousands at a time; Arrow's errors come out as they are."""
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """What a column may hold, in files that say what theirs do."""
+
+    words: str
+    """Its types, for people."""
+
+    accepts: Callable[[pa.DataType], bool]
+    """Whether values of a type may be in it."""
+
+    fast: pa.DataType
+    """The type that `ColumnarSheet.batches` gives it."""
+
+
+def _is_text(found: pa.DataType) -> bool:
+    return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
+
+
+def _is_number(found: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
+
+
+def _is_further(found: pa.DataType) -> bool:
+    if pa.types.is_list(found) or pa.types.is_large_list(found):
+        return _is_text(found.value_type)
+    return bool(_is_text(found) or pa.types.is_primitive(found) or pa.types.is_decimal(found))
+
+
+CODES = pa.dictionary(pa.int32(), pa.string())
+TEXT = ColumnType("text", _is_text, pa.string())
+ID = ColumnType("text or whole numbers", lambda found: _is_text(found) or pa.types.is_integer(found), CODES)
+LABEL = ColumnType("text", _is_text, CODES)
+"""Text of few kinds, which may be missing."""
+NUMBER = ColumnType("numbers", _is_number, pa.float32())
+TIME = ColumnType(
+    "seconds or times", lambda found: _is_number(found) or pa.types.is_timestamp(found), pa.float64()
+)
+
+FURTHER = ColumnType("text, numbers, booleans, times or lists of text", _is_further, pa.string())
 
 
 class SeparatedSheet:
@@ -78,8 +120,8 @@ class CsvSheet:
         self,
         path: Path,
         gate: Gate,
-        required: Sequence[str],
-        optional: Sequence[str] = (),
+        required: Mapping[str, ColumnType],
+        optional: Mapping[str, ColumnType] = MappingProxyType({}),
         *,
         separator: str = ",",
         further: bool = False,
@@ -112,6 +154,7 @@ class CsvSheet:
         self.columns = pick_columns(self.place(number), names, required, (*optional, *names * further))
         if further and "" in names:
             gate.note(f"{self.place(number)}: a column without a name is left out")
+        self._types = {**required, **optional}
         self._width = len(names)
         self._picked = [names.index(name) for name in self.columns]
         self._header = header
@@ -134,13 +177,12 @@ class CsvSheet:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `ColumnarSheet.batches`; ids dictionary-encoded, numbers as floating point."""
-        codes = pa.dictionary(pa.int32(), pa.string())
-        further = (codes if name == DEVICE else pa.float64() for name in self.columns[3:])
-        kinds = [codes, codes, pa.float32(), *further]
-        picked = [self._header[column] for column in self._picked]
         options = arrow_csv.ConvertOptions(
-            include_columns=picked,
-            column_types=dict(zip(picked, kinds, strict=False)),
+            include_columns=[self._header[column] for column in self._picked],
+            column_types={
+                self._header[column]: self._types.get(name, FURTHER).fast
+                for name, column in zip(self.columns, self._picked, strict=True)
+            },
             null_values=[],
         )
         read = arrow_csv.ReadOptions(block_size=4 << 20)
@@ -179,7 +221,7 @@ def check_row(cells: Sequence[str], width: int) -> None:
 
 
 def pick_columns(
-    place: str, names: Sequence[str], required: Sequence[str], optional: Sequence[str]
+    place: str, names: Sequence[str], required: Collection[str], optional: Collection[str]
 ) -> tuple[str, ...]:
     """The required columns and those optional ones that are there.
 

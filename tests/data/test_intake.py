@@ -9,11 +9,12 @@ from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.intake import quick_ratings_of, ratings_of
 from deepmoviematch.data.leniency import Gate
-from deepmoviematch.data.sheets import CsvSheet
+from deepmoviematch.data.sheets import ID, NUMBER, TIME, CsvSheet
 
 Writer = Callable[..., Path]
 
-HEADER = "userId,movieId,rating,timestamp\n"
+COLUMNS = {"userId": ID, "movieId": ID, "rating": NUMBER, "timestamp": TIME}
+HEADER = ",".join(COLUMNS)
 
 CELLS = st.sampled_from(
     ["1", "0318", "7", "9", "a", "", '"7"', " 7", "4.0", "5", "-1", "nan", "1e3", "1e39", "é"]
@@ -36,7 +37,7 @@ CELLS = st.sampled_from(
 def test_quick_look_finds_the_same_or_gives_up(
     canonical: Writer, rows: list[list[str]], newline: str
 ) -> None:
-    folder = canonical(ratings=newline.join([HEADER.strip(), *map(",".join, rows), ""]))
+    folder = canonical(ratings=newline.join([HEADER, *map(",".join, rows), ""]))
     catalogue = Catalogue(
         item_ids=("1", "0318", "7", "9"),
         titles=("",) * 4,
@@ -44,7 +45,7 @@ def test_quick_look_finds_the_same_or_gives_up(
         genre_names=(),
         genres=np.zeros((4, 0), dtype=np.bool_),
     )
-    sheet = CsvSheet(folder / "ratings.csv", Gate(), HEADER.strip().split(","))
+    sheet = CsvSheet(folder / "ratings.csv", Gate(), COLUMNS)
     quick = quick_ratings_of(sheet, catalogue)
     try:
         careful = ratings_of(sheet, catalogue, Gate())
