@@ -44,7 +44,7 @@ class SimilarTastes:
         """
         rows = compared(likes, seed)
         raised = np.maximum(shares[rows], LEAST_SHARE)[None] ** np.array(powers)[:, None, None]  # [P, V, G]
-        chances = np.log(raised / np.maximum(raised.sum(axis=2, keepdims=True), LEAST_SHARE))
+        chances = np.log(raised / raised.sum(axis=2, keepdims=True))
         weights = sparse.diags_array(1 / np.sqrt(likes[rows].getnnz(axis=1)).astype(np.float32))
         table = np.swapaxes(chances, 1, 2).reshape(-1, len(rows)).astype(np.float32)
         return cls(rows, (weights @ likes[rows]).tocsr(), table)

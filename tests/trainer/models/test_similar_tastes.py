@@ -45,3 +45,12 @@ def test_chances_of_some_items_are_those_among_all() -> None:
     told = np.array([[True, False]]), np.array([0]), np.array([3])
     some = fitted.chances(*told, np.array([0, 2], dtype=np.int32))
     assert some == pytest.approx(fitted.chances(*told, ALL)[:, [0, 2]])
+
+
+def test_whoever_likes_many_genres_ticks_one_as_surely_as_anybody() -> None:
+    shares = np.array([[0.1] * 10, [0.91] + [0.01] * 9], dtype=np.float32)
+    likes = sparse.csr_matrix(np.ones((2, 3), dtype=np.float32))
+    fitted = SimilarTastes.fit(likes, shares, (1.0, 4.0), seed=1)
+    chances = np.exp(fitted.chances_to_tick).reshape(2, 10, 2)  # [P, G, V]
+    assert chances.sum(axis=1) == pytest.approx(np.ones((2, 2)), abs=1e-5)
+    assert chances[1, :, 0] == pytest.approx(np.full(10, 0.1), abs=1e-5)
