@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.recipe import RetrievalRecipe, load_recipe
 from tests.bench import machine, made_up, synthetic
@@ -111,10 +110,11 @@ def top_share(ratings: Ratings) -> float:
 
 
 def _teacher(ratings: Ratings) -> str:
-    from deepmoviematch.trainer.peers.ease import LARGEST  # noqa: PLC0415 - with the trainer
+    from deepmoviematch.trainer.models.low_rank import LARGEST  # noqa: PLC0415 - with the trainer
 
-    liked = len(np.unique(ratings.items[ratings.stars >= LIKE_STARS]))
-    return "EASE" if liked <= LARGEST else "EASE, low rank"
+    rated = len(np.unique(ratings.items))
+    solved_exactly = rated <= LARGEST and min(len(ratings.user_ids), 2 * rated) <= LARGEST
+    return "EASE" if solved_exactly else "EASE, low rank"
 
 
 def _peak_mib() -> float:
