@@ -247,6 +247,7 @@ def _fit_towers(
         checkpoint=checkpoint,
     )
     towers.log_scale = task.log_scale
+    towers.learn_agreement(ratings)
     return towers, curve
 
 

@@ -32,6 +32,10 @@ class UserTower(Protocol):
         """D, the width of a vector."""
 
     @property
+    def width(self) -> int:
+        """How many of these D numbers come first that may be other than 0."""
+
+    @property
     def next_dim(self) -> int:
         """Width of the vector of a user who asks what is next; D or more."""
 
@@ -126,9 +130,9 @@ class ItemTower(Protocol):
         """Embed N items for users who ask what is next; [N, next_dim] float32, rows of length 1."""
 
     def directions(self, vectors: Floats) -> Floats:
-        """The [N, D] unit vectors that item-to-item similarity compares.
+        """The [N, D] unit vectors that item-to-item similarity compares, made of those that `embed` returns.
 
-        They are `vectors` without what these carry of popularity.
+        They carry nothing of popularity.
         """
 
 

@@ -34,7 +34,7 @@ class GenreUserTower:
         self.moments = Moments(weights, self._mlp.outputs)  # its recipe teaches none
         if not self._mlp.inputs == len(self._mean) == len(self._scale) == self._genres.shape[1]:
             raise ValueError(f"the MLP takes {self._mlp.inputs} genres, the scaler {len(self._mean)}")
-        self.dim = self.next_dim = self._mlp.outputs
+        self.width = self.dim = self.next_dim = self._mlp.outputs
 
     def embed(self, users: UserBatch) -> Floats:
         """See `UserTower.embed`."""

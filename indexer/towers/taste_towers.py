@@ -76,7 +76,8 @@ class TasteUserTower:
             or not self._deep.outputs == self._taste.outputs == width
         ):
             raise ValueError(f"MLPs of {self._deep.inputs} and {self._taste.inputs} inputs")
-        self.dim = self.next_dim = width + 1
+        self.width, self.dim = width, width + 1
+        self.next_dim = self.dim
         self.moments = Moments(weights, width)
         self._recent = arrays.get("recent")
         if self._recent is not None:
@@ -233,7 +234,8 @@ class IdentityItemTower:
     def __init__(self, weights: Weights) -> None:
         """Take the table `ids` [N, D - 1] and the MLP `content` over `content_features`.
 
-        Their hats are at `year_knots`, of which the first towers had none.
+        Their hats are at `year_knots`, of which the first towers had none. Users agree on what `agreement`
+        [D - 1, D - 1] says; towers of old do not know.
         """
         self._ids = weights.arrays["ids"]
         self._content = Mlp(weights, "content")
@@ -248,7 +250,11 @@ class IdentityItemTower:
             if len(self._follows) != len(self._ids) or not self._next_largest > 0:
                 raise ValueError(f"follows of {self._follows.shape} and a norm of {self._next_largest}")
             self.next_dim = self.dim + self._follows.shape[1]
-        if self._content.outputs != self._ids.shape[1]:
+        width = self._ids.shape[1]
+        self._agreement = weights.arrays.get("agreement", np.eye(width, dtype=np.float32))
+        if self._agreement.shape != (width, width):
+            raise ValueError(f"agreement of {self._agreement.shape} for ids of {self._ids.shape}")
+        if self._content.outputs != width:
             raise ValueError(f"ids are {self._ids.shape[1]}-d but content is {self._content.outputs}-d")
         if not self._largest > 0 or not self._year_scale > 0:
             raise ValueError(
@@ -273,8 +279,8 @@ class IdentityItemTower:
         return self._ids + self._content(content)
 
     def directions(self, vectors: Floats) -> Floats:
-        """The vectors without the extra axis, again of length 1 (and as wide: it is 0)."""
-        return np.pad(unit(vectors[:, :-1]), ((0, 0), (0, 1)))
+        """Where items are near that appeal to the same users; as wide, for the extra axis is 0."""
+        return np.pad(unit(vectors[:, :-1] @ self._agreement), ((0, 0), (0, 1)))
 
 
 def _with_norm_axis(vectors: Floats) -> Floats:

@@ -137,7 +137,7 @@ class Recommender:
         likings = tower.embed_one(taste.preferences, taste.history, taste.moment)
         vector = self._vector(taste) if taste.asks_next else likings
         lying = np.flatnonzero(self._genre_directions.any(axis=1))
-        cosines = self._genre_directions[lying] @ likings
+        cosines = self._genre_directions[lying] @ likings[: tower.width]
         nearest = np.argsort(-cosines, kind="stable")[:NEAREST_GENRES]
         genres = [(names[lying[place]], float(cosines[place])) for place in nearest]
         return UserEmbedding(vector, genres, bool(taste.preferences or taste.history))
@@ -297,9 +297,10 @@ class Recommender:
 
     @cached_property
     def _genre_directions(self) -> Floats:
-        """[G, D] see `genre_directions`."""
+        """[G, width] where genres lie among tastes; see `genre_directions`."""
         generation = self.generation
-        return genre_directions(generation.directions, generation.catalogue.genres, generation.popularity)
+        items = unit(generation.index.exact.view[:, : generation.user_tower.width])
+        return genre_directions(items, generation.catalogue.genres, generation.popularity)
 
     def _notice(self, allowed: Selection | None, began: float, *, questions: int = 1) -> None:
         """Take down whether to find some for each question among the items allowed has taken long this time.

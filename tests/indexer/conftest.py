@@ -109,6 +109,7 @@ def retrieval_towers(rng: np.random.Generator, catalogue: Catalogue) -> tuple[We
     follows = normal(rng, ITEMS, TRANSITIONS)
     follows[-3:] = 0
     items = {"ids": ids, "follows": follows, **mlp(rng, "content", 2 + GENRES, HIDDEN, WIDTH)}
+    items["agreement"] = normal(np.random.default_rng(8), WIDTH, WIDTH)
     settings = {
         "kind": "identity",
         "year_mean": 1995.0,

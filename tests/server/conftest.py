@@ -126,6 +126,7 @@ def make_run(
         users["alone"] = _normal(np.random.default_rng(8), items, WIDTH)
         users["transitions"] = _normal(learnt, items, TRANSITIONS)
         ids["follows"] = _normal(learnt, items, TRANSITIONS)
+        ids["agreement"] = _normal(np.random.default_rng(9), WIDTH, WIDTH)
         settings["next_largest_norm"] = 14.0
         rating_head = _rating_head(learnt, items)
     facts = dict.fromkeys(("code_version", "created", "data_digest", "dataset", "recipe"), "tiny")

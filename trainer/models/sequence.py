@@ -48,7 +48,7 @@ class SequenceTask:
     def __init__(self, towers: TwoTowers, ratings: Ratings, recipe: RetrievalRecipe) -> None:
         """Make a fresh sequence tower for `towers` and set the optimizer up.
 
-        It starts to read the latest items by their directions among tastes.
+        It starts to read the latest items by where they lie among tastes.
         The tastes that it adds to are embedded once: of every history that the epochs can
         reach, and so never of more than `MOST_ASKED` for each epoch.
         """
@@ -63,7 +63,7 @@ class SequenceTask:
         self.tower = sequence_tower(
             len(self._items), hidden=recipe.hidden, dim=self._items.shape[1], dropout=recipe.dropout
         )
-        self.tower.get_layer("recent").set_weights([towers.directions()])
+        self.tower.get_layer("recent").set_weights([tf.math.l2_normalize(self._items, axis=1)])
         self._log_scale = keras.Variable(towers.log_scale, dtype="float32", name="log_scale")
         self.models = (self.tower,)
         self.trainable = [*self.tower.trainable_variables, self._log_scale]

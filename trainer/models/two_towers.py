@@ -27,6 +27,7 @@ from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.likes import marked
+from deepmoviematch.trainer.models.agreement import agreement_of
 from deepmoviematch.trainer.models.content import ContentRegression, likeness
 from deepmoviematch.trainer.models.order import Order
 from deepmoviematch.trainer.models.towers import (
@@ -46,6 +47,9 @@ Inputs: TypeAlias = tuple[npt.NDArray[np.generic], ...]
 
 BLOCK = 16_384
 """Ratings whose running sums are laid out at once."""
+
+MOST_AGREEING, AT_ONCE = 16_384, 1024
+"""Users who say on what they agree, at most, and how many of them are embedded at once."""
 
 
 class TwoTowers:
@@ -83,6 +87,8 @@ class TwoTowers:
         """The user tower without its tables."""
         self.order: Order | None = None
         """Reads the order of histories, where the data have times (`sequence.py`)."""
+        self.agreement: Floats | None = None
+        """[D, D] on what users agree (`agreement.py`), once that is known."""
         self.moments: Moments | None = None
         """Reads the moment at which a user asks, where the data could teach that (`moments.py`)."""
         self.item = identity_item_tower(
@@ -196,10 +202,24 @@ class TwoTowers:
         """[N, D] vectors of the catalogue, whose length carries popularity."""
         return self._regression.place(self.embed_items(tf.range(len(self._content))).numpy())
 
+    def learn_agreement(self, ratings: Ratings) -> None:
+        """Find out on what the users of `ratings` agree, of many users by some."""
+        users = len(ratings.user_ids)
+        if users > MOST_AGREEING:
+            chosen = np.zeros(users, dtype=np.bool_)
+            chosen[np.random.default_rng([self.recipe.seed, 7]).choice(users, MOST_AGREEING, False)] = True
+            ratings, users = ratings.take(chosen[ratings.users]), MOST_AGREEING
+        batch = UserBatch.of_histories(ratings, self.genres)
+        tastes = [self.embed_users(batch.slice(first, first + AT_ONCE)) for first in range(0, users, AT_ONCE)]
+        self.agreement = agreement_of(np.concatenate(tastes))
+
     def directions(self) -> Floats:
-        """[N, D] unit vectors of the catalogue: what an item is like, whatever its popularity."""
-        vectors: Floats = tf.math.l2_normalize(self.item_vectors(), axis=1).numpy()
-        return vectors
+        """[N, D] unit vectors of the catalogue: items are near that appeal to the same users."""
+        vectors = self.item_vectors()
+        if self.agreement is not None:
+            vectors = vectors @ self.agreement
+        directions: Floats = tf.math.l2_normalize(vectors, axis=1).numpy()
+        return directions
 
     def export(self) -> tuple[Weights, Weights]:
         """The user tower and the item tower for NumPy (`indexer/towers`)."""
@@ -221,6 +241,8 @@ class TwoTowers:
         }
         users = dense_arrays(self.user) | dense_arrays(self.head)
         users["deep_0_kernel"][: 2 * vectors.shape[1]] *= READ
+        if self.agreement is not None:
+            items["agreement"] = self.agreement
         if self.order is not None:
             users |= dense_arrays(self.order.tower) | {"transitions": self.order.markov.users}
             items["follows"] = self.order.markov.items

@@ -15,8 +15,9 @@ from deepmoviematch.data.context import FEATURES
 from deepmoviematch.data.features import FEW_LIKES, SUMMARIES, WINDOW
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
+from deepmoviematch.indexer.errors import GenerationError
 from deepmoviematch.indexer.run import Run
-from deepmoviematch.indexer.towers import UserTower, user_tower
+from deepmoviematch.indexer.towers import UserTower, item_tower, user_tower
 from deepmoviematch.indexer.towers.mlp import unit
 
 ITEMS, GENRES = 14, 3
@@ -95,6 +96,28 @@ def test_likes_that_are_told_alone_are_read_from_a_table_of_their_own(hidden: tu
         assert each.embed_one({}, history)[:-1] == pytest.approx(wanted, abs=1e-6)
         assert each.embed_histories([history])[0, :-1] == pytest.approx(wanted, abs=1e-6)
         assert each.embed(UserBatch.of(1, [{}], [history]))[0, :-1] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_items_are_near_that_users_agree_on_and_in_towers_of_old_that_lie_the_same_way() -> None:
+    vectors = np.array([[1, 1], [1, -1], [0, 2]], dtype=np.float32)
+    arrays = {"ids": vectors, **_silent("content", 2, 2)}
+    about = {"kind": "identity", "year_mean": 0, "year_scale": 1, "largest_norm": 2}
+    agreement = np.diag([3, 1]).astype(np.float32)
+    embedded = np.pad(vectors / 2, ((0, 0), (0, 1)), constant_values=0.5)
+    for tower, wanted in (
+        (item_tower(Weights(about, arrays)), vectors),
+        (item_tower(Weights(about, arrays | {"agreement": agreement})), vectors @ agreement),
+    ):
+        found = tower.directions(embedded)
+        assert found[:, :-1] == pytest.approx(unit(wanted), abs=1e-6)
+        assert not found[:, -1].any()
+
+
+def test_an_agreement_on_other_vectors_is_refused() -> None:
+    ids, agreement = np.ones((3, 2), dtype=np.float32), np.eye(3, dtype=np.float32)
+    about = {"kind": "identity", "year_mean": 0, "year_scale": 1, "largest_norm": 2}
+    with pytest.raises(GenerationError, match=r"agreement of \(3, 3\) for ids of \(3, 2\)"):
+        item_tower(Weights(about, {"ids": ids, "agreement": agreement, **_silent("content", 2, 2)}))
 
 
 def _silent(name: str, *widths: int) -> dict[str, Floats]:

@@ -150,13 +150,14 @@ def test_the_nearest_genres_are_those_of_the_taste_whatever_is_asked(
     vector = generation.user_tower.embed_one(taste.preferences, taste.history, taste.moment).astype(
         np.float64
     )
-    weights, directions = generation.popularity.astype(np.float64), generation.directions
+    weights, directions = generation.popularity.astype(np.float64), generation.index.exact.view[:, :-1]
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     everywhere = np.average(directions, axis=0, weights=weights)
     cosines = {}
     for column, name in enumerate(generation.catalogue.genre_names):
         has = generation.catalogue.genres[:, column]
         towards = np.average(directions[has], axis=0, weights=weights[has]) - everywhere
-        cosines[name] = vector @ towards / np.linalg.norm(towards)
+        cosines[name] = vector[:-1] @ towards / np.linalg.norm(towards)
     found = recommender.embed(taste).genres
     assert dict(found) == pytest.approx(cosines, abs=1e-4)
     assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)

@@ -15,7 +15,6 @@ from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.indexer.towers import item_tower, user_tower
-from deepmoviematch.indexer.towers.mlp import unit
 from deepmoviematch.trainer.models.markov import Markov
 from deepmoviematch.trainer.models.moments import Moments, Signals
 from deepmoviematch.trainer.models.order import Order
@@ -60,6 +59,7 @@ def two_towers(catalogue: Catalogue) -> TwoTowers:
     towers = TwoTowers(catalogue, np.arange(30) % 5, RETRIEVAL)  # some items never had a rating
     rng = np.random.default_rng(0)
     tables = (rng.normal(size=(30, 4)).astype(np.float32) for _ in range(2))
+    towers.agreement = rng.normal(size=(6, 6)).astype(np.float32)
     towers.order = Order(sequence_tower(30, hidden=(8, 5), dim=6, dropout=0.0), Markov(*tables))
     seen = rng.integers(0, [24, 7, 3], (40, 3)).astype(np.int32)
     signals = Signals.of(seen, FEATURES, ("phone", "tv", "wall"))
@@ -94,7 +94,8 @@ def test_the_retrieval_towers_agree_to_1e_5(
     assert embedded[:, :-1] == pytest.approx(keras_items / largest, abs=1e-5)
     assert np.linalg.norm(embedded, axis=1) == pytest.approx(np.ones(30), abs=1e-5)
     directions = items.directions(embedded)
-    assert directions[:, :-1] == pytest.approx(unit(keras_items), abs=1e-4)
+    assert directions[:, :-1] == pytest.approx(two_towers.directions(), abs=1e-4)
+    assert (directions[:, -1] == 0).all()
 
     following = users.embed_next(batch) @ items.embed_next(catalogue).T
     wanted = two_towers.score(replace(batch, asks_next=np.ones(6, dtype=np.bool_)))
