@@ -103,7 +103,7 @@ def test_items_are_near_that_users_agree_on_and_in_towers_of_old_that_lie_the_sa
     arrays = {"ids": vectors, **_silent("content", 2, 2)}
     about = {"kind": "identity", "year_mean": 0, "year_scale": 1, "largest_norm": 2}
     agreement = np.diag([3, 1]).astype(np.float32)
-    embedded = np.pad(vectors / 2, ((0, 0), (0, 1)), constant_values=0.5)
+    embedded = np.pad(vectors * np.float32(0.5), ((0, 0), (0, 1)), constant_values=0.5)
     for tower, wanted in (
         (item_tower(Weights(about, arrays)), vectors),
         (item_tower(Weights(about, arrays | {"agreement": agreement})), vectors @ agreement),
