@@ -24,6 +24,7 @@ from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.readers import read
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.indexer.towers import item_tower, taste_towers, user_tower
+from deepmoviematch.indexer.towers.taste_path import Tables
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial
 from deepmoviematch.trainer.evaluation.ranking import rank
@@ -127,16 +128,20 @@ class Asked:
 def _weighted(weights: Floats) -> Iterator[None]:
     """Has the taste tower's bags of likes weigh each interaction by `weights` [H]; they keep length 1."""
 
-    def bag(table: Floats, users: UserBatch, chosen: Flags) -> tuple[Floats, Ints]:
-        owners = users.owners[chosen]
-        counts = np.bincount(owners, minlength=len(users)).astype(np.int32)
+    def bags(kind: Tables, users: UserBatch, chosen: Flags) -> Tables:
+        owners, items = users.owners[chosen], users.items[chosen]
         shares = np.where(users.stars[chosen] >= LIKE_STARS, weights[chosen], 1)
-        sums = np.zeros((len(users), table.shape[1]))
-        np.add.at(sums, owners, table[users.items[chosen]] * shares[:, None])
         squares = np.bincount(owners, shares**2, minlength=len(users))
-        return (sums / np.sqrt(np.where(counts, squares, 1))[:, None]).astype(np.float32), counts
+        roots = np.sqrt(np.where(squares > 0, squares, 1))[:, None]
 
-    with mock.patch.object(taste_towers, "_bag", bag):
+        def bag(table: Floats) -> Floats:
+            sums = np.zeros((len(users), table.shape[1]))
+            np.add.at(sums, owners, table[items] * shares[:, None])
+            return (sums / roots).astype(np.float32)
+
+        return Tables(*map(bag, kind))
+
+    with mock.patch.object(taste_towers, taste_towers._bags.__name__, bags):
         yield
 
 
