@@ -151,8 +151,12 @@ class UnknownCallerError(MovieMatchError):
 class RateError(MovieMatchError):
     """The API key has no calls left for now."""
 
-    def __init__(self) -> None:
-        super().__init__("the API key must not call more often than it may; wait before the next attempt")
+    def __init__(self, calls_per_s: float, workers: int) -> None:
+        shared = f" ({calls_per_s / workers:g} at each of {workers} workers)" if workers > 1 else ""
+        super().__init__(
+            f"the API key may make {calls_per_s:g} calls a second{shared}, got more; "
+            "wait before the next attempt"
+        )
 
 
 class ServeError(MovieMatchError):

@@ -19,7 +19,8 @@ def add(commands: Subparsers) -> None:
         "--calls-per-s",
         type=positive,
         metavar="RATE",
-        help="how often it may call (default: without a limit)",
+        help="how often it may call; serve --workers N lets it make an N-th of that at each, after a "
+        "second's worth at once, and a connection keeps to one worker (default: without a limit)",
     )
     command.set_defaults(run=run)
 

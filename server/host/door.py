@@ -42,15 +42,14 @@ class Door(grpc.GenericRpcHandler):
         self._handlers = handlers
         self._pool = pool
         self._keys = keys
-        errors = (OverloadedError(), StoppingError(), UnknownCallerError(), RateError())
-        self._refusals: dict[type[MovieMatchError], _Handler] = {
-            type(error): refusing(to_status(error)) for error in errors
-        }
+        self._refusals: dict[str, _Handler] = {}
+        """By what they say, of which there is little: made once, as that takes longer than to refuse."""
         self._closed = False
         self._reported_at = 0.0
         self.started = dict.fromkeys(handlers, 0)
         """Path -> calls that came, whatever became of them."""
-        self.refused = dict.fromkeys((REASONS[type(error)] for error in errors), 0)
+        errors = (OverloadedError, StoppingError, UnknownCallerError, RateError)
+        self.refused = {REASONS[error]: 0 for error in errors}
         """Why -> calls that were not let in."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -63,8 +62,14 @@ class Door(grpc.GenericRpcHandler):
             self._check(handler_call_details)
         except MovieMatchError as error:
             self.refused[REASONS[type(error)]] += 1
-            return self._refusals[type(error)]
+            return self._refusal(error)
         return handler
+
+    def _refusal(self, error: MovieMatchError) -> _Handler:
+        said = str(error)
+        if said not in self._refusals:
+            self._refusals[said] = refusing(to_status(error))
+        return self._refusals[said]
 
     def _check(self, handler_call_details: grpc.HandlerCallDetails) -> None:
         if self._closed:

@@ -31,6 +31,7 @@ class _Caller:
 
     name: str
     calls_per_s: float
+    """How often it may call all workers together."""
     left: float
     counted_at: float
 
@@ -43,13 +44,15 @@ class Keys:
 
         Args:
             path: As `add` writes it.
-            workers: Processes that share the work; each allows its share of a key's calls.
+            workers: Processes that share the work; each allows its share of a key's calls, but a second's
+                worth of all of them at once, as a connection keeps to one worker.
             clock: Tells seconds.
 
         Raises:
             ServeError: If the file cannot be read or breaks a rule.
         """
         self._clock = clock
+        self._workers = workers
         _, tables = _read(path)
         self._callers: dict[str, _Caller] = {}
         for name, entry in tables.items():
@@ -60,8 +63,7 @@ class Keys:
                 raise ServeError(f"{path}: {name} must have a sha256 of 64 hexadecimal digits and no other")
             if not isinstance(rate, int | float) or not rate > 0:
                 raise ServeError(f"{path}: calls_per_s of {name} must be above 0, got {rate!r}")
-            share = rate / workers
-            self._callers[hashed] = _Caller(name, share, max(1.0, share), clock())
+            self._callers[hashed] = _Caller(name, rate, max(1.0, rate), clock())
 
     def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         """Count one call of whoever sent `metadata`.
@@ -75,10 +77,11 @@ class Keys:
             raise UnknownCallerError
         now = self._clock()
         most = max(1.0, caller.calls_per_s)
-        caller.left = min(most, caller.left + (now - caller.counted_at) * caller.calls_per_s)
+        regained = (now - caller.counted_at) * caller.calls_per_s / self._workers
+        caller.left = min(most, caller.left + regained)
         caller.counted_at = now
         if caller.left < 1:
-            raise RateError
+            raise RateError(caller.calls_per_s, self._workers)
         caller.left -= 1
 
 

@@ -71,10 +71,22 @@ def test_each_key_has_its_own_calls(file: Path) -> None:
 
 def test_workers_share_the_calls_of_a_key(file: Path) -> None:
     key = add(file, "one", 4.0)
-    keys = Keys(file, workers=2, clock=lambda: 0.0)
+    now = [0.0]
+    keys = Keys(file, workers=2, clock=lambda: now[0])
+    for _ in range(4):
+        keys.check([("x-api-key", key)])
+    now[0] = 1.0  # of a worker's share of two
     for _ in range(2):
         keys.check([("x-api-key", key)])
-    with pytest.raises(RateError):
+    message = r"may make 4 calls a second \(2 at each of 2 workers\), got more"
+    with pytest.raises(RateError, match=message):
+        keys.check([("x-api-key", key)])
+
+
+def test_a_query_of_two_calls_passes_whichever_worker_it_meets(file: Path) -> None:
+    key = add(file, "one", 2.0)
+    keys = Keys(file, workers=2, clock=lambda: 0.0)
+    for _ in range(2):
         keys.check([("x-api-key", key)])
 
 
@@ -135,6 +147,7 @@ def test_a_server_with_keys_lets_in_who_has_one(
                 client.recommend(pb.RecommendRequest())
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (caught.value.reason, caught.value.retry_after_s) == ("RATE_LIMITED", 1.0)
+    assert "may make 0.001 calls a second, got more" in caught.value.message
     info = error_details_pb2.ErrorInfo()
     assert any(detail.Unpack(info) for detail in ended.status.details)
     assert info.reason == "API_KEY_INVALID"
