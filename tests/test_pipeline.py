@@ -177,12 +177,14 @@ def test_towers_that_were_fitted_again_on_everyone_have_held_nobody_out(
     run = Run.load(folder / "run")
     run.provenance["metrics"]["refit_on_everyone"] = refit
     with Client(address) as client:
-        assert Served(client, address, Units(dataset.ratings), run).held_out == held_out
+        served = Served(client, address, Units(dataset.ratings), run)
+    assert served.held_out == held_out
+    assert ["their run was fitted on everyone" in caveat for caveat in served.caveats] == [True] * refit
 
 
 def test_without_the_run_the_table_says_that_it_may_flatter(folder: Path, address: str) -> None:
     (table,) = evaluate_served(folder / "data", address, Plan(("new-users",), splits=2))
-    assert "may have been trained on these users and targets" in table.notes[-1]
+    assert "may have been trained on these users and targets" in table.notes[0]
     assert table.about["recipe"] == {}
 
 
@@ -211,6 +213,17 @@ def test_items_that_the_generation_does_not_know_are_counted_and_take_their_plac
         asked = ask(client, trial, renamed, Units(dataset.ratings), meter)
     assert asked.missing == len(np.unique(trial.users.items[trial.users.items < 75]))
     assert (meter.report().tops == -1).any()
+
+
+def test_a_server_that_knows_nothing_of_the_data_is_refused(
+    dataset: Dataset, address: str, tmp_path: Path
+) -> None:
+    renamed = replace(
+        dataset.catalogue, item_ids=tuple(f"other-{name}" for name in dataset.catalogue.item_ids)
+    )
+    canonical.write(replace(dataset, catalogue=renamed), tmp_path / "shop")
+    with pytest.raises(TrainingError, match="must know items of the data, got none that were rated in shop"):
+        evaluate_served(tmp_path / "shop", address, Plan(("genres-only",)))
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,8 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="RUN",
         help="with --at: the run that the served generation was built from. Asks the users whom it held "
-        "out, and fails where the wire ranks otherwise than the run's towers",
+        "out, of runs fitted with --set refit=false, for others were fitted on everyone; fails where the "
+        "wire ranks otherwise than the run's towers",
     )
     evaluate.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw ours and the peers with their intervals"

@@ -45,6 +45,9 @@ AGREEMENT = 1e-6
 COMPARED = ("ndcg@100", "ndcg@10")
 TIMEOUT_S = 20.0
 
+_NAMED = 10_000
+"""Ids that a request may name."""
+
 
 def evaluate_served(
     data: Path, address: str, plan: Plan, *, run: Path | None = None, lenient: bool = False
@@ -71,11 +74,37 @@ def evaluate_served(
         )
     built_from = None if run is None else _run(run, dataset, plan)
     with Client(address, timeout_s=TIMEOUT_S, wait=False) as client:
+        _refuse_other_data(client, address, dataset)
         served = Served(client, address, Units(dataset.ratings), built_from)
         return [
-            replace(table, about=table.about | {"at": address, "recipe": served.recipe} | served.pooled)
+            replace(
+                table,
+                about=table.about | {"at": address, "recipe": served.recipe} | served.pooled,
+                notes=(*served.caveats, *table.notes),
+            )
             for table in rankings(dataset, served, replace(plan, protocols=names))
         ]
+
+
+def _refuse_other_data(client: Client, address: str, dataset: Dataset) -> None:
+    """Whoever knows nothing of what is told would be measured at 0, which says nothing of it."""
+    rated = [dataset.catalogue.item_ids[row] for row in np.unique(dataset.ratings.items)]
+    for start in range(0, len(rated), _NAMED):
+        ids = rated[start : start + _NAMED]
+        try:
+            answer = client.recommend(pb.RecommendRequest(exclude_item_ids=ids, validate_only=True))
+        except CallError as error:
+            raise _unanswered(address, error) from error
+        if len(answer.missing_item_ids) < len(ids):
+            return
+    raise TrainingError(
+        f"the server at {address} must know items of the data, got none that were rated in {dataset.name}; "
+        "name the --data of its generation, or --at another server"
+    )
+
+
+def _unanswered(address: str, error: CallError) -> TrainingError:
+    return TrainingError(f"the server at {address} must answer, got {error}")
 
 
 def _run(folder: Path, dataset: Dataset, plan: Plan) -> Run:
@@ -131,6 +160,21 @@ class Served:
         """What the header says of the users, where the run decides who they are."""
         return {"pooled": "the users whom the run held out"} if self.held_out else {}
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What has to be read before the figures: that the towers may know the answers."""
+        if self.held_out:
+            return ()
+        if self.run is None:
+            return (
+                "the served towers may have been trained on these users and targets, which flatters them; "
+                "--run RUN asks the users whom its run held out, where it was fitted with refit=false",
+            )
+        return (
+            "the served towers were trained on these users and targets, which flatters them: their run "
+            "was fitted on everyone; for figures of users held out serve one fitted with --set refit=false",
+        )
+
     def split(self, split: Split, catalogue: Catalogue, ratings: Ratings, seed: int, fold: int) -> Trial:
         """The run's validation users where they are known, else those of the protocol."""
         if not self.held_out or self.run is None:
@@ -152,9 +196,14 @@ class Served:
         try:
             answers = ask(self.client, trial, catalogue, self.units, meter)
         except CallError as error:
-            raise TrainingError(f"the server at {self.address} must answer, got {error}") from error
+            raise _unanswered(self.address, error) from error
         report = meter.report()
-        notes, failure = [answers.sentence, self._honesty(trial)], ""
+        notes, failure = [answers.sentence], ""
+        if self.held_out:
+            later = ", while later ratings of others were" if trial.users.asks_next.any() else ""
+            notes.append(
+                f"the users are those whom the run held out to follow its training: not trained on{later}"
+            )
         if self.run is not None:
             apart = _apart(report, rank(ServedTowers(self.run), trial, catalogue))
             notes.append(f"NDCG of a user at the wire and with the run's towers: at most {apart:.1e} apart")
@@ -164,16 +213,6 @@ class Served:
                     "the served generation may come from another run"
                 )
         return Measured(report, note="; ".join(notes), failure=failure)
-
-    def _honesty(self, trial: Trial) -> str:
-        """What the towers may have seen of the users who are asked."""
-        if not self.held_out:
-            return (
-                "the served towers may have been trained on these users and targets, which flatters them; "
-                "--run RUN asks the users whom its run held out, where it was fitted with refit=false"
-            )
-        later = ", while later ratings of others were" if trial.users.asks_next.any() else ""
-        return f"the users are those whom the run held out to follow its training: not trained on{later}"
 
 
 @dataclass(frozen=True)
