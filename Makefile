@@ -45,10 +45,10 @@ help:  ## Show this list.
 fetch: $(TABLES)  ## Download the ratings (DATASET=ml-100k, ml-latest-small, ml-1m, ml-25m, ml-32m).
 train: $(RUN)/manifest.json  ## Fit the two towers (DATA=folder for your own ratings, RECIPE=retrieval or seed).
 index: $(STORE)/CURRENT  ## Build a generation from the run and publish it (FORCE=1 if it is clearly worse, too).
-serve: $(STORE)/CURRENT  ## Serve the current generation (PORT=50051).
+serve: $(STORE)/CURRENT  ## Serve the current generation (DATA=folder of your own ratings, PORT=50051).
 	@$(PY) -m deepmoviematch.server serve --store $(STORE) --port $(PORT)
 
-loadtest: $(TABLES)  ## Ask a running server at a steady rate and check its answers (PORT=50051, RATE=100, SECONDS=10).
+loadtest: $(TABLES)  ## Ask a running server at a steady rate, check it (DATA=its folder, PORT=50051, RATE=100, SECONDS=10).
 	@$(PY) -m deepmoviematch.server loadtest --at 127.0.0.1:$(PORT) --data $(DATA) \
 	  --rate $(RATE) --seconds $(SECONDS) --png loadtest.png
 

@@ -82,7 +82,9 @@ class Traffic:
         mine = ([each for each in history if each[0] in known] for history in histories)
         self._histories = [history for history in mine if history]
         if not self._histories:
-            raise LoadTestError("the server must know items of the data set, got none; name its own --data")
+            raise LoadTestError(
+                "the server must know items of the data set, got none; name its own --data (make: DATA=)"
+            )
 
     def draw(self) -> CheckedCall:
         """The next question."""
