@@ -9,6 +9,7 @@ Only NumPy is imported: the serving process speaks of stars too.
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
+from typing import Self
 
 import numpy as np
 
@@ -21,21 +22,35 @@ TOP_STARS = 5.0
 LOWEST_STARS = 0.5
 """The least that a preference can be, and what the lowest rating of a scale that goes below zero is."""
 
+_MIRRORED = 0.01
+"""Ends that differ by less, as a share of the larger, are those of a scale with zero in its middle."""
+
 
 @dataclass(frozen=True)
 class RatingScale:
     """The range of a data set's ratings, and what they mean in stars."""
 
     low: float
-    """The lowest rating in the data."""
+    """The lowest rating in the data, or that they are close to (see `of`)."""
 
     top: float
-    """The highest rating in the data."""
+    """The highest rating in the data, or that they are close to."""
 
     def __post_init__(self) -> None:
         """Refuse a range that no rating could be in."""
         if not (np.isfinite(self.low) and np.isfinite(self.top) and self.low <= self.top):
             raise DataError(f"a rating scale needs finite low <= top, got {self.low}..{self.top}")
+
+    @classmethod
+    def of(cls, ratings: Floats) -> Self:
+        """The range of `ratings` [R].
+
+        Where they go as far below zero as above, but for 1 %, both ends are as far: on a scale of -10 to 10
+        whose lowest rating happens to be -9.99, somebody may still give -10.
+        """
+        low, top = float(ratings.min()), float(ratings.max())
+        far = max(-low, top)
+        return cls(-far, far) if abs(low + top) < _MIRRORED * far else cls(low, top)
 
     @property
     def floor(self) -> float:
@@ -225,7 +240,7 @@ class Ratings:
     @cached_property
     def scale(self) -> RatingScale:
         """The range of the ratings, of the whole table if this is a part of one."""
-        return self.whole or RatingScale(low=float(self.ratings.min()), top=float(self.ratings.max()))
+        return self.whole or RatingScale.of(self.ratings)
 
     @cached_property
     def stars(self) -> Floats:

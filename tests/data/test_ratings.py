@@ -75,6 +75,25 @@ def test_scale_accepts_half_a_star_though_nobody_gave_it(low: float, top: float,
     assert RatingScale(low, top).floor == floor
 
 
+@pytest.mark.parametrize(
+    ("low", "top", "ends"),
+    [
+        (-9.99, 10, (-10, 10)),
+        (-10, 9.99, (-10, 10)),
+        (-10, 10, (-10, 10)),
+        (-9, 10, (-9, 10)),
+        (-1, 10, (-1, 10)),
+        (0.5, 5, (0.5, 5)),
+        (0, 0, (0, 0)),
+        (-2, -2, (-2, -2)),
+    ],
+)
+def test_a_scale_around_zero_reaches_as_far_down_as_up(
+    low: float, top: float, ends: tuple[float, float]
+) -> None:
+    assert RatingScale.of(np.array([top, low], dtype=np.float32)) == RatingScale(*ends)
+
+
 @pytest.mark.parametrize(("low", "top"), [(1, 10), (0, 1), (-1, 1), (5, 5), (1, 1), (0, 0), (-2, -2)])
 def test_units_lead_back_from_the_stars_of_every_rating_that_is_accepted(low: float, top: float) -> None:
     scale = RatingScale(low, top)

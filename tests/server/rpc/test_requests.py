@@ -14,6 +14,8 @@ from tests.server.rpc.messages import INF, LONG, NAN, details, fields, method_fo
 
 Outcome: TypeAlias = Callable[..., SimpleNamespace]
 
+SCALE = "the scale of the ratings (from a tenth of its top or lower)"
+
 REFUSALS: dict[str, tuple[Message, list[str]]] = {
     "negative page size": (pb.RecommendRequest(page_size=-1), ["page_size"]),
     "unknown genre": (user(genre_preferences={"Westernn": 3}), ['user.genre_preferences["Westernn"]']),
@@ -182,8 +184,8 @@ def test_a_refusal_names_rule_value_and_cure(running: SimpleNamespace, outcome: 
             user(genre_preferences={"Action": 5.000001}),
             'user.genre_preferences["Action"] must be 0.5 to 5 stars, got 5.000001',
         ),
-        (rated(5.000001), "user.history[0].rating must be 0.5 to 5, the scale of the ratings, got 5.000001"),
-        (rated(9), "user.history[0].rating must be 0.5 to 5, the scale of the ratings, got 9"),
+        (rated(5.000001), f"user.history[0].rating must be 0.5 to 5, {SCALE}, got 5.000001"),
+        (rated(9), f"user.history[0].rating must be 0.5 to 5, {SCALE}, got 9"),
     ],
     ids=["share", "no number", "stars", "rating", "whole"],
 )

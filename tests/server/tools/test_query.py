@@ -192,7 +192,8 @@ def test_of_equal_titles_the_most_popular_is_taken_and_said(ask: Ask, recommende
         ),
         (
             ["recommend", "--rate", "se7en=9"],
-            "user.history[0].rating must be 0.5 to 5, the scale of the ratings, got 9",
+            "user.history[0].rating must be 0.5 to 5, the scale of the ratings "
+            "(from a tenth of its top or lower), got 9",
         ),
         (["find", ""], "title must be 1 to 1000 bytes, got none"),
     ],
