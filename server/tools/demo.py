@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,25 @@ def questions(client: Lookup) -> list[tuple[str, list[str]]]:
 
 
 def _named(client: Lookup, titles: tuple[str, ...], popular: Sequence[pb.Recommendation]) -> list[str]:
-    """The titles that the catalogue has, popular ones in place of the others."""
+    """The titles that the catalogue has, popular items in place of the others."""
     known = [title for title in titles if any(item.score == 1 for item in client.find(title).results)]
-    # A title that begins with a dash would read as an option.
-    spare = [name for name in map(titled, popular) if name not in known and not name.startswith("-")]
-    return (known + spare)[: len(titles)]
+    # What begins with a dash would read as an option.
+    spare = (
+        name
+        for name in (_name(client, item) for item in popular if titled(item) not in known)
+        if not name.startswith("-")
+    )
+    return [*known, *islice(spare, len(titles) - len(known))]
+
+
+def _name(client: Lookup, item: pb.Recommendation) -> str:
+    """The item's title, or its id where the title means others too, or nothing that can be asked for."""
+    title = titled(item)
+    try:
+        found = client.resolve(title)
+    except QueryError:  # an empty title
+        return item.item_id
+    return title if found.item.item_id == item.item_id and not found.others else item.item_id
 
 
 def _taste(popular: Sequence[pb.Recommendation]) -> dict[str, float]:

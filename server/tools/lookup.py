@@ -27,7 +27,7 @@ class Resolved:
     item: pb.Recommendation
 
     others: int
-    """How many other items have that very title; the most popular one was taken."""
+    """How many other items have that very title; the one with that id was taken, else the most popular."""
 
     scale: pb.RatingScale
     """What a rating of it may be."""
@@ -67,7 +67,7 @@ class Lookup:
         found, scale = response.results, response.rating_scale
         whole = [item for item in found if item.score == 1]
         if found and found[0].item_id == text:
-            return Resolved(found[0], others=0, scale=scale)
+            return Resolved(found[0], others=len(whole) - 1, scale=scale)
         if whole:
             return Resolved(whole[0], others=len(whole) - 1, scale=scale)
         cure = (

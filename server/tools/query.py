@@ -153,8 +153,8 @@ def _resolved(client: Lookup, names: Iterable[str]) -> Iterator[Resolved]:
         found = client.resolve(name)
         if found.others:
             others = f"{found.others} other item{'s' if found.others > 1 else ''}"
+            which = "the one with that id" if found.item.item_id == name else "the most popular"
             print(
-                f"{name!r} is the title of {others} too; took the most popular, {label(found.item)}",
-                file=sys.stderr,
+                f"{name!r} is the title of {others} too; took {which}, {label(found.item)}", file=sys.stderr
             )
         yield found

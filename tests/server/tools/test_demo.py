@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,21 @@ def test_the_demo_names_what_is_popular_elsewhere(
     assert taste.count("--genre") == stated
     assert liked[2::2] == popular
     assert near == ["similar", popular[0]]
+
+
+def test_the_demo_names_by_its_id_what_a_title_would_not_mean_alone(
+    serve: Callable[..., Any], publish: Callable[..., Any], catalogues: SimpleNamespace, tmp_path: Path
+) -> None:
+    books = catalogues.books()
+    popular = publish(tmp_path / "first", books).popular[:5].tolist()
+    titles = dict(enumerate(books.titles))
+    titles[popular[0]] = books.item_ids[popular[1]]  # another's id
+    titles[popular[1]] = ""
+    titles[popular[2]] = titles[popular[4]] = "Poems"
+    renamed = replace(books, titles=tuple(titles.values()))
+    _, liked, near = asked(serve, Recommender(publish(tmp_path / "second", renamed)))
+    assert liked[2::2] == [books.item_ids[row] for row in popular[:3]]
+    assert near == ["similar", books.item_ids[popular[0]]]
 
 
 def test_the_demo_shows_three_tables_and_leaves_nothing_running(
