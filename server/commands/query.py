@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from deepmoviematch.server.commands.reach import add_reach
-from deepmoviematch.server.commands.types import Subparsers, assignment, count, hour, seed, share
+from deepmoviematch.server.commands.types import Subparsers, count, genre, hour, rating, seed, share
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -125,7 +125,7 @@ def _user() -> ArgumentParser:
     )
     options.add_argument(
         "--rate",
-        type=assignment,
+        type=rating,
         action="append",
         default=[],
         metavar="ITEM=RATING",
@@ -133,7 +133,7 @@ def _user() -> ArgumentParser:
     )
     options.add_argument(
         "--genre",
-        type=assignment,
+        type=genre,
         action="append",
         default=[],
         metavar="GENRE=STARS",

@@ -9,13 +9,14 @@ Subparsers: TypeAlias = "_SubParsersAction[ArgumentParser]"
 """What commands are added to."""
 
 
-def assignment(text: str) -> tuple[str, float]:
-    """A name and a finite number: "comedy=4.5"."""
-    name, equals, stated = text.rpartition("=")
-    value = _float(stated)
-    if not equals or not name.strip() or not math.isfinite(value):
-        raise ArgumentTypeError(f'must be NAME=NUMBER such as "comedy=4.5", got {text!r}')
-    return name.strip(), value
+def genre(text: str) -> tuple[str, float]:
+    """A genre and its stars: "comedy=4.5"."""
+    return _assignment(text, 'GENRE=STARS such as "comedy=4.5"')
+
+
+def rating(text: str) -> tuple[str, float]:
+    """An item and a rating of it: "Alien (1979)=4"."""
+    return _assignment(text, 'ITEM=RATING such as "Alien (1979)=4"')
 
 
 def moment(text: str) -> int:
@@ -74,6 +75,15 @@ def share(text: str) -> float:
     if not 0 <= value <= 1:
         raise ArgumentTypeError(f"must be 0 to 1, got {text!r}")
     return value
+
+
+def _assignment(text: str, form: str) -> tuple[str, float]:
+    """A name and a finite number."""
+    name, equals, stated = text.rpartition("=")
+    value = _float(stated)
+    if not equals or not name.strip() or not math.isfinite(value):
+        raise ArgumentTypeError(f"must be {form}, got {text!r}")
+    return name.strip(), value
 
 
 def _whole(text: str, low: int, high: int) -> int:

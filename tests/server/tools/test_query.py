@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -172,6 +173,23 @@ def test_of_equal_titles_the_most_popular_is_taken_and_said(ask: Ask, recommende
     assert errors == expected
 
 
+def test_an_id_that_is_a_title_too_means_the_item_with_that_id(
+    serve: Callable[..., Any],
+    publish: Callable[..., Any],
+    catalogues: SimpleNamespace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    books = catalogues.books()
+    titles = ("978-0001", *books.titles[1:])
+    current = Current()
+    current.set(Recommender(publish(tmp_path, replace(books, titles=titles))))
+    with serve(current) as running:
+        assert main(["query", "similar", "978-0001", "--at", running.address]) == 0
+    said = "'978-0001' is the title of 1 other item too; took the one with that id, Volume 1 [978-0001]\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
@@ -202,12 +220,13 @@ def test_what_the_user_can_cure_is_one_line(ask: Ask, words: list[str], error: s
     assert ask(*words) == (1, "", f"error: {error}\n")
 
 
-@pytest.mark.parametrize("genre", ["comedy", "comedy=", "=5", "comedy=many", "comedy=nan"])
-def test_an_assignment_needs_a_name_and_a_number(capsys: pytest.CaptureFixture[str], genre: str) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["query", "recommend", "--genre", genre])
-    assert caught.value.code == 2
-    assert "must be NAME=NUMBER" in capsys.readouterr().err
+@pytest.mark.parametrize("text", ["comedy", "comedy=", "=5", "comedy=many", "comedy=nan"])
+def test_an_assignment_needs_a_name_and_a_number(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    for option, form in (("--genre", "GENRE=STARS such as"), ("--rate", "ITEM=RATING such as")):
+        with pytest.raises(SystemExit) as caught:
+            main(["query", "recommend", option, text])
+        assert caught.value.code == 2
+        assert f"argument {option}: must be {form}" in capsys.readouterr().err
 
 
 def test_tables_show_titles_and_ids_as_they_are(ask: Ask) -> None:
