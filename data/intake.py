@@ -127,10 +127,14 @@ def ratings_of(sheet: Sheet, catalogue: Catalogue, gate: Gate) -> Ratings:
         np.frombuffer(column, dtype=column.typecode) for column in (owners, items, ratings, times, devices)
     ]
     user_ids = tuple(users)
-    first = np.sort(np.unique(pair_codes(columns[0], columns[1], len(catalogue)), return_index=True)[1])
+    codes = pair_codes(columns[0], columns[1], len(catalogue))
+    pairs, firsts = np.unique(codes, return_index=True)
+    first = np.sort(firsts)
     for row in np.setdiff1d(np.arange(len(numbers)), first):
-        pair = f"user {user_ids[owners[row]]!r} and movie {catalogue.item_ids[items[row]]!r} again"
-        gate.refuse(sheet, numbers[row], BrokenRowError("a user may rate a movie once", pair))
+        before = sheet.place(numbers[firsts[np.searchsorted(pairs, codes[row])]])
+        pair = f"user {user_ids[owners[row]]!r} and movie {catalogue.item_ids[items[row]]!r}"
+        twice = BrokenRowError("a user may rate a movie once", f"{pair} again (first at {before})")
+        gate.refuse(sheet, numbers[row], twice)
     kept = [column[first] for column in columns]
     return Ratings.from_columns(
         user_ids,

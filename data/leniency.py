@@ -29,8 +29,15 @@ class RowFile(Protocol):
 class Gate:
     """Keeps broken rows and cells out: by an error, or by a counted drop where leniency was asked for."""
 
-    def __init__(self, *, lenient: bool = False) -> None:
+    def __init__(self, *, lenient: bool = False, offered: bool = False) -> None:
+        """Decide once.
+
+        Args:
+            lenient: Whether to drop and count.
+            offered: Whether people may ask for that, so that an error tells them.
+        """
         self._lenient = lenient
+        self._offered = offered
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._notes: list[str] = []
 
@@ -44,10 +51,11 @@ class Gate:
             what: "cell" where the rest of the row is kept.
 
         Raises:
-            DataError: If this gate is not lenient; with place, rule and value.
+            DataError: If this gate is not lenient; with place, rule, value and cure.
         """
         if not self._lenient:
-            raise DataError(f"{file.place(number)}: {broken.rule}, got {broken.got}") from broken
+            cure = f"; --lenient drops and counts such {what}s" if self._offered else ""
+            raise DataError(f"{file.place(number)}: {broken.rule}, got {broken.got}{cure}") from broken
         self._counts[file.name, what, broken.rule] += 1
 
     def note(self, sentence: str) -> None:

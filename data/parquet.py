@@ -10,7 +10,7 @@ from pyarrow import compute, parquet
 from deepmoviematch.data.cells import SEPARATOR
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import BrokenRowError, Gate
-from deepmoviematch.data.sheets import FURTHER, LABEL, ColumnType, Row, check_row, pick_columns
+from deepmoviematch.data.sheets import FURTHER, GENRES, LABEL, ColumnType, Row, check_row, pick_columns
 
 
 class ParquetSheet:
@@ -70,7 +70,7 @@ class ParquetSheet:
         number = 0
         for batch in self._raw_batches():
             columns = [
-                _texts(column) if column_type is FURTHER else _plain(column).to_pylist()
+                _texts(column) if column_type in (FURTHER, GENRES) else _plain(column).to_pylist()
                 for column_type, column in zip(self._types, batch.columns, strict=True)
             ]
             for values in zip(*columns, strict=True):

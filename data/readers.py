@@ -31,6 +31,7 @@ from deepmoviematch.data.parquet import ParquetSheet
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.sheets import (
     FURTHER,
+    GENRES,
     ID,
     LABEL,
     NUMBER,
@@ -54,7 +55,7 @@ _NO_GENRE = "unknown"
 
 
 _MOVIES = {"movieId": ID, "title": TEXT}
-_MOVIES_TOO = {"genres": TEXT, YEAR: FURTHER}
+_MOVIES_TOO = {"genres": GENRES, YEAR: FURTHER}
 _RATINGS = {"userId": ID, "movieId": ID, "rating": NUMBER}
 _RATINGS_TOO = {"timestamp": TIME, DEVICE: LABEL}
 """Columns of the canonical form, and those that may be there too."""
@@ -84,7 +85,7 @@ def read(folder: Path, *, lenient: bool = False) -> Dataset:
     Raises:
         DataError: If the folder holds no known form, or its data break a rule.
     """
-    gate = Gate(lenient=lenient)
+    gate = Gate(lenient=lenient, offered=True)
     try:
         if holds_lab(folder):
             return _read_lab(folder)
@@ -121,9 +122,14 @@ def _read_form(folder: Path, gate: Gate) -> Tables:
         if _is_whole(folder, form):
             return form.read(folder, gate)
     for form in FORMS:
-        for there, missing in ((form.ratings, form.movies), (form.movies, form.ratings)):
+        for there, missing, others in (
+            (form.ratings, form.movies, [other.movies for other in FORMS]),
+            (form.movies, form.ratings, [other.ratings for other in FORMS]),
+        ):
             if (folder / there).exists():
-                raise DataError(f"{folder}: {there} needs {missing} beside it, got no such file")
+                found = [name for name in others if (folder / name).exists()]
+                got = f"{', '.join(found)}: both must be of one form" if found else "no such file"
+                raise DataError(f"{folder}: {there} needs {missing} beside it, got {got}")
     accepted = "; ".join([*(f"{form.ratings} and {form.movies}" for form in FORMS), ", ".join(LAB_FILES)])
     raise DataError(f"{folder}: a data folder must hold one of: {accepted}; got none of them")
 

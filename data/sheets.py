@@ -22,6 +22,8 @@ from deepmoviematch.data.leniency import BrokenRowError, Gate, RowFile
 Row: TypeAlias = tuple[int, list[str]]
 """A row's number and its cells."""
 
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+
 _UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, or a byte that was not UTF-8
 
 
@@ -65,14 +67,19 @@ def _is_number(found: pa.DataType) -> bool:
     return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
 
 
-def _is_further(found: pa.DataType) -> bool:
+def _is_texts(found: pa.DataType) -> bool:
     if pa.types.is_list(found) or pa.types.is_large_list(found):
         return _is_text(found.value_type)
-    return bool(_is_text(found) or pa.types.is_primitive(found) or pa.types.is_decimal(found))
+    return _is_text(found)
+
+
+def _is_further(found: pa.DataType) -> bool:
+    return bool(_is_texts(found) or pa.types.is_primitive(found) or pa.types.is_decimal(found))
 
 
 CODES = pa.dictionary(pa.int32(), pa.string())
 TEXT = ColumnType("text", _is_text, pa.string())
+GENRES = ColumnType("text or lists of text", _is_texts, pa.string())
 ID = ColumnType("text or whole numbers", lambda found: _is_text(found) or pa.types.is_integer(found), CODES)
 LABEL = ColumnType("text", _is_text, CODES)
 """Text of few kinds, which may be missing."""
@@ -151,7 +158,10 @@ class CsvSheet:
         except BrokenRowError as broken:
             raise DataError(f"{self.place(number)}: {broken.rule}, got {broken.got}") from broken
         names = [name.strip() for name in header]
-        self.columns = pick_columns(self.place(number), names, required, (*optional, *names * further))
+        apart = set(_SEPARATORS) & set("".join(names))
+        cure = f"columns must be separated by {_SEPARATORS[separator]}" if len(names) == 1 and apart else ""
+        optional_too = (*optional, *names * further)
+        self.columns = pick_columns(self.place(number), names, required, optional_too, cure=cure)
         if further and "" in names:
             gate.note(f"{self.place(number)}: a column without a name is left out")
         self._types = {**required, **optional}
@@ -221,16 +231,29 @@ def check_row(cells: Sequence[str], width: int) -> None:
 
 
 def pick_columns(
-    place: str, names: Sequence[str], required: Collection[str], optional: Collection[str]
+    place: str,
+    names: Sequence[str],
+    required: Collection[str],
+    optional: Collection[str],
+    *,
+    cure: str = "",
 ) -> tuple[str, ...]:
     """The required columns and those optional ones that are there.
+
+    Args:
+        place: Where they are.
+        names: Of all columns.
+        required: Those that must be there.
+        optional: Those that may be.
+        cure: What to do where one is missing, if that is plain.
 
     Raises:
         DataError: If a required column is missing, or one of them is there twice.
     """
     for name in required:
         if name not in names:
-            raise DataError(f"{place}: column {name} is missing, got {', '.join(map(str, names))!r}")
+            got = ", ".join(map(str, names))
+            raise DataError(f"{place}: column {name} is missing, got {got!r}{cure and f'; {cure}'}")
     picked = tuple(dict.fromkeys((*required, *(name for name in optional if name and name in names))))
     for name in picked:
         if names.count(name) > 1:

@@ -132,6 +132,17 @@ def test_no_tags_and_numbers_that_are_none_are_unknown(number: pa.DataType, tmp_
     }
 
 
+def test_genres_may_be_lists(tmp_path: Path) -> None:
+    movies = {
+        "movieId": [1, 2, 3],
+        "title": ["Toy Story", "Heat", "Alien"],
+        "genres": [["Comedy", "Children's"], None, []],
+    }
+    columns = {"userId": [7, 7], "movieId": [1, 2], "rating": [4.0, 5.0]}
+    data = read(write_parquet(tmp_path, ratings=columns, movies=movies))
+    assert genres(data) == [("Children's", "Comedy"), (), ()]
+
+
 def test_a_year_that_is_none_is_refused_in_parquet_too(tmp_path: Path) -> None:
     movies = {"movieId": [1, 2, 3], "title": ["Toy Story", "Heat", "Alien"], "year": [1995, 19951, None]}
     columns = {"userId": [7, 7], "movieId": [1, 2], "rating": [4.0, 5.0]}

@@ -192,7 +192,7 @@ BAD_RATINGS: list[tuple[str, str | bytes, str]] = [
     (
         "other separator",
         HEADER.replace(",", ";"),
-        "ratings.csv:1: column userId is missing, got 'userId;movie",
+        "got 'userId;movieId;rating;timestamp'; columns must be separated by commas",
     ),
     (
         "column twice",
@@ -229,7 +229,8 @@ BAD_RATINGS: list[tuple[str, str | bytes, str]] = [
     (
         "twice",
         HEADER + GOOD + "\na,1,4,1\n" + GOOD,
-        "ratings.csv:5: a user may rate a movie once, got user 'b'",
+        "ratings.csv:5: a user may rate a movie once, got user 'b' and movie '1' again "
+        "(first at ratings.csv:2); --lenient drops and counts such rows",
     ),
 ]
 
@@ -380,7 +381,14 @@ def test_folder_without_data_is_refused_with_the_accepted_forms(tmp_path: Path) 
 def test_half_a_pair_is_refused(canonical: Writer, missing: str) -> None:
     folder = canonical()
     (folder / missing).unlink()
-    with pytest.raises(DataError, match=f"needs {missing} beside it"):
+    with pytest.raises(DataError, match=f"needs {missing} beside it, got no such file"):
+        read(folder)
+
+
+def test_a_pair_of_two_forms_is_refused(canonical: Writer) -> None:
+    folder = canonical()
+    (folder / "movies.csv").rename(folder / "movies.parquet")
+    with pytest.raises(DataError, match=r"ratings\.csv needs movies\.csv beside it, got movies\.parquet"):
         read(folder)
 
 
