@@ -13,6 +13,9 @@ OWN     := $(if $(filter data/raw/%,$(DATA)),,-$(shell echo '$(abspath $(DATA))'
 NAME    := $(notdir $(patsubst %/,%,$(DATA)))$(OWN)-$(basename $(notdir $(RECIPE)))
 RUN     ?= runs/$(NAME)
 STORE   ?= store/$(NAME)
+# A space parts words for make as for the shell.
+$(foreach name,DATA RECIPE RUN STORE,$(if $(filter 1,$(words $($(name)))),,\
+  $(error $(name) must be a path without spaces, got "$($(name))"; rename it or link to it)))
 PORT    ?= 50051
 RATE    ?= 100
 SECONDS := 10
