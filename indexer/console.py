@@ -63,7 +63,8 @@ def print_list(rows: list[dict[str, Any]]) -> None:
 def print_difference(sections: Mapping[str, Mapping[str, list[Any]]], ids: Sequence[str]) -> None:
     """Say what differs between two generations."""
     for title, rows in sections.items():
-        table = Table(*(Column(name, overflow="fold") for name in ("", *ids)), box=box.SIMPLE_HEAD)
+        columns = (Column(no_wrap=True), *(Column(name, overflow="fold") for name in ids))
+        table = Table(*columns, box=box.SIMPLE_HEAD)
         table.title, table.title_justify = title.capitalize(), "left"
         for name, pair in rows.items():
             table.add_row(escape(name), *("" if value is None else escape(shown(value)) for value in pair))
@@ -98,7 +99,7 @@ def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _print_pairs(rows: Mapping[str, str], title: str) -> None:
-    table = Table("", Column(overflow="fold"), show_header=False, box=box.SIMPLE_HEAD)
+    table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=box.SIMPLE_HEAD)
     table.title, table.title_justify = title, "left"
     for name, value in rows.items():
         table.add_row(escape(name), escape(value))

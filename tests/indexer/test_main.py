@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deepmoviematch.indexer import __main__
 from deepmoviematch.indexer.__main__ import main
+from deepmoviematch.indexer.console import print_difference
 from deepmoviematch.indexer.store import Store
 from tests.indexer.conftest import Command
 
@@ -64,6 +66,20 @@ def test_diff_shows_two_generations_side_by_side(command: Command, two: tuple[st
     for fact in (first, second, "Items", "in all", "14", "of the first's 10"):
         assert fact in output
     assert command("diff", "g000009-00000000")[0] == 1
+
+
+def test_names_of_figures_are_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows: dict[str, list[Any]] = {
+        "rankings.towers.ndcg@100": [0.5, 0.6],
+        "protocol": ["new-users " * 6, "three-likes " * 6],
+    }
+    print_difference({"metrics": rows}, ("g000001-0123abcd", "g000002-4567cdef"))
+    output = capsys.readouterr().out
+    assert "rankings.towers.ndcg@100 " in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
 def test_build_says_it_in_json_too(command: Command, store: Store, run: Path) -> None:
