@@ -1,5 +1,6 @@
 """What is in a data set: counts, density, years, genres, ratings, times."""
 
+import math
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -78,6 +79,10 @@ class Description:
     """Time of the earliest rating, ISO 8601 in UTC; None where the data have no times."""
 
     last_rating: str | None
+
+    devices: dict[str, int]
+    """Ratings on each device; empty where the data name none."""
+
     dropped: tuple[str, ...]
     digest: str
 
@@ -112,6 +117,7 @@ def describe(dataset: Dataset) -> Description:
         histogram=_histogram(ratings),
         first_rating=None if times is None else _iso(int(times.min())),
         last_rating=None if times is None else _iso(int(times.max())),
+        devices=_devices(ratings),
         dropped=dataset.dropped,
         digest=dataset.digest,
     )
@@ -152,10 +158,16 @@ def _histogram(ratings: Ratings) -> list[Bar]:
             for value, count in zip(values, counts, strict=True)
         ]
     counts, edges = np.histogram(ratings.ratings.astype(np.float64), bins=FEW_BARS)
-    return [
-        Bar(float(low), float(high), int(count))
-        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
-    ]
+    places = 4 - math.floor(math.log10(edges[1] - edges[0]))  # no more than float32 tells
+    ends = [round(edge, places) for edge in edges.tolist()]
+    return [Bar(low, high, int(count)) for low, high, count in zip(ends[:-1], ends[1:], counts, strict=True)]
+
+
+def _devices(ratings: Ratings) -> dict[str, int]:
+    if ratings.devices is None:
+        return {}
+    counts = np.bincount(ratings.devices[ratings.devices >= 0], minlength=len(ratings.device_names))
+    return dict(zip(ratings.device_names, counts.tolist(), strict=True))
 
 
 def _iso(time: int) -> str:
@@ -179,10 +191,12 @@ def _facts(description: Description) -> Table:
         "time span": f"{description.first_rating} to {description.last_rating}"
         if description.first_rating
         else "the ratings have no times",
+        "devices": ", ".join(f"{name} ({count:,})" for name, count in description.devices.items())
+        or "the ratings name none",
         "digest": description.digest[:16],
     }
     for name, fact in facts.items():
-        table.add_row(name, fact)
+        table.add_row(name, Text(fact))
     return table
 
 

@@ -1,6 +1,7 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,21 @@ def test_scale_of_many_values_is_shown_in_ten_ranges() -> None:
     found = describe(bare([float(value) for value in range(101)])).histogram
     assert [(bar.low, bar.high) for bar in found] == [(low, low + 10) for low in range(0, 100, 10)]
     assert [bar.ratings for bar in found] == [10] * 9 + [11]
+
+
+def test_ends_of_ranges_have_no_digits_that_a_rating_does_not_tell() -> None:
+    found = describe(bare([-9.99, *range(-9, 10), 10.0])).histogram
+    assert [bar.low for bar in found][:2] == [-9.99, -7.991]
+    assert found[4].high == 0.005
+
+
+def test_devices_are_counted() -> None:
+    data = bare([1.0, 2.0, 3.0])
+    devices = np.array([1, -1, 1], dtype=np.int32)
+    named = replace(data, ratings=replace(data.ratings, devices=devices, device_names=("tv", "phone [2]")))
+    assert describe(data).devices == {}
+    assert describe(named).devices == {"tv": 0, "phone [2]": 2}
+    assert "tv (0), phone [2] (2)" in shown(named)
 
 
 def test_the_largest_numbers_either_way_can_be_described() -> None:
