@@ -41,6 +41,8 @@ def configure(level: str, form: str, *, worker: int | None = None) -> None:
     if worker is not None:
         handler.addFilter(lambda record: _add_fact(record, "worker", worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # It tells of each variant of itself that is not installed as if something had failed.
+    logging.getLogger("faiss").setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def logs_answers() -> bool:

@@ -1,5 +1,7 @@
 import json
 import logging
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,3 +72,12 @@ def test_json_is_one_line_even_with_a_traceback() -> None:
 
 def test_text_shows_the_facts() -> None:
     assert logs.TextFormatter().format(record(facts={"ms": 3})).endswith("error went wrong ms=3")
+
+
+def test_how_faiss_is_loaded_is_not_logged() -> None:
+    program = (
+        "from deepmoviematch.server.telemetry import logs; logs.configure('debug', 'text'); import faiss; "
+        "import logging; logging.getLogger('faiss.loader').warning('wanted')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [line.split(maxsplit=1)[1] for line in ended.stderr.splitlines()] == ["warning wanted"]
