@@ -94,11 +94,11 @@ def _named(client: Lookup, titles: tuple[str, ...], popular: Sequence[pb.Recomme
 
 
 def _name(client: Lookup, item: pb.Recommendation) -> str:
-    """The item's title, or its id where the title means others too, or nothing that can be asked for."""
+    """The item's title, or its id where the title means others too, or is too long to be asked for."""
     title = titled(item)
     try:
         found = client.resolve(title)
-    except QueryError:  # an empty title
+    except QueryError:
         return item.item_id
     return title if found.item.item_id == item.item_id and not found.others else item.item_id
 

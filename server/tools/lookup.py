@@ -103,7 +103,9 @@ def connected(reach: Reach | str) -> Iterator[Lookup]:
 
 
 def titled(item: pb.Recommendation) -> str:
-    """Title and year of an item, as far as it is known: "Heat (1995)"."""
+    """Title and year of an item, as far as it is known: "Heat (1995)"; its id where it has no title."""
+    if not item.title:
+        return item.item_id
     return f"{item.title} ({item.year})" if item.year else item.title
 
 

@@ -61,7 +61,7 @@ def print_results(out: Console, results: Sequence[pb.Recommendation]) -> None:
         genres = ", ".join(item.genres)
         given = item.source == pb.SOURCE_EXPLORATION
         chance = [f"{'* ' if given else ''}{item.propensity:.3g}"] if explored else []
-        rating = [f"{item.predicted_rating:.1f}"] if rated else []
+        rating = [f"{item.predicted_rating:z.1f}"] if rated else []
         row = (str(item.rank), item.title, year, genres, f"{item.score:.3f}", item.item_id)
         table.add_row(*row, *rating, *chance)
     out.print(table if table.row_count else "nothing found\n")
@@ -91,7 +91,7 @@ def print_explanations(out: Console, results: Iterable[pb.Recommendation]) -> No
         if not item.HasField("explanation"):
             continue
         out.print(f"{item.rank}. {titled(item)}: {why.sentence}")
-        parts = [(part.title, part.contribution) for part in why.history]
+        parts = [(part.title or part.item_id, part.contribution) for part in why.history]
         parts += [(part.genre, part.contribution) for part in why.genres]
         parts += [(f"the {part.feature}", part.contribution) for part in why.context]
         if not parts:
@@ -118,9 +118,8 @@ def print_explanations(out: Console, results: Iterable[pb.Recommendation]) -> No
 def _likeness(why: pb.Explanation) -> list[str]:
     said = []
     if why.HasField("nearest_like"):
-        said.append(
-            f"most like {why.nearest_like.title} of what is liked (cosine {why.nearest_like.cosine:.2f})"
-        )
+        name = why.nearest_like.title or why.nearest_like.item_id
+        said.append(f"most like {name} of what is liked (cosine {why.nearest_like.cosine:.2f})")
     if why.shared_genres:
         said.append(f"shares {', '.join(why.shared_genres)}")
     return said

@@ -366,3 +366,21 @@ def test_predicted_ratings_are_a_column_of_their_own(capsys: pytest.CaptureFixtu
     heading, _, row, *_ = capsys.readouterr().out.strip().splitlines()
     assert heading.split()[-1] == "rating"
     assert row.split()[-1] == "4.3"
+
+
+def test_a_predicted_rating_of_nothing_has_no_sign(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.print_results(tables.console(), [pb.Recommendation(item_id="6", predicted_rating=-0.04)])
+    assert capsys.readouterr().out.split()[-1] == "0.0"
+
+
+def test_reasons_name_what_has_no_title_by_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    why = pb.Explanation(
+        sentence="Raised.",
+        history=[pb.HistoryContribution(item_id="sku 48", contribution=0.5)],
+        nearest_like=pb.NearestLike(item_id="sku 48", cosine=0.25),
+    )
+    tables.print_explanations(tables.console(), [pb.Recommendation(item_id="sku 7", rank=1, explanation=why)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1. sku 7: Raised."
+    assert any(line.strip().startswith("sku 48") for line in lines)
+    assert "   most like sku 48 of what is liked (cosine 0.25)" in lines
