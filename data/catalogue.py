@@ -83,9 +83,9 @@ class Catalogue:
         return tuple(self.genre_names[genre] for genre in np.flatnonzero(self.genres[row]))
 
     def label(self, row: int) -> str:
-        """Title and year for people: "Toy Story (1995)"."""
-        year = int(self.years[row])
-        return f"{self.titles[row]} ({year})" if year != UNKNOWN_YEAR else self.titles[row]
+        """Title and year for people: "Toy Story (1995)"; the id of what has no title."""
+        name, year = self.titles[row] or self.item_ids[row], int(self.years[row])
+        return f"{name} ({year})" if year != UNKNOWN_YEAR else name
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain values, for `from_json`."""

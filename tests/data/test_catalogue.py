@@ -41,6 +41,7 @@ def test_catalogue_finds_rows_names_genres_and_labels_items() -> None:
     assert (len(table), table.row_of["318"]) == (3, 1)
     assert [table.genres_of(row) for row in range(3)] == [("Comedy",), ("Comedy", "Drama"), ()]
     assert [table.label(0), table.label(2)] == ["Toy Story (1995)", "Untitled"]
+    assert catalogue(titles=("", "", "")).label(1) == "318 (1994)"
 
 
 def test_catalogue_comes_back_from_json_as_it_was() -> None:

@@ -14,7 +14,7 @@ from tests.server.rpc.messages import INF, LONG, NAN, details, fields, method_fo
 
 Outcome: TypeAlias = Callable[..., SimpleNamespace]
 
-SCALE = "the scale of the ratings (from a tenth of its top or lower)"
+SCALE = "the scale of the ratings, which begins at a tenth of its top unless the data go lower"
 
 REFUSALS: dict[str, tuple[Message, list[str]]] = {
     "negative page size": (pb.RecommendRequest(page_size=-1), ["page_size"]),

@@ -210,8 +210,8 @@ def test_an_id_that_is_a_title_too_means_the_item_with_that_id(
         ),
         (
             ["recommend", "--rate", "se7en=9"],
-            "user.history[0].rating must be 0.5 to 5, the scale of the ratings "
-            "(from a tenth of its top or lower), got 9",
+            "user.history[0].rating must be 0.5 to 5, the scale of the ratings, "
+            "which begins at a tenth of its top unless the data go lower, got 9",
         ),
         (["find", ""], "title must be 1 to 1000 bytes, got none"),
     ],
