@@ -244,8 +244,8 @@ def _history(
         if not lowest <= rating <= highest:  # NaN is not either
             checks.refuse(
                 f"user.history[{place}].rating",
-                f"must be {lowest:g} to {highest:g}, the scale of the ratings, which begins at a tenth of its "
-                f"top unless the data go lower, got {number(rating)}",
+                f"must be {lowest:g} to {highest:g}, the scale of the ratings, which begins at a tenth of "
+                f"its top unless the data go lower, got {number(rating)}",
             )
         mentions.append((None if later else row, rating))
     if times and len(times) == len(mentions):
