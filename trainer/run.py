@@ -10,7 +10,7 @@ popularity.npy    [N] share of the training users who liked each item
 reference.json    distributions of features and scores, and sample users
 curves.csv, curves.png   figures of every epoch of every phase
 card.md           the model card, for people
-map.png           the catalogue in two dimensions, as the item vectors see it
+map.png           the catalogue in two dimensions: what is near is alike to users
 """
 
 import hashlib
@@ -59,8 +59,8 @@ class Towers(Protocol):
     def score(self, users: UserBatch) -> Floats:
         """[B, N] scores of the whole catalogue for each user, higher is better."""
 
-    def item_vectors(self) -> Floats:
-        """[N, D] vectors of the catalogue."""
+    def directions(self) -> Floats:
+        """[N, D] unit vectors of the catalogue: what is near is alike."""
 
     def export(self) -> tuple[Weights, Weights]:
         """The user tower and the item tower for NumPy."""
@@ -148,7 +148,7 @@ def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str
         "reference.json": _json(_reference(fitted.towers, dataset)).encode(),
         "curves.csv": curves_csv(fitted.curves).encode(),
         "curves.png": curves_png(fitted.curves, title, kept=fitted.kept),
-        "map.png": map_png(fitted.towers.item_vectors(), dataset.catalogue, likers, title),
+        "map.png": map_png(fitted.towers.directions(), dataset.catalogue, likers, title),
     }
     towers = {"user tower": fitted.towers.user, "item tower": fitted.towers.item}
     files["card.md"] = card(

@@ -218,6 +218,10 @@ class SeedTowers:
         vectors: Floats = self.item(tf.constant(scaled), training=False).numpy()
         return vectors
 
+    def directions(self) -> Floats:
+        """[N, D] what makes items alike: their vectors, whose length carries nothing."""
+        return self.item_vectors()
+
     def score(self, users: UserBatch) -> Floats:
         """[B, N] inner products with the whole catalogue for each user."""
         stars = np.where(np.isnan(users.preferences), genre_means(users, self._genres), users.preferences)

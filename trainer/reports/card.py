@@ -182,7 +182,7 @@ def _quality(metrics: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
     yield ""
     yield from _moments(metrics.get("moments", {}))
     yield ""
-    yield "![the catalogue as the item vectors see it](map.png)"
+    yield "![the catalogue: what is near is alike to users](map.png)"
 
 
 def _moments(gains: Mapping[str, Any]) -> Iterator[str]:
