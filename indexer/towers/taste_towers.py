@@ -159,10 +159,10 @@ class TasteUserTower:
             return taste
         rows = list(history)[: -WINDOW - 1 : -1]  # the latest first
         weights = RECENCY[len(rows), : len(rows)]  # [L, SUMMARIES]
-        width = self.dim - 1
         vector = np.zeros(self.next_dim, dtype=np.float32)
-        vector[:width] = _scaled(taste[:-1] + self._next((weights.T @ self._recent.take(rows, 0)).ravel()))
-        vector[width:-1] = weights[:, TRANSITION] @ self._transitions.take(rows, 0)
+        step = self._next((weights.T @ self._recent.take(rows, 0)).ravel())
+        vector[: self.width] = _scaled(taste[:-1] + step)
+        vector[self.width : -1] = weights[:, TRANSITION] @ self._transitions.take(rows, 0)
         return _scaled(vector)
 
     def path(
@@ -196,7 +196,7 @@ class TasteUserTower:
 
     def _taste_of(self, preferences: Mapping[int, float], history: Mapping[int, float]) -> Floats:
         """[D - 1] the vector of one user, not yet of length 1."""
-        taste = np.zeros(self.dim - 1, dtype=np.float32)
+        taste = np.zeros(self.width, dtype=np.float32)
         place, inputs = 0, np.zeros(self._deep.inputs, dtype=np.float32)
         # Sums round in the order of their terms, which is to be the same whatever the history's.
         liked = sorted([row for row, stars in history.items() if stars >= LIKE_STARS])

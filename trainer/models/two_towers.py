@@ -87,8 +87,8 @@ class TwoTowers:
         """The user tower without its tables."""
         self.order: Order | None = None
         """Reads the order of histories, where the data have times (`sequence.py`)."""
-        self.agreement: Floats | None = None
-        """[D, D] on what users agree (`agreement.py`), once that is known."""
+        self.agreement: Floats = np.eye(recipe.embedding_dim, dtype=np.float32)
+        """[D, D] on what users agree (`agreement.py`); the identity until that is known."""
         self.moments: Moments | None = None
         """Reads the moment at which a user asks, where the data could teach that (`moments.py`)."""
         self.item = identity_item_tower(
@@ -215,11 +215,8 @@ class TwoTowers:
 
     def directions(self) -> Floats:
         """[N, D] unit vectors of the catalogue: items are near that appeal to the same users."""
-        vectors = self.item_vectors()
-        if self.agreement is not None:
-            vectors = vectors @ self.agreement
-        directions: Floats = tf.math.l2_normalize(vectors, axis=1).numpy()
-        return directions
+        vectors: Floats = tf.math.l2_normalize(self.item_vectors() @ self.agreement, axis=1).numpy()
+        return vectors
 
     def export(self) -> tuple[Weights, Weights]:
         """The user tower and the item tower for NumPy (`indexer/towers`)."""
@@ -238,11 +235,10 @@ class TwoTowers:
             "content_0_kernel": kernel,
             "content_0_bias": bias,
             "year_knots": self._knots,
+            "agreement": self.agreement,
         }
         users = dense_arrays(self.user) | dense_arrays(self.head)
         users["deep_0_kernel"][: 2 * vectors.shape[1]] *= READ
-        if self.agreement is not None:
-            items["agreement"] = self.agreement
         if self.order is not None:
             users |= dense_arrays(self.order.tower) | {"transitions": self.order.markov.users}
             items["follows"] = self.order.markov.items

@@ -49,6 +49,16 @@ def is_over(stream: Any) -> bool:
     return next(stream, None) is None
 
 
+def check_a_watcher_is_told_everything(asked: SimpleNamespace) -> None:
+    stream = asked.watch()
+    assert told(stream) == NOT_SERVING
+    asked.health.serve()
+    assert told(stream) == SERVING
+    asked.health.end()
+    assert told(stream) == NOT_SERVING
+    assert is_over(stream)
+
+
 @contextmanager
 def takers_of_nothing(port: int, count: int) -> Iterator[None]:
     """So many watchers over one connection, whose windows (RFC 9113, 6.9) have no room for a message."""
@@ -73,13 +83,7 @@ def takers_of_nothing(port: int, count: int) -> Iterator[None]:
 
 
 def test_a_watcher_is_told_of_every_change_and_of_the_end(asked: SimpleNamespace) -> None:
-    stream = asked.watch()
-    assert told(stream) == NOT_SERVING
-    asked.health.serve()
-    assert told(stream) == SERVING
-    asked.health.end()
-    assert told(stream) == NOT_SERVING
-    assert is_over(stream)
+    check_a_watcher_is_told_everything(asked)
 
 
 def test_a_watcher_is_not_told_the_same_twice(asked: SimpleNamespace) -> None:
@@ -111,13 +115,7 @@ def test_watchers_that_take_nothing_hold_up_nobody(asked: SimpleNamespace) -> No
     with takers_of_nothing(asked.port, STUCK):
         while len(asked.health._watchers) < STUCK:
             time.sleep(0.001)
-        stream = asked.watch()
-        assert told(stream) == NOT_SERVING
-        asked.health.serve()
-        assert told(stream) == SERVING
-        asked.health.end()
-        assert told(stream) == NOT_SERVING
-        assert is_over(stream)
+        check_a_watcher_is_told_everything(asked)
 
 
 def test_a_watcher_that_leaves_is_forgotten_and_the_others_are_told(asked: SimpleNamespace) -> None:
