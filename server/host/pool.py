@@ -38,8 +38,10 @@ PATIENCE_S = 0.015
 BURST_S = 0.05
 """How long it may wait otherwise."""
 
-FEW_WAITING = 16
-"""So many calls may wait however long it takes: slow calls are no sign of too many."""
+FEW_WAITING = 12
+"""So many calls may wait however long it takes: slow calls are no sign of too many. The more they are, the
+longer a flood of slow calls waits: with these some eight times as long as one alone takes.
+"""
 
 MOST_WAITING = 1000
 """So many may wait, or be about to, however short it takes: each may hold a request of several MiB."""

@@ -1,6 +1,7 @@
 """The server as a process: health, reflection, start, end, and what it loads."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -27,6 +28,13 @@ SERVICE = "deepmoviematch.v1.RecommenderService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 WAIT_S = 30
+
+PLAIN = """
+import sys
+from deepmoviematch.server import __main__
+
+sys.exit(__main__.main())
+"""
 
 SLOW = """
 import sys
@@ -176,6 +184,15 @@ def test_sigterm_ends_health_first_and_lets_a_call_in_flight_finish(store: Path)
         server.child.stdin.flush()
         assert len(call.result().results) == 10
         assert server.child.wait(WAIT_S) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux can be told")
+def test_no_thread_of_a_server_interrupts_another_as_it_wakes_up(store: Path) -> None:
+    with process(PLAIN, "--store", str(store)) as server:
+        server.stub.Recommend(pb.RecommendRequest(), timeout=WAIT_S)
+        threads = [int(each.name) for each in Path(f"/proc/{server.child.pid}/task").iterdir()]
+        assert len(threads) > 2
+        assert {os.sched_getscheduler(each) for each in threads} == {os.SCHED_BATCH}
 
 
 @pytest.mark.parametrize(("number", "asked"), [(signal.SIGTERM, ""), (signal.SIGINT, "year > 1990")])
