@@ -1,4 +1,4 @@
-"""The moments at which people rate and ask: the hour, the weekday and the device.
+"""The moments (`Context` in the contract) at which people rate and ask: hour, weekday, device.
 
 A feature of a moment is a row of that feature's table in the user tower. Symbols: `R` ratings.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.ratings import TOP_STARS, Ratings
+from deepmoviematch.data.ratings import Ratings
 
 FEW = 0.02
 """Share of the ratings below which likes are more likely a misunderstanding than a taste."""
@@ -43,7 +43,7 @@ class Likes:
         if self.share >= FEW:
             return ""
         return (
-            f"at least {FEW:.0%} of the ratings should be likes, {LIKE_STARS / TOP_STARS:.0%} of the highest "
-            f"one or more, got {self.count:,} ({self.share:.2%}) of {self.least:g} or more; if the numbers "
-            "count plays or purchases, write 1 for each pair instead: then all are likes"
+            f"at least {FEW:.0%} of the ratings should be likes, {self.least:g} or more, got {self.count:,} "
+            f"({self.share:.2%}); if the numbers count plays or purchases, write 1 for each pair instead: "
+            "then all are likes"
         )

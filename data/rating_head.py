@@ -56,13 +56,13 @@ class RatingHead:
             raise ValueError(f"usual {usual.shape} for {len(directions)} items")
         if axes.shape != (width, width) or width > directions.shape[1]:
             raise ValueError(f"axes {axes.shape} for directions of {directions.shape[1]}")
-        self._usual = np.ascontiguousarray(usual, dtype=np.float32).data  # a few are had sooner so
+        self._usual = np.ascontiguousarray(usual, dtype=np.float32).data  # a few are sooner had from a view
         self._directions = directions
         self._low, self._top = scale.low, scale.top
         self._none, self._star = scale.units
         whole = np.zeros((directions.shape[1], width), dtype=np.float32)
         whole[:width] = axes
-        # It must not know the head: the memory of a generation is to be free as soon as nobody needs it.
+        # Not a method: such a cycle would keep a generation in memory until garbage is collected.
         self._inverse = lru_cache(KEPT_INVERSES)(partial(_inverted, whole, spread, penalty))
 
     def predict(self, history: Mapping[int, float], rows: Sequence[int]) -> list[float]:

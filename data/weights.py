@@ -15,6 +15,9 @@ import numpy as np
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.errors import DataError
 
+FORMAT = 1
+"""The one version of run folders and generations that this code writes and reads."""
+
 SETTINGS = "tower.json"
 
 MAPPED_BYTES = 1 << 25

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.indexer import console
-from deepmoviematch.indexer.build import build
-from deepmoviematch.indexer.comparison import difference
-from deepmoviematch.indexer.errors import GenerationError, StoreError
-from deepmoviematch.indexer.experiments import CURRENT, Experiment, Variant
-from deepmoviematch.indexer.search.kinds import CHOICES, EXACT_UP_TO
-from deepmoviematch.indexer.store import Store
+
+try:
+    from deepmoviematch.indexer import console
+    from deepmoviematch.indexer.build import build
+    from deepmoviematch.indexer.comparison import difference
+    from deepmoviematch.indexer.errors import GenerationError, StoreError
+    from deepmoviematch.indexer.experiments import CURRENT, Experiment, Variant
+    from deepmoviematch.indexer.search.kinds import CHOICES, EXACT_UP_TO
+    from deepmoviematch.indexer.store import Store
+except ModuleNotFoundError as error:  # an installation that only calls a server
+    raise SystemExit(f"error: indexing needs {error.name}; install deepmoviematch[serve]") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

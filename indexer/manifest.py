@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepmoviematch.data.weights import FORMAT
 from deepmoviematch.indexer.errors import GenerationError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
-"""The one version of the two folders' form that this code writes and reads."""
-
 LARGEST_MANIFEST = 1 << 24
 LARGEST_FILE = 1 << 34
 """Bytes; no folder of ours comes near either."""

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from deepmoviematch.data.weights import FORMAT
 from deepmoviematch.indexer import disk, experiments, manifest
 from deepmoviematch.indexer.errors import GenerationError, StoreError
 from deepmoviematch.indexer.experiments import CURRENT, MOST_EXPERIMENTS, Experiment
@@ -117,7 +118,7 @@ class Store:
         """
         with self._changing(create=True):
             values = dict(description) | {
-                "format": manifest.FORMAT,
+                "format": FORMAT,
                 "kind": "generation",
                 "files": manifest.file_table(files),
             }

@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MovieMatchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        print(f"error: this needs {error.name}; install deepmoviematch[serve]", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -44,13 +44,13 @@ from deepmoviematch.trainer.run import Fitted, Towers, write_run
 
 CHECKPOINT = "checkpoint"
 VALIDATION, VALIDATION_ERROR = "validation_ndcg@100", "validation_error"
-"""The figure that decides when to stop: good for those who tell a history, and those who tell genres."""
+"""What decides when to stop: the mean of the users' NDCG told by history and by genres, and its error."""
 
 MOST_VALIDATED = 1_000
 """Users held out at most, or close to it: more would take longer to ask than to learn from."""
 
 EASE_PENALTY = 200.0
-"""Of that EASE: the towers' own suits what reads all ratings."""
+"""Of the plain EASE that is printed beside the towers; their teacher reads all ratings and has its own."""
 
 EASE_ITEMS = 4_000
 """Largest catalogue for which EASE is solved once more, just to stand beside the towers."""
@@ -99,9 +99,8 @@ def fit_run(
 
 
 def _refuse_other_folder(out: Path) -> None:
-    """A run is written to a new folder, or over another run."""
-    ours = any((out / name).exists() for name in ("recipe.toml", CHECKPOINT))
-    if ours or not out.is_dir() or not any(out.iterdir()):
+    """A run is written to a new folder, or over another one, whole or interrupted."""
+    if (out / CHECKPOINT).exists() or not out.is_dir() or not any(out.iterdir()):
         return
     try:
         kind = json.loads((out / "manifest.json").read_bytes())["kind"]

@@ -6,7 +6,7 @@ import sys
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras with standard error closed for as long as that takes.
+    """Import TensorFlow and Keras with standard error sent to nowhere for as long as that takes.
 
     Steps of training are made of many small operations, one after the other, beside a thread that makes
     the next batch (`models/loop.py`): more threads than that leaves cores would only wait for each other.

@@ -4,7 +4,7 @@ recipe.toml       the resolved recipe
 manifest.json     provenance, metrics and the SHA-256 of every other file; written last
 catalogue.json    the catalogue the towers know, and how its items were rated
 user_tower/, item_tower/   weights for NumPy
-user_tower.keras, item_tower.keras   the Keras models, to start another run from
+user_tower.keras, item_tower.keras   the Keras models, for tools of your own
 rating_head/      weights of what predicts ratings, where the recipe wants that
 popularity.npy    [N] share of the training users who liked each item
 reference.json    distributions of features and scores, and sample users
@@ -33,14 +33,13 @@ from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.user_batch import UserBatch
-from deepmoviematch.data.weights import Weights
+from deepmoviematch.data.weights import FORMAT, Weights
 from deepmoviematch.trainer.peers.rankers import popularity
 from deepmoviematch.trainer.recipe import Recipe
 from deepmoviematch.trainer.reports.card import card
 from deepmoviematch.trainer.reports.catalogue_map import map_png
 from deepmoviematch.trainer.reports.curves import Curves, curves_csv, curves_png
 
-FORMAT = 1
 SAMPLES = 32
 """Users whose features go into `reference.json`; golden queries are made from them."""
 
@@ -182,7 +181,7 @@ def _rated(dataset: Dataset) -> Catalogue:
 
 
 def _reference(towers: Towers, dataset: Dataset) -> dict[str, Any]:
-    """What training looked like, to compare requests with, and users to ask golden queries for."""
+    """Users to ask golden queries for, and quantiles of features and scores for monitors of your own."""
     genres = len(dataset.catalogue.genre_names)
     ratings = dataset.ratings
     rng = np.random.default_rng(0)
@@ -198,7 +197,7 @@ def _reference(towers: Towers, dataset: Dataset) -> dict[str, Any]:
     best = np.sort(towers.score(samples), axis=1)[:, ::-1][:, :10]
     sizes = np.diff(ratings.offsets)
     return {
-        "histories": [sorted(history.items()) for history in histories],
+        "histories": [list(history.items()) for history in histories],  # the oldest first
         "preferences": [
             [(int(genre), 5.0) for genre in rng.choice(genres, min(3, genres), replace=False)]
             for _ in range(8 if genres else 0)

@@ -36,7 +36,7 @@ FEW = 128
 """Lists that mostly have enough members."""
 
 STEP = 0.5
-"""Standard deviations that `breadth` is counted in: each more doubles what a search of a million reads."""
+"""Standard deviations that one step of `breadth` is: one more step, and a search of a million reads twice."""
 
 ROUNDS = 10
 SAMPLE = 64

@@ -34,10 +34,10 @@ Contents: TypeAlias = bytes | npt.NDArray[np.uint8]
 _here = threading.local()
 
 _TIELESS = 2000
-"""Among more scores than this some are equal by chance."""
+"""`nearest` fetches no more for a query: among more scores some are equal by chance, which it cannot have."""
 
 _SUBSET = 8
-"""Where fewer rows than one in so many are allowed, they alone are compared, one here and one there."""
+"""Where fewer than one row in so many is allowed, these alone are scored, gathered one by one."""
 
 
 class Hits(NamedTuple):

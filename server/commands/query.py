@@ -3,7 +3,17 @@
 from argparse import ArgumentParser, Namespace
 
 from deepmoviematch.server.commands.reach import add_reach
-from deepmoviematch.server.commands.types import Subparsers, count, genre, hour, rating, seed, share
+from deepmoviematch.server.commands.types import (
+    Subparsers,
+    Told,
+    count,
+    dislike,
+    genre,
+    hour,
+    rating,
+    seed,
+    share,
+)
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -115,22 +125,14 @@ def _choice() -> ArgumentParser:
 def _user() -> ArgumentParser:
     """Whom to ask for."""
     options = ArgumentParser(add_help=False)
-    options.add_argument("--like", action="append", default=[], metavar="ITEM", help="the user likes this")
-    options.add_argument(
-        "--dislike",
-        action="append",
-        default=[],
-        metavar="ITEM",
-        help="the user dislikes this: sent as the lowest rating",
-    )
-    options.add_argument(
-        "--rate",
-        type=rating,
-        action="append",
-        default=[],
-        metavar="ITEM=RATING",
-        help="the user rated this, in the units of the data set",
-    )
+    for option, kind, word, meaning in (
+        ("--like", Told, "ITEM", "the user likes this"),
+        ("--dislike", dislike, "ITEM", "the user dislikes this: sent as the lowest rating"),
+        ("--rate", rating, "ITEM=RATING", "the user rated this, in the units of the data set"),
+    ):
+        options.add_argument(
+            option, dest="told", type=kind, action="append", default=[], metavar=word, help=meaning
+        )
     options.add_argument(
         "--genre",
         type=genre,

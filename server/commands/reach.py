@@ -18,4 +18,8 @@ def add_reach(command: ArgumentParser) -> None:
     command.add_argument(
         "--tls-ca", type=Path, metavar="PEM", help="speak TLS with a server that these authorities vouch for"
     )
+    command.add_argument(
+        "--tls-cert", type=Path, metavar="PEM", help="certificate to show to a server that wants one"
+    )
+    command.add_argument("--tls-key", type=Path, metavar="PEM", help="the key of that certificate")
     command.add_argument("--api-key-file", type=Path, metavar="FILE", help="holds the API key to call with")

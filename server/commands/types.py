@@ -3,7 +3,7 @@
 import math
 from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Subparsers: TypeAlias = "_SubParsersAction[ArgumentParser]"
 """What commands are added to."""
@@ -11,12 +11,31 @@ Subparsers: TypeAlias = "_SubParsersAction[ArgumentParser]"
 
 def genre(text: str) -> tuple[str, float]:
     """A genre and its stars: "comedy=4.5"."""
-    return _assignment(text, 'GENRE=STARS such as "comedy=4.5"')
+    name, stars = _assignment(text, 'GENRE=STARS such as "comedy=4.5"')
+    return name.strip(), stars
 
 
-def rating(text: str) -> tuple[str, float]:
+class Told(NamedTuple):
+    """What a user said of an item."""
+
+    item: str
+    """Its id or its title, as it was typed."""
+
+    rating: float | None = None
+    """In the units of the data set; None says that it is liked."""
+
+    dislikes: bool = False
+    """Whether the rating is the lowest that there is."""
+
+
+def dislike(text: str) -> Told:
+    """An item that is disliked."""
+    return Told(text, dislikes=True)
+
+
+def rating(text: str) -> Told:
     """An item and a rating of it: "Alien (1979)=4"."""
-    return _assignment(text, 'ITEM=RATING such as "Alien (1979)=4"')
+    return Told(*_assignment(text, 'ITEM=RATING such as "Alien (1979)=4"'))
 
 
 def moment(text: str) -> int:
@@ -83,7 +102,7 @@ def _assignment(text: str, form: str) -> tuple[str, float]:
     value = _float(stated)
     if not equals or not name.strip() or not math.isfinite(value):
         raise ArgumentTypeError(f"must be {form}, got {text!r}")
-    return name.strip(), value
+    return name, value
 
 
 def _whole(text: str, low: int, high: int) -> int:

@@ -63,7 +63,7 @@ class Filters:
 
 
 class _Compiler:
-    """Knows nobody who knows it, so that a generation's memory is free as soon as nobody needs it."""
+    """Refers back to nobody: a cycle would keep a generation in memory until garbage is collected."""
 
     def __init__(self, generation: Generation) -> None:
         self._fields = {name: cache(make) for name, make in fields_of(generation).items()}

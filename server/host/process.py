@@ -45,11 +45,11 @@ SETTLE_S = 0.1
 """How long the last answers get to leave the machine."""
 
 TURN_S = 0.0002
-"""How long what takes long, a load or an explanation, keeps each step of a call from its turn."""
+"""Python's switch interval: how long a load or an explanation may keep a step of a call waiting."""
 
 NEW_OBJECTS = 20_000
-"""So many come into being before those are looked for that refer to each other only. What requests and
-generations leave behind does not, and goes at once; to look after every 700 took 3 % of a call.
+"""Allocations between two runs of the cyclic garbage collector. Requests and generations leave no cycles and
+are freed at once; the default of 700 cost 3 % of a call.
 """
 
 _STEP_S = 0.01

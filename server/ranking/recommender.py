@@ -279,9 +279,9 @@ class Recommender:
         return Filters(self.generation)
 
     def is_cheap_with(self, text: str) -> bool:
-        """Whether a filter has come before, and not too many others since, and the last search was not long.
+        """Whether a filter is compiled and at hand, and the last search with it was not long.
 
-        As one is where not every item is compared, if the filter keeps out what is near.
+        It is where an approximate search has to go far, as the filter keeps out what is near.
         """
         allowed = self.filters.at_hand(text) if "filters" in vars(self) else None
         return allowed is not None and allowed not in self._slow

@@ -76,14 +76,15 @@ class AccessHandler(logging.StreamHandler[TextIO]):
         """Write what waits; the logging system calls this when the process ends, too.
 
         Where nobody reads the stream any more, the lines are lost and the requests are not. No more are
-        written at once than a pipe takes whole, so that the lines of several processes never mix and one
-        that is killed leaves no half of a line.
+        written at once than a pipe takes whole, so that the lines of several processes do not mix and one
+        that is killed leaves no half of a line; only a line that is longer itself, of some hundred
+        results with their chances, may meet that.
         """
         with self.lock or threading.Lock():
             lines, size = list[str](), 0
             while self._waiting:
                 line = self._line(*self._waiting.popleft())
-                if size + len(line) > PIPE_BUF:
+                if lines and size + len(line) > PIPE_BUF:
                     self._write(lines)
                     lines, size = [], 0
                 lines.append(line)

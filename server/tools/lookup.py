@@ -119,5 +119,6 @@ def _explained(error: CallError, address: str) -> str:
     if error.reason or error.violations:
         return error.message
     if error.code is grpc.StatusCode.UNAVAILABLE:
-        return f"a server must answer at {address}, got none; start one (make serve) or say --at"
+        cure = "start one (make serve) or say --at, and --tls-ca and --tls-cert if it wants them"
+        return f"a server must answer at {address}, got none; {cure}"
     return f"the server at {address} answered {error.code.name}: {error.message}"

@@ -2,8 +2,8 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from google.protobuf import json_format
 
@@ -75,16 +75,10 @@ def _taste(client: Lookup, arguments: Namespace) -> pb.EmbedUserResponse:
 
 
 def _user(client: Lookup, arguments: Namespace) -> pb.UserFeatures:
-    likes = [pb.Interaction(item_id=item) for item in _ids(client, arguments.like)]
-    dislikes = [_dislike(found) for found in _resolved(client, arguments.dislike)]
-    ratings = [rating for _, rating in arguments.rate]
-    rated = [
-        pb.Interaction(item_id=item, rating=rating)
-        for item, rating in zip(_ids(client, (name for name, _ in arguments.rate)), ratings, strict=True)
-    ]
+    found = _resolved(client, [told.item for told in arguments.told])
     return pb.UserFeatures(
-        genre_preferences=dict(arguments.genre),
-        history=[*likes, *dislikes, *rated],
+        genre_preferences=_preferences(arguments.genre),
+        history=[*map(_interaction, arguments.told, found)],
         context=_context(arguments),
     )
 
@@ -133,7 +127,18 @@ _QUESTIONS: dict[str, Callable[[Lookup, Namespace], _Response]] = {
 }
 
 
-def _dislike(found: Resolved) -> pb.Interaction:
+def _preferences(stated: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """Genre -> stars."""
+    preferences = dict(stated)
+    if len(preferences) < len(stated):
+        raise QueryError(f"--genre must name each genre once, got {', '.join(name for name, _ in stated)}")
+    return preferences
+
+
+def _interaction(told: Any, found: Resolved) -> pb.Interaction:
+    """What the user said of an item that was found."""
+    if not told.dislikes:
+        return pb.Interaction(item_id=found.item.item_id, rating=told.rating)
     if found.scale.low == found.scale.top:
         raise QueryError(
             f"a dislike needs ratings to choose from, got a data set in which all are {found.scale.top:g}; "

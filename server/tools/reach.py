@@ -1,5 +1,6 @@
 """How the command line's clients reach a server: address, certificates, key."""
 
+import re
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,19 +27,32 @@ class Reach:
         """What the command line says.
 
         Raises:
-            QueryError: If a file cannot be read.
+            QueryError: If a file cannot be read, or does not hold what it should.
         """
-        authorities, key = _read(arguments.tls_ca), _read(arguments.api_key_file)
-        return cls(
-            arguments.at,
-            None if authorities is None else grpc.ssl_channel_credentials(authorities),
-            None if key is None else key.decode().strip(),
-        )
+        if (arguments.tls_cert is None) != (arguments.tls_key is None):
+            raise QueryError(
+                "a certificate must come with its key, got one alone; say --tls-cert and --tls-key"
+            )
+        files = [_read(path) for path in (arguments.tls_ca, arguments.tls_key, arguments.tls_cert)]
+        credentials = grpc.ssl_channel_credentials(*files) if any(files) else None
+        return cls(arguments.at, credentials, _key(arguments.api_key_file))
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What every call carries."""
         return () if self.api_key is None else (("x-api-key", self.api_key),)
+
+
+def _key(path: Path | None) -> str | None:
+    contents = _read(path)
+    if contents is None:
+        return None
+    key = contents.strip()
+    if not re.fullmatch(rb"[!-~]+", key):
+        raise QueryError(
+            f"{path} must hold one API key of printable ASCII without blanks, got {len(key)} other bytes"
+        )
+    return key.decode()
 
 
 def _read(path: Path | None) -> bytes | None:

@@ -97,7 +97,12 @@ def test_likes_are_counted_in_the_units_of_the_data() -> None:
 def test_counts_of_plays_are_warned_of_as_hardly_any_is_a_like() -> None:
     console = Console(file=io.StringIO(), width=400)
     show(describe(bare([1000.0, *range(1, 100)])), console)
-    assert "got 1 (1.00%) of 800 or more; if the numbers count plays" in console.file.getvalue()  # type: ignore[attr-defined]
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "should be likes, 800 or more, got 1 (1.00%); if the numbers count plays" in printed
+    assert (
+        "should be likes, 5.55556 or more, got 1 (1.00%)"
+        in describe(bare([10.0, *[-10.0] * 99])).likes.warning
+    )
     assert describe(bare([1000.0, *range(1, 50)])).likes.warning == ""
 
 

@@ -8,8 +8,7 @@ import pytest
 from deepmoviematch.data.rating_head import RatingHead
 from deepmoviematch.data.ratings import RatingScale
 from deepmoviematch.data.user_batch import UserBatch
-from deepmoviematch.data.weights import Weights
-from deepmoviematch.indexer import manifest
+from deepmoviematch.data.weights import FORMAT, Weights
 from deepmoviematch.indexer.generation import load
 from tests.indexer.signing import sign
 
@@ -82,4 +81,4 @@ def test_todays_code_loads_the_golden_bundle(folder: Path) -> None:
 
 
 def test_there_is_a_golden_bundle_of_every_format() -> None:
-    assert [folder.name for folder in GOLDEN] == [f"v{version + 1}" for version in range(manifest.FORMAT)]
+    assert [folder.name for folder in GOLDEN] == [f"v{version + 1}" for version in range(FORMAT)]

@@ -318,8 +318,19 @@ def test_a_folder_with_the_manifest_of_something_else_is_left_as_it_is(
     assert (tmp_path / "manifest.json").read_text() == manifest
 
 
-@pytest.mark.parametrize("left", ["manifest.json", "recipe.toml"])
+def test_a_recipe_of_ones_own_does_not_make_a_folder_a_run(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "recipe.toml"
+    mine.write_text('family = "seed"  # as I like it\n')
+    assert run("fit", "--data", data, "--recipe", mine, "--out", tmp_path, *SMALL) == 1
+    assert "--out must be empty or hold a run" in capsys.readouterr().err
+    assert mine.read_text() == 'family = "seed"  # as I like it\n'
+
+
+@pytest.mark.parametrize("left", ["manifest.json", "checkpoint/state"])
 def test_what_is_left_of_a_run_may_be_written_over(left: str, data: Path, tmp_path: Path) -> None:
+    (tmp_path / left).parent.mkdir(exist_ok=True)
     (tmp_path / left).write_text('{"kind": "run"}')
     assert run("fit", "--data", data, "--recipe", "seed", "--out", tmp_path, *SMALL) == 0
     assert (tmp_path / "card.md").exists()

@@ -77,9 +77,9 @@ def named(dataset: Dataset, plan: Plan, *, but: str = "") -> tuple[str, ...]:
 
 
 def possible(dataset: Dataset, plan: Plan) -> tuple[str, ...]:
-    """The ranking protocols that the data allow, for lack of times, of genres or of users.
+    """The ranking protocols that the data allow.
 
-    What is left out is said on standard error.
+    Those that they do not, for lack of times, genres or users, are named on standard error.
     """
     names = []
     left_out: dict[str, list[str]] = {}

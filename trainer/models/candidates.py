@@ -31,7 +31,7 @@ class Candidates:
 
         Args:
             likes: [N] how often each item is liked in the training split.
-            rated: [N] whether anyone rated it; who was never rated is in no step.
+            rated: [N] whether anyone rated it; what nobody rated is in no step.
             drawn: Items that a step draws, about; all if there are no more.
         """
         self.chances = inclusion(np.where(rated, likes + SMOOTHING, 0.0), drawn)

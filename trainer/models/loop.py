@@ -86,8 +86,12 @@ class Checkpoint:
         return self.folder / f"{phase}.npz"
 
 
-NOISE = 0.25
-"""Standard errors of a figure by which epochs may differ by chance: few, for they ask the same users."""
+NOISE = 0.4
+"""Standard errors of a figure by which the highest epoch of many may lie above another by chance.
+
+Few, for all ask the same users. With .25 a fit of ml-100k stopped at half its epochs, where all of them rank
+.6 % better, and 1.8 % after three likes.
+"""
 
 
 @dataclass(frozen=True)

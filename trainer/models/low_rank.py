@@ -11,9 +11,6 @@ from scipy import linalg, sparse
 
 from deepmoviematch.data.arrays import Floats
 
-LARGEST = 10_000
-"""Rows of a square that is still laid out and solved exactly: time grows with the cube."""
-
 DIRECTIONS = 256
 """K of an inverse."""
 

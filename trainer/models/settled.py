@@ -17,10 +17,10 @@ from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.interest import interest_signal
-from deepmoviematch.trainer.models.low_rank import LARGEST
 from deepmoviematch.trainer.models.retrieval import MOST_ASKED, USUAL_WIDTH
 from deepmoviematch.trainer.models.similar_users import compared
 from deepmoviematch.trainer.models.teacher import Known, Teacher, known_of, start, teacher_of
+from deepmoviematch.trainer.peers.ease import LARGEST
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)
@@ -35,19 +35,19 @@ WIDTHS = (USUAL_WIDTH, 128, 256)
 MOST_EPOCHS = 30
 
 ENOUGH_LIKES = 40.0
-"""Of a user, on average, from which on all epochs teach something new."""
+"""Mean likes of a user from which on all `MOST_EPOCHS` teach something new; with fewer, as many fewer do."""
 
 LEAST_STEPS = 400
-"""Without so many, towers have not come far from where they start."""
+"""Steps that the epochs come to at least, up to `MOST_EPOCHS`: towers are still near their start before."""
 
 GAIN = 0.01
-"""By how much more a wider one ranks that is worth the time it takes to learn and to search."""
+"""Relative gain in NDCG that is worth the time that twice the width takes to learn and to search."""
 
 ASKED = 0.2
-"""Of the users whom tastes are compared with."""
+"""Share of the users looked at who are held out to choose the settings by."""
 
 FEW = 50
-"""Fewer who can be asked say nothing."""
+"""With fewer held out the usual settings stay."""
 
 TOLD_SHARE = 0.7
 """Chance that a rating is told."""

@@ -25,7 +25,8 @@ from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import marked
-from deepmoviematch.trainer.models.low_rank import LARGEST, LowRankInverse, leading
+from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
+from deepmoviematch.trainer.peers.ease import LARGEST
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 WIDEST = 3

@@ -1,1 +1,1 @@
-"""The recommenders that the towers are measured against."""
+"""Baselines: the recommenders that the towers are measured against."""

@@ -8,7 +8,7 @@ from scipy import linalg, sparse
 from deepmoviematch.data.arrays import Floats, Ints
 
 LARGEST = 10_000
-"""Items that EASE is solved for: it holds the square of them, and time grows with the cube."""
+"""Items that EASE is solved for, and whatever else holds the square of them: time grows with the cube."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
     python tests/indexer/golden/make.py
 
-Run it once when `manifest.FORMAT` grows, and commit the new folder. The bundles of
+Run it once when `FORMAT` grows, and commit the new folder. The bundles of
 older formats are never made again: that today's code still loads them is the point.
 """
 
@@ -11,8 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from deepmoviematch.data.weights import FORMAT
 from deepmoviematch.indexer.build import build
-from deepmoviematch.indexer.manifest import FORMAT
 from deepmoviematch.indexer.store import Store
 
 HERE = Path(__file__).parent

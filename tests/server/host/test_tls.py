@@ -65,6 +65,18 @@ def test_the_command_line_speaks_tls(
     assert '"Heat"' in capsys.readouterr().out
 
 
+def test_the_command_line_shows_its_certificate_to_a_server_that_wants_one(
+    serve: Callable[..., Any], current: Current, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = of("client")
+    with serve(current, credentials=server_credentials(*of("server"), AUTHORITY)) as running:
+        words = ["query", "find", "heat", "--at", running.address, "--tls-ca", str(AUTHORITY), "--json"]
+        assert main([*words, "--tls-cert", str(certificate), "--tls-key", str(key)]) == 0
+        assert '"Heat"' in capsys.readouterr().out
+        assert main([*words, "--tls-cert", str(certificate)]) == 1
+        assert "a certificate must come with its key, got one alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("certificate", "key"),
     [("server.pem", "client.key"), ("none.pem", "server.key"), ("make.sh", "server.key")],

@@ -106,6 +106,17 @@ def test_a_pipe_takes_whole_lines_so_that_those_of_others_come_between_them() ->
     assert len(stream.written) < 10  # and not one by one
 
 
+def test_a_line_that_no_pipe_takes_whole_is_written_alone() -> None:
+    stream = Pipe()
+    handler = AccessHandler(stream)
+    long = Reply(b"", "g000001-0123abcd", 1000, chances=(Chance(0, 1, [True] * 1000, [0.015625] * 1000),))
+    for reply in (long, REPLIES[0], long):
+        handler.answered(METHOD, 0.001, reply, "order-7")
+    handler.flush()
+    assert [len(text) > PIPE_BUF for text in stream.written] == [True, False, True]
+    assert [line["results"] for line in lines(stream)] == [1000, 10, 1000]
+
+
 def test_what_waits_is_written_when_the_process_ends() -> None:
     stream = io.StringIO()
     handler = AccessHandler(stream)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,22 @@ def test_recommend_takes_titles_ids_ratings_and_genres(ask: Ask) -> None:
     assert not {"1", "183", "2571", "47", "tt-12"} & set(ids(response))
     assert response["metadata"]["filtered_out"] == 5
     assert response["metadata"]["exhausted"] is True
+
+
+def test_what_is_named_later_was_taken_later_however_it_is_told(running: SimpleNamespace, ask: Ask) -> None:
+    told = {"--rate": "6=3", "--like": "1", "--dislike": "47"}
+    ratings = {"--rate": 3.0, "--like": None, "--dislike": 0.5}
+    answers = []
+    for order in permutations(told):
+        words = [word for option in order for word in (option, told[option])]
+        history = [
+            pb.Interaction(item_id=told[option].partition("=")[0], rating=ratings[option]) for option in order
+        ]
+        request = pb.EmbedUserRequest(user=pb.UserFeatures(history=history), intent=pb.INTENT_NEXT)
+        expected = [*running.stub.EmbedUser(request).vector]
+        assert found(ask, "taste", *words, "--next")["vector"] == pytest.approx(expected, abs=1e-6)
+        answers.append(expected)
+    assert len({tuple(each) for each in answers}) == len(answers)
 
 
 def test_a_rating_changes_the_answer_and_include_history_returns_it(ask: Ask) -> None:
@@ -214,6 +231,14 @@ def test_an_id_that_is_a_title_too_means_the_item_with_that_id(
             "which begins at a tenth of its top unless the data go lower, got 9",
         ),
         (["find", ""], "title must be 1 to 1000 bytes, got none"),
+        (
+            ["recommend", "--genre", "comedy=5", "--genre", "comedy=1"],
+            "--genre must name each genre once, got comedy, comedy",
+        ),
+        (
+            ["recommend", "--rate", "  z=3"],
+            "an item must be named by its id or whole title, got '  z'; look for words of it: query find",
+        ),
     ],
 )
 def test_what_the_user_can_cure_is_one_line(ask: Ask, words: list[str], error: str) -> None:
@@ -249,6 +274,15 @@ def test_a_terminal_without_accents_gets_the_rest(running: SimpleNamespace) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=plain)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Am?lie" in done.stdout
+
+
+@pytest.mark.parametrize("contents", [b"", b"\xff\xfe", "schl\u00fcssel".encode(), b"two\nlines"])
+def test_a_file_that_holds_no_key_is_one_line(ask: Ask, tmp_path: Path, contents: bytes) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(contents)
+    status, out, said = ask("find", "heat", "--api-key-file", str(file))
+    assert (status, out) == (1, "")
+    assert said.startswith(f"error: {file} must hold one API key of printable ASCII without blanks, got ")
 
 
 def test_no_server_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
