@@ -175,8 +175,8 @@ def test_a_phase_that_had_ended_is_taken_up_as_it_was(tmp_path: Path) -> None:
         ([9, 1, 2, 3, 4, 5], False),
         ([9, 1, 2, 3, 4, 3, 1, 0], True),
         ([2, 2, 2], False),
-        ([2, 1.98, 1.96, 1.96], True),
-        ([2, 1.96, 1.96, 1.98], False),
+        ([2, 1.97, 1.95, 1.95], True),
+        ([2, 1.95, 1.95, 1.97], False),
     ],
     ids=[
         "new best",
