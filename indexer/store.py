@@ -198,12 +198,7 @@ class Store:
         experiment.check()
         with self._changing():
             names = {variant.generation for variant in experiment.variants}
-            scales = {self.load(None if name == CURRENT else name).scale for name in names}
-            if len(scales) > 1:
-                found = " and of ".join(sorted(f"{scale.low:g} to {scale.top:g}" for scale in scales))
-                raise StoreError(
-                    f"the generations of an experiment must take ratings of one scale, got ratings of {found}"
-                )
+            experiments.check_scales([self.load(None if name == CURRENT else name).scale for name in names])
             running = self.experiments() | {experiment.name: experiment}
             if len(running) > MOST_EXPERIMENTS:
                 raise StoreError(f"at most {MOST_EXPERIMENTS} experiments may run; end one first")
