@@ -63,7 +63,7 @@ class Store:
         try:
             with os.scandir(self._generations) as entries:
                 ids = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return ()
         except OSError as error:
             raise StoreError(f"{self._generations} must be readable, got {error}") from error
@@ -219,6 +219,15 @@ class Store:
             del running[name]
             self._set_experiments(running)
 
+    def check_there(self) -> None:
+        """Refuse a folder that is no store.
+
+        Raises:
+            StoreError: If nothing was published to it yet.
+        """
+        if not self._generations.is_dir():
+            raise StoreError(f"{self.folder} must be a store, got none; build a generation first")
+
     def _set_experiments(self, running: Mapping[str, Experiment]) -> None:
         disk.replace_file(self._experiments, experiments.to_bytes(running))
 
@@ -228,8 +237,8 @@ class Store:
         try:
             if create:
                 disk.make_folder(self._generations)
-            elif not self._generations.is_dir():
-                raise StoreError(f"{self.folder} must be a store, got none; build a generation first")
+            else:
+                self.check_there()
             with disk.locked(self.folder / ".lock"):
                 disk.remove_folder(self._incoming)
                 disk.remove_folder(self._outgoing)
