@@ -58,8 +58,8 @@ def _serving(store: Store) -> dict[str, Any] | None:
 
 
 def _list(store: Store, options: argparse.Namespace) -> None:
-    current = _current(store)
-    rows = [_row(store, name) | {"current": name == current} for name in store.list()]
+    names, current = store.list(), _current(store)
+    rows = [_row(store, name) | {"current": name == current} for name in names]
     if options.json:
         _print_json(rows)
     else:
@@ -126,6 +126,7 @@ def _experiment(store: Store, options: argparse.Namespace) -> None:
         if options.name is None:
             raise StoreError("an experiment needs a name: experiment NAME --variant ...")
         store.begin_experiment(Experiment(options.name, tuple(options.variants)))
+    store.check_there()
     running = [each for each in store.experiments().values() if options.name in (None, each.name)]
     if options.json:
         _print_json({each.name: [variant._asdict() for variant in each.variants] for each in running})

@@ -9,10 +9,11 @@ import hashlib
 import math
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from deepmoviematch.data.ratings import RatingScale
 from deepmoviematch.indexer import manifest
 from deepmoviematch.indexer.errors import GenerationError, StoreError
 
@@ -101,6 +102,19 @@ class Experiment(NamedTuple):
                     f"in {self.name}/{variant.name}"
                 )
         return self
+
+
+def check_scales(scales: Collection[RatingScale]) -> None:
+    """Refuse an experiment whose generations take ratings of these scales, if they are not one.
+
+    Raises:
+        StoreError: If the same request would not mean the same to each generation.
+    """
+    if len(different := set(scales)) > 1:
+        found = " and of ".join(sorted(f"{scale.low:g} to {scale.top:g}" for scale in different))
+        raise StoreError(
+            f"the generations of an experiment must take ratings of one scale, got ratings of {found}"
+        )
 
 
 def read(path: Path) -> dict[str, Experiment]:

@@ -64,7 +64,7 @@ class Store:
         try:
             with os.scandir(self._generations) as entries:
                 ids = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return ()
         except OSError as error:
             raise StoreError(f"{self._generations} must be readable, got {error}") from error
@@ -199,12 +199,7 @@ class Store:
         experiment.check()
         with self._changing():
             names = {variant.generation for variant in experiment.variants}
-            scales = {self.load(None if name == CURRENT else name).scale for name in names}
-            if len(scales) > 1:
-                found = " and of ".join(sorted(f"{scale.low:g} to {scale.top:g}" for scale in scales))
-                raise StoreError(
-                    f"the generations of an experiment must take ratings of one scale, got ratings of {found}"
-                )
+            experiments.check_scales([self.load(None if name == CURRENT else name).scale for name in names])
             running = self.experiments() | {experiment.name: experiment}
             if len(running) > MOST_EXPERIMENTS:
                 raise StoreError(f"at most {MOST_EXPERIMENTS} experiments may run; end one first")
@@ -225,6 +220,15 @@ class Store:
             del running[name]
             self._set_experiments(running)
 
+    def check_there(self) -> None:
+        """Refuse a folder that is no store.
+
+        Raises:
+            StoreError: If nothing was published to it yet.
+        """
+        if not self._generations.is_dir():
+            raise StoreError(f"{self.folder} must be a store, got none; build a generation first")
+
     def _set_experiments(self, running: Mapping[str, Experiment]) -> None:
         disk.replace_file(self._experiments, experiments.to_bytes(running))
 
@@ -234,8 +238,8 @@ class Store:
         try:
             if create:
                 disk.make_folder(self._generations)
-            elif not self._generations.is_dir():
-                raise StoreError(f"{self.folder} must be a store, got none; build a generation first")
+            else:
+                self.check_there()
             with disk.locked(self.folder / ".lock"):
                 disk.remove_folder(self._incoming)
                 disk.remove_folder(self._outgoing)

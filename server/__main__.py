@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; None for those of the process.
 
     Returns:
-        The exit status: 0, 1 where there is something to cure, or 130 after SIGINT.
+        The exit status: 0, 1 where there is something to cure or whoever read the output has left, or 130
+        after SIGINT.
     """
     words = sys.argv[1:] if arguments is None else arguments
     chosen = parser().parse_args(words, Namespace(words=words))
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal may lack a title's letters
     try:
         chosen.run(chosen)
+        print(end="", flush=True)  # not when the interpreter ends, which would say so
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return 1
     except (MovieMatchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ be asked of them is for `fields` to say; here no name has a meaning yet.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
@@ -42,9 +42,9 @@ _GRAMMAR = r"""
          | "(" expression ")"
 value: TEXT | STRING | CALL
 
-_AND.2: /AND(?![^\s()])/
-_OR.2: /OR(?![^\s()])/
-_NOT.2: /NOT(?![^\s()])/
+_AND.2: /AND(?![^\s()"])/
+_OR.2: /OR(?![^\s()"])/
+_NOT.2: /NOT(?![^\s()"])/
 MINUS: "-"
 COMPARATOR: /[<>!]=|[<>=:]/
 STRING: /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/s
@@ -55,6 +55,7 @@ TEXT: /(?![-'])(?:[^\s(),"=<>:!]|!(?!=))+/
 
 _ESCAPE = re.compile(r"\\(.)|(\*+)", re.DOTALL)
 _ESCAPED = "\"'\\*"
+_JOINTS = {"and", "or", "not"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ def parse(text: str) -> Expression:
         raise FilterError(f"must be at most {MAX_BYTES} bytes", str(size), at=1)
     tree = _parser()(text)
     _check_bounds(tree)
+    _refuse_lower_case(tree)
     return _spread(tree)
 
 
@@ -182,6 +184,30 @@ def _check_bounds(tree: Any) -> None:
             raise FilterError(f"must be at most {MAX_DEPTH} deep", "a deeper condition", at=at)
 
 
+def _refuse_lower_case(tree: Any) -> None:
+    """Where something is compared, a plain "or" between conditions will hardly be the word of a title."""
+    nodes = list(_nodes(tree))
+    if not any(isinstance(node, Comparison | _Group) for node in nodes):
+        return
+    for node in nodes:
+        if not isinstance(node, And):
+            continue
+        # `x:a OR not y:b` is read as `(x:a OR not) y:b`.
+        ends = [part.parts[-1] for part in node.parts[:-1] if isinstance(part, Or)]
+        for part in (*node.parts, *ends):
+            if isinstance(part, Word) and not part.value.quoted and part.value.text.lower() in _JOINTS:
+                text, at = part.value.text, part.value.at
+                cure = f"write {text.upper()}, or put the word of a title in quotes"
+                raise FilterError("must have AND, OR and NOT in capitals", shown(text), at=at, cure=cure)
+
+
+def _nodes(tree: Any) -> Iterator[Any]:
+    """A tree that is not too deep, and all that is below."""
+    yield tree
+    for part in _parts(tree):
+        yield from _nodes(part)
+
+
 def _spread(tree: Any, group: _Group | None = None) -> Expression:
     """`tree` with every group turned into comparisons."""
     match tree:
@@ -230,7 +256,6 @@ def _parser() -> Callable[[str], Any]:
             return Not(parts[-1])
 
         def conjunction(self, parts: list[Any]) -> And:
-            _refuse_lower_case(parts)
             return And(tuple(parts))
 
         def disjunction(self, parts: list[Any]) -> Or:
@@ -270,17 +295,6 @@ def _value(token: Any) -> Value:
             raise FilterError(rule, shown(found[1]), at=at + found.start(1))
     pieces[-1] += token[end:-1]
     return Value("*".join(pieces), tuple(pieces), at, quoted)
-
-
-def _refuse_lower_case(parts: list[Any]) -> None:
-    """Beside a comparison, a plain "or" will hardly be the word of a title."""
-    if all(isinstance(part, Word) for part in parts):
-        return
-    for part in parts:
-        if isinstance(part, Word) and not part.value.quoted and part.value.text in {"and", "or", "not"}:
-            text, at = part.value.text, part.value.at
-            cure = f"write {text.upper()}, or put the word of a title in quotes"
-            raise FilterError("must have AND, OR and NOT in capitals", shown(text), at=at, cure=cure)
 
 
 def _misplaced(token: Any, expected: set[str], end: int) -> FilterError:

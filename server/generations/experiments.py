@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.indexer.experiments import FILE, Experiment
+from deepmoviematch.indexer.experiments import CURRENT, FILE, Experiment, check_scales
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.cache import load
 from deepmoviematch.server.generations.current import Current
@@ -20,21 +20,25 @@ class Experiments:
     """Keeps a `Current` at what the store's experiments say.
 
     An experiment of which a generation fails a check runs for none of its users, for the others would
-    be no fair sample, and is tried again later.
+    be no fair sample, and is tried again later. So is one whose generations take ratings of different
+    scales, as another current one may bring about.
     """
 
     def __init__(self, store: Path, current: Current) -> None:
         """Prepare to follow the experiments of `store`."""
         self._store, self._current = Store(store), current
         self._file = Watched(store / FILE)
+        self._beside: Recommender | None = None
         self._refused: dict[str, str] = {}
         self.refusals = 0
         """Experiments that could not run; the same one for the same reason counts once."""
 
     def poll(self) -> None:
-        """Look at the file once; heed it if it changed or is due for a retry."""
-        if self._current.latest is None or not self._file.is_due():
+        """Look at the file once; heed it if it or the current generation changed, or for a retry."""
+        latest = self._current.latest
+        if latest is None or not (self._file.is_due() or latest is not self._beside):
             return
+        self._beside = latest
         try:
             refused = self._heed(self._store.experiments())
         except Exception as error:  # whatever a hostile file provokes, what ran before goes on
@@ -61,6 +65,11 @@ class Experiments:
                     found = self._current.at_hand(generation) or load(self._store, generation)
                     found.make_ready_as(serving.recommender)
                     held[generation] = found
+                answering = [
+                    serving.recommender if variant.generation == CURRENT else held[variant.generation]
+                    for variant in experiment.variants
+                ]
+                check_scales([recommender.generation.scale for recommender in answering])
                 running[name] = experiment
             except Exception as error:
                 refused[name] = error

@@ -93,8 +93,8 @@ def handlers(
 ) -> dict[str, _Handler]:
     """How to run each unary call of a service: maps its errors, hides its bugs, logs one line.
 
-    Where calls are logged, the trailing metadata tell the name of each to whoever gave it one, and
-    of those that fail to everybody.
+    The trailing metadata tell the name of each call to whoever gave it one, and of those that fail
+    to everybody, whether calls are logged or not.
 
     Args:
         service: Answers.
@@ -143,8 +143,9 @@ class _Answering:
 
     def _end(self, started: float, outcome: Any, context: grpc.ServicerContext) -> Any:
         """Return a reply, or abort the call for the error that there is in its stead."""
-        name, wanted = _name_of(context)
-        if not isinstance(outcome, Exception):
+        failed = isinstance(outcome, Exception)
+        name, wanted = _name_of(context, failed=failed)
+        if not failed:
             self._take_down("OK", started, outcome, name, context)
             if wanted:
                 context.set_trailing_metadata(((HEADER, name),))
@@ -152,9 +153,8 @@ class _Answering:
         status = _status_of(outcome)
         self._take_down(code_pb2.Code.Name(status.code), started, None, name, context)
         ending: Any = rpc_status.to_status(status)
-        if name:
-            ending = ending._replace(trailing_metadata=(*ending.trailing_metadata, (HEADER, name)))
-        return context.abort_with_status(ending)
+        trailing_metadata = (*ending.trailing_metadata, (HEADER, name))
+        return context.abort_with_status(ending._replace(trailing_metadata=trailing_metadata))
 
     def _take_down(self, code: str, started: float, reply: Any, name: str, call: Any) -> None:
         """Tell the log and the observer of a call; a bug in that is no matter of the call."""
@@ -214,9 +214,9 @@ def _safely(step: Callable[..., object], *arguments: object) -> None:
         log.exception("a bug in ending a call")
 
 
-def _name_of(call: Any) -> tuple[str, bool]:
-    """The name of a call where calls are logged, and whether its caller wants to hear it."""
-    return request_id(call.invocation_metadata()) if logs_answers() else ("", False)
+def _name_of(call: Any, *, failed: bool = False) -> tuple[str, bool]:
+    """The name of a call if somebody will see it, and whether its caller wants to hear it."""
+    return request_id(call.invocation_metadata(), always=failed or logs_answers())
 
 
 def _status_of(error: Exception) -> status_pb2.Status:

@@ -17,11 +17,15 @@ _start = secrets.token_hex(6)
 _numbers = itertools.count()
 
 
-def request_id(metadata: Iterable[tuple[str, Any]]) -> tuple[str, bool]:
+def request_id(metadata: Iterable[tuple[str, Any]], *, always: bool = True) -> tuple[str, bool]:
     """The name of a call, and whether its caller wants to hear it.
 
     It is the one that the caller gave, if that is printable, without spaces and short, else a new
     one. Who gave none, good or bad, does not look for it in an answer, which it would make dearer.
+
+    Args:
+        metadata: Keys and values that the caller sent.
+        always: Whether a call is named, too, whose caller gave none; the name is "" otherwise.
     """
     wanted = False
     for key, value in metadata:
@@ -29,4 +33,4 @@ def request_id(metadata: Iterable[tuple[str, Any]]) -> tuple[str, bool]:
             wanted = True
             if isinstance(value, str) and _is_sane(value):
                 return value, True
-    return f"{_start}-{next(_numbers):x}", wanted
+    return f"{_start}-{next(_numbers):x}" if wanted or always else "", wanted

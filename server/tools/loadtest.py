@@ -53,6 +53,14 @@ def run(arguments: Namespace) -> None:
         LoadTestError: If the test cannot begin, an answer was wrong, or more calls failed or were
             refused than is allowed.
     """
+    due = list(arrivals(arguments.rate, arguments.seconds, seed=arguments.seed))
+    if not due:
+        raise LoadTestError(
+            f"a test must ask something, got no call in {arguments.seconds:g} s at {arguments.rate:g} "
+            "calls/s; raise --seconds or --rate"
+        )
+    if arguments.png is not None and not arguments.png.parent.is_dir():
+        raise LoadTestError(f"--png must name a file in a folder that is there, got {arguments.png}")
     histories = read_histories(arguments.data) if arguments.data else None
     reach = Reach.of(arguments)
     try:
@@ -68,7 +76,6 @@ def run(arguments: Namespace) -> None:
         connections=arguments.connections,
         timeout_s=arguments.timeout_s,
     )
-    due = list(arrivals(arguments.rate, arguments.seconds, seed=arguments.seed))
     threading.Thread(target=test.report, daemon=True).start()
     measured = test.run(due)
     summary = {

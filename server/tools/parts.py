@@ -9,7 +9,7 @@ Whoever reads the folder as one Parquet table skips names that begin with _ or a
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,9 +34,19 @@ class Parts:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes out of the folder, which is made if it is missing."""
-        disk.make_folder(self._folder)
-        with disk.locked(self._folder / ".lock"):
+        """Keep other processes out of the folder, which is made if it is missing.
+
+        Raises:
+            RecommendAllError: If it cannot be made or written to.
+        """
+        with ExitStack() as held:
+            try:
+                disk.make_folder(self._folder)
+                held.enter_context(disk.locked(self._folder / ".lock"))
+            except OSError as error:
+                raise RecommendAllError(
+                    f"{self._folder} must be a folder to write to, got {error}; name another folder"
+                ) from error
             yield
 
     def asked(self) -> dict[str, Any] | None:

@@ -59,24 +59,24 @@ def run(arguments: Namespace) -> None:
     """
     dataset = read(arguments.data, lenient=arguments.lenient)
     parts = Parts(arguments.out)
-    with parts.alone():
-        begun = parts.asked() if arguments.resume else None
-        wanted = arguments.generation or (begun["generation_id"] if begun else None)
-        generation = Store(arguments.store).load(wanted)
-        audience = Audience.of(dataset, generation, as_of=arguments.as_of)
-        listing = Listing(arguments.count, allowed=_allowed(audience.recommender, arguments.filter))
-        size = max(1, PART_ROWS // arguments.count)
-        asked = {
-            "generation_id": generation.id,
-            "data_digest": dataset.digest,
-            "count": arguments.count,
-            "as_of": arguments.as_of,
-            "filter": arguments.filter,
-            "next": arguments.next,
-            "users_per_part": size,
-        }
+    begun = parts.asked() if arguments.resume else None
+    wanted = arguments.generation or (begun["generation_id"] if begun else None)
+    generation = Store(arguments.store).load(wanted)
+    audience = Audience.of(dataset, generation, as_of=arguments.as_of)
+    listing = Listing(arguments.count, allowed=_allowed(audience.recommender, arguments.filter))
+    size = max(1, PART_ROWS // arguments.count)
+    asked = {
+        "generation_id": generation.id,
+        "data_digest": dataset.digest,
+        "count": arguments.count,
+        "as_of": arguments.as_of,
+        "filter": arguments.filter,
+        "next": arguments.next,
+        "users_per_part": size,
+    }
+    questions = partial(audience.questions, listing=listing, asks_next=arguments.next)
+    with parts.alone():  # makes the folder, so what may be refused without it comes before
         parts.begin(asked, resume=arguments.resume)
-        questions = partial(audience.questions, listing=listing, asks_next=arguments.next)
         _write(parts, audience, questions, size)
     summary = asked | {**parts.totals(), "unknown_ratings": audience.unknown}
     print(json.dumps(summary) if arguments.json else _told(summary, arguments))

@@ -156,6 +156,20 @@ def test_list_of_an_empty_store_is_empty(command: Command) -> None:
     assert command("list", "--json")[:2] == (0, "[]\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "rule"), [(["list"], "must be readable"), (["experiment"], "must be a store, got none; build")]
+)
+def test_a_file_in_place_of_a_store_is_an_error(
+    command: Command, store: Store, words: list[str], rule: str
+) -> None:
+    store.folder.write_text("no store")
+    status, output, errors = command(*words)
+    assert (status, output) == (1, "")
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert rule in errors
+
+
 def test_show_tells_where_a_generation_comes_from(command: Command, two: tuple[str, str]) -> None:
     _, output, _ = command("show")
     assert f"{two[1]} (current)" in output
@@ -181,7 +195,9 @@ def test_rollback_and_gc_change_the_store(command: Command, store: Store, two: t
     assert store.list() == (two[1],)
 
 
-@pytest.mark.parametrize("words", [["show"], ["verify", "x"], ["rollback"], ["gc", "--keep", "0"]])
+@pytest.mark.parametrize(
+    "words", [["show"], ["verify", "x"], ["rollback"], ["gc", "--keep", "0"], ["experiment"]]
+)
 def test_what_cannot_be_done_is_one_line_on_stderr(command: Command, words: list[str]) -> None:
     status, output, errors = command(*words)
     assert (status, output) == (1, "")

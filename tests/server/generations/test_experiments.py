@@ -247,6 +247,26 @@ def test_generations_of_different_scales_are_no_experiment(
             begin(followed, "e", *generations)
 
 
+def test_an_experiment_rests_while_another_current_generation_makes_its_scales_differ(
+    followed: SimpleNamespace, publish: Callable[..., Generation], caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(followed, "e", CURRENT, followed.ids[0])
+    begin(followed, "f", followed.ids[0])
+    followed.follower.poll()
+    assert {got(followed, "e", str(user)) for user in range(20)} == {*followed.ids}
+    publish(followed.folder, seed=3, scale=(1, 10))
+    followed.follower.poll()
+    assert got(followed, "e") is None
+    assert got(followed, "f") == followed.ids[0]
+    [facts] = refusals(caplog)
+    assert facts["experiment"] == "e"
+    assert "one scale, got ratings of 0.5 to 5 and of 1 to 10" in facts["reason"]
+    assert followed.follower.experiments.refusals == 1
+    followed.store.rollback()
+    followed.follower.poll()
+    assert {got(followed, "e", str(user)) for user in range(20)} == {*followed.ids}
+
+
 def test_no_more_experiments_run_than_a_file_holds(followed: SimpleNamespace) -> None:
     most = experiments.MOST_EXPERIMENTS
     variants = tuple(

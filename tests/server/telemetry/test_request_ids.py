@@ -56,11 +56,22 @@ def test_calls_without_a_name_get_one_that_they_hear_of_when_they_fail(
     assert logged[1:] == told
 
 
-def test_where_nothing_is_logged_nothing_is_named(
+def test_where_nothing_is_logged_names_come_back_all_the_same(
     running: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    assert asked(running, pb.RecommendRequest(), "name") is None
+    failing = pb.RecommendRequest(page_size=-1)
+    for request in (pb.RecommendRequest(), failing):
+        assert asked(running, request, "order-7/a") == "order-7/a"
+        assert asked(running, request, "two words")
+    assert len({asked(running, failing) for _ in range(2)} - {None}) == 2
+    assert asked(running, pb.RecommendRequest()) is None
+    assert not [each for each in caplog.records if each.msg == "request"]
+
+
+def test_a_call_that_nobody_asks_for_by_name_is_given_none() -> None:
+    assert request_id([("user-agent", "x")], always=False) == ("", False)
+    assert request_id([(HEADER, "name")], always=False) == ("name", True)
 
 
 @given(st.text() | st.binary())

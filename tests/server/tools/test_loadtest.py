@@ -303,6 +303,20 @@ def test_a_check_that_cannot_be_made_ends_the_test_and_says_so(
     assert "every answer must be checked, got KeyError('what was to be compared')" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rate", "0.1", "--seconds", "1"], "must ask something, got no call in 1 s at 0.1 calls/s; raise"),
+        (["--png", "nowhere/x.png"], "--png must name a file in a folder that is there, got nowhere/x.png"),
+    ],
+)
+def test_what_could_show_nothing_is_refused_before_anything_is_asked(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["loadtest", "--at", "127.0.0.1:1", *BRIEF, *words]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_without_a_server_there_is_a_clear_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:

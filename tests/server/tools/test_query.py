@@ -418,3 +418,15 @@ def test_reasons_name_what_has_no_title_by_its_id(capsys: pytest.CaptureFixture[
     assert lines[0] == "1. sku 7: Raised."
     assert any(line.strip().startswith("sku 48") for line in lines)
     assert "   most like sku 48 of what is liked (cosine 0.25)" in lines
+
+
+@pytest.mark.parametrize("size", ["1", "1000"])
+def test_of_a_reader_who_leaves_nothing_is_said(running: SimpleNamespace, size: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    asking = [sys.executable, "-m", "deepmoviematch.server", "query", "recommend", "-n", size, "--json"]
+    ended = subprocess.run(
+        [*asking, "--address", running.address], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, b"")

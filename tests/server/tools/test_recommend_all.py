@@ -289,6 +289,20 @@ def test_it_does_not_touch_a_folder_that_is_not_its_own(
     assert contents(out) == {name: text.encode()}
 
 
+@pytest.mark.parametrize("words", [["--filter", "nonsense("], ["--generation", "g000009-00000000"]])
+def test_what_is_refused_leaves_no_folder_behind(recommend_all: Callable[..., Any], words: list[str]) -> None:
+    out, said = recommend_all(*words)
+    assert "must " in said
+    assert not out.exists()
+
+
+def test_a_file_in_place_of_the_folder_is_named(recommend_all: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    out, said = recommend_all()
+    assert said.startswith(f"error: {out} must be a folder to write to, got ")
+    assert out.read_text() == "mine"
+
+
 @pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"other"), Path.unlink])
 def test_a_part_that_changed_is_not_taken_for_done(
     recommend_all: Callable[..., Any], change: Callable[[Path], object]
