@@ -14,12 +14,16 @@ import re
 import secrets
 import time
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError
+
+TRIED = 4
+"""Keys of one call that are looked for in the file, the first ones: each takes a hash."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -66,13 +70,14 @@ class Keys:
             self._callers[hashed] = _Caller(name, rate, max(1.0, rate), clock())
 
     def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        """Count one call of whoever sent `metadata`.
+        """Count one call of whoever sent `metadata`, by the first of its keys that is in the file.
 
         Raises:
-            UnknownCallerError: If it has no key, or one that is not in the file.
+            UnknownCallerError: If none of its first `TRIED` keys is in the file.
             RateError: If this key has no calls left for now.
         """
-        caller = self._callers.get(hashlib.sha256(_key(metadata)).hexdigest())
+        hashes = (hashlib.sha256(key).hexdigest() for key in islice(_keys(metadata), TRIED))
+        caller = next((self._callers[each] for each in hashes if each in self._callers), None)
         if caller is None:
             raise UnknownCallerError
         now = self._clock()
@@ -118,12 +123,16 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise ServeError(f"{path} must be a file of API keys, got {error}; make one: key NAME") from error
 
 
-def _key(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
-    """What `x-api-key` or `authorization: Bearer` carries; empty for neither."""
+def _keys(metadata: Iterable[tuple[str, str | bytes]]) -> Iterator[bytes]:
+    """What each `x-api-key` and `authorization: Bearer` carries, unless it is empty.
+
+    Something on the way may have put a token of its own before the key.
+    """
     for name, value in metadata:
         text = value.encode() if isinstance(value, str) else value
-        if name == "x-api-key":
-            return text
         if name == "authorization" and text[:7].lower() == b"bearer ":
-            return text[7:]
-    return b""
+            text = text[7:]
+        elif name != "x-api-key":
+            continue
+        if text:
+            yield text

@@ -14,7 +14,7 @@ from deepmoviematch.client import CallError, Client, pb
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError
 from deepmoviematch.server.generations.current import Current
-from deepmoviematch.server.host.keys import Keys, add
+from deepmoviematch.server.host.keys import TRIED, Keys, add
 from deepmoviematch.server.ranking.recommender import Recommender
 
 
@@ -38,6 +38,26 @@ def test_a_key_is_kept_as_its_hash_alone(file: Path, capsys: pytest.CaptureFixtu
 def test_a_key_comes_in_either_header(file: Path, header: tuple[str, str]) -> None:
     key = add(file, "shop", None)
     Keys(file).check([("user-agent", "x"), (header[0], header[1].format(key))])
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [("authorization", "Bearer jwt"), ("x-api-key", "{}")],
+        [("x-api-key", ""), ("authorization", "Bearer {}")],
+        [("authorization", "Bearer {}"), ("x-api-key", "other")],
+        [("x-api-key", "other")] * (TRIED - 1) + [("x-api-key", "{}")],
+    ],
+)
+def test_a_key_counts_wherever_it_stands(file: Path, metadata: list[tuple[str, str]]) -> None:
+    key = add(file, "shop", None)
+    Keys(file).check([(name, value.format(key)) for name, value in metadata])
+
+
+def test_no_more_than_a_few_keys_of_a_call_are_tried(file: Path) -> None:
+    key = add(file, "shop", None)
+    with pytest.raises(UnknownCallerError):
+        Keys(file).check([("x-api-key", "other")] * TRIED + [("x-api-key", key)])
 
 
 @pytest.mark.parametrize(
