@@ -82,11 +82,11 @@ class Keys:
             raise UnknownCallerError
         now = self._clock()
         most = max(1.0, caller.calls_per_s)
-        regained = (now - caller.counted_at) * caller.calls_per_s / self._workers
-        caller.left = min(most, caller.left + regained)
+        rate = caller.calls_per_s / self._workers
+        caller.left = min(most, caller.left + (now - caller.counted_at) * rate)
         caller.counted_at = now
         if caller.left < 1:
-            raise RateError(caller.calls_per_s, self._workers)
+            raise RateError(caller.calls_per_s, self._workers, (1 - caller.left) / rate)
         caller.left -= 1
 
 
