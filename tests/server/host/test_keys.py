@@ -131,7 +131,20 @@ def test_a_query_of_two_calls_passes_whichever_worker_it_meets(file: Path) -> No
         ("not toml", "must be a file of API keys"),
         ('[a]\nsha256 = "short"\n', "a must have a sha256 of 64 hexadecimal digits"),
         (f'[a]\nsha256 = "{"0" * 64}"\nkey = "x"\n', "a must have a sha256"),
-        (f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = 0\n', "calls_per_s of a must be above 0, got 0"),
+        (
+            f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = 0\n',
+            "of a must be a number above 0, got 0; leave it out",
+        ),
+        (
+            f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = true\n',
+            "of a must be a number above 0, got True; leave",
+        ),
+        (
+            f'[a]\nsha256 = "{"0" * 64}"\n[b]\nsha256 = "{"0" * 64}"\n',
+            "each sha256 must be there once, got that of a at b too; remove one",
+        ),
+        ("", "must have an API key, or nobody can call, got none; make one: key NAME"),
+        ("# none yet\n", "must have an API key"),
     ],
 )
 def test_a_file_that_breaks_a_rule_is_refused(file: Path, text: str, message: str) -> None:
@@ -140,11 +153,37 @@ def test_a_file_that_breaks_a_rule_is_refused(file: Path, text: str, message: st
         Keys(file)
 
 
-@pytest.mark.parametrize("name", ["one", "", "a b", "../x"])
-def test_a_name_is_new_and_plain(file: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("one", "a new name, got 'one', which is in .*keys.toml; choose another"),
+        ("", "a name of letters, digits, - and _, got ''"),
+        ("a b", "a name of letters, digits, - and _, got 'a b'"),
+        ("../x", "a name of letters, digits, - and _, got"),
+        ("a" * 61, 'a name of at most 60 characters, got 61: "aaa'),
+    ],
+)
+def test_a_name_is_new_plain_and_short(file: Path, name: str, message: str) -> None:
     add(file, "one", None)
-    with pytest.raises(ServeError, match="a key must have a new name"):
+    add(file, "a" * 60, None)
+    with pytest.raises(ServeError, match=f"^a key must have {message}"):
         add(file, name, None)
+
+
+def test_the_first_key_joins_a_file_without_any(file: Path) -> None:
+    file.write_text("# none yet\n")
+    key = add(file, "shop", None)
+    Keys(file).check([("x-api-key", key)])
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "none" / "keys.toml"
+    assert main(["key", "shop", "--api-keys", str(path)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: --api-keys must be a file that can be written to, got ")
+    assert str(path) in told.err
+    assert told.err.endswith("; make its folder or name another\n")
 
 
 def test_a_key_joins_a_file_whose_last_line_has_no_end(file: Path) -> None:
