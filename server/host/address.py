@@ -50,7 +50,7 @@ def reserve(host: str, port: int) -> socket.socket:
                 held[-1].listen()
                 address = held[-1].getsockname()
                 held.pop().close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name that could be none
         for each in held:
             each.close()
         raise taken(host, port) from error

@@ -170,6 +170,16 @@ def test_every_worker_needs_a_port_for_metrics(tmp_path: Path, port: int, worker
     assert ServeOptions(store=tmp_path, metrics_port=65_534, workers=2).metrics_port == 65_534
 
 
+@pytest.mark.parametrize("connection_s", [2_147_484, 1e12, -1])
+def test_a_connection_lasts_no_longer_than_grpc_can_count(tmp_path: Path, connection_s: float) -> None:
+    with pytest.raises(
+        ServeError, match=r"--connection-s must be 0 to 2147483 \(24 days\), got .*; name a shorter time"
+    ):
+        ServeOptions(store=tmp_path, connection_s=connection_s)
+    longest = ServeOptions(store=tmp_path, connection_s=2_147_483)
+    create_server(Current(), connection_s=longest.connection_s).stop()
+
+
 def test_sigterm_ends_health_first_and_lets_a_call_in_flight_finish(store: Path) -> None:
     with process(SLOW, "--store", str(store)) as server:
         watch = health_of(server.channel).Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_S)

@@ -237,6 +237,12 @@ def test_an_address_of_another_machine_is_refused() -> None:
         reserve("192.0.2.1", 0)
 
 
+@pytest.mark.parametrize("host", ["a" * 70, "a..b"])
+def test_what_can_be_no_name_is_refused(host: str) -> None:
+    with pytest.raises(ServeError, match=f"must be free and of this machine, got {host}:0"):
+        reserve(host, 0)
+
+
 def test_a_port_that_is_reserved_goes_to_those_who_share_it() -> None:
     with reserve("127.0.0.1", 0) as held:
         with pytest.raises(ConnectionRefusedError):
