@@ -24,7 +24,7 @@ class ServeOptions:
     """0 takes a free one."""
 
     port_file: Path | None = None
-    """Where to write the port once the server listens."""
+    """Where to write the port once the server listens; the file is removed when it starts and ends."""
 
     workers: int = 1
     """Processes that share the port."""

@@ -150,6 +150,18 @@ def test_a_port_file_that_cannot_be_written_is_one_line_and_nothing_is_announced
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_file_of_old_is_gone_before_the_server_listens(tmp_path: Path, workers: int) -> None:
+    port_file = tmp_path / "port"
+    port_file.write_text("1\n")
+    (tmp_path / "port.partial").mkdir()  # so that the new port is never written
+    words = ["--store", str(tmp_path), "--port", "0", "--workers", str(workers)]
+    command = [sys.executable, "-m", "deepmoviematch.server", "serve", *words, "--port-file", str(port_file)]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=WAIT_S)
+    assert done.returncode == 1
+    assert not port_file.exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [["--port", "65536"], ["--workers", "0"], ["--port", "-1"], ["--threads", "0"], ["--grace-s", "nan"]],
@@ -219,6 +231,7 @@ def test_serving_loads_nothing_that_it_does_not_need(
         server.child.send_signal(number)
         loaded = set(server.child.stdout.read().split())
         assert server.child.wait(WAIT_S) == 0
+        assert not port_file.exists()
         errors = server.child.stderr.read()
     assert "deepmoviematch" in loaded
     assert not loaded & {"tensorflow", "keras", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib", "rich"}

@@ -147,6 +147,13 @@ def test_whoever_is_told_of_the_end_is_told_unavailable(store: Path, number: int
         assert set(ended) <= {"OK", "UNAVAILABLE"}
 
 
+def test_the_port_file_ends_with_the_workers(store: Path, tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    with supervised("--store", str(store), "--port-file", str(port_file)) as server:
+        assert port_file.read_text() == f"{server.port}\n"
+    assert not port_file.exists()
+
+
 def test_the_supervisor_loads_nothing_of_what_answers_calls(store: Path) -> None:
     with supervised("--store", str(store), program=("-c", TELLING)) as server:
         server.child.terminate()
