@@ -149,9 +149,10 @@ class UnknownCallerError(MovieMatchError):
 
 
 class RateError(MovieMatchError):
-    """The API key has no calls left for now."""
+    """The API key has no calls left for now; in `wait_s` seconds it has one."""
 
-    def __init__(self, calls_per_s: float, workers: int) -> None:
+    def __init__(self, calls_per_s: float, workers: int, wait_s: float) -> None:
+        self.wait_s = wait_s
         shared = f" ({calls_per_s / workers:g} at each of {workers} workers)" if workers > 1 else ""
         super().__init__(
             f"the API key may make {calls_per_s:g} calls a second{shared}, got more; "

@@ -13,7 +13,7 @@ def add(commands: Subparsers) -> None:
         "Make an API key for a caller, print it once, and add its hash to a file for serve --api-keys. "
         "A server reads the file when it starts."
     )
-    command.add_argument("name", help="who will use it: letters, digits, - and _")
+    command.add_argument("name", help="who will use it: at most 60 letters, digits, - and _")
     command.add_argument("--api-keys", type=Path, required=True, metavar="FILE", help="made if it is missing")
     command.add_argument(
         "--calls-per-s",

@@ -28,7 +28,10 @@ def add(commands: Subparsers) -> None:
         help="port to listen on; 0 picks a free one (default: %(default)s)",
     )
     command.add_argument(
-        "--port-file", type=Path, metavar="PATH", help="write the port to this file once the server listens"
+        "--port-file",
+        type=Path,
+        metavar="PATH",
+        help="write the port to this file once the server listens, and remove the file when it ends",
     )
     command.add_argument(
         "--workers",

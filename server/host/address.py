@@ -1,4 +1,4 @@
-"""Where a server listens: its address as text, reserved for several processes, made known.
+"""Where a server listens: its address as text, reserved for several processes, made known and withdrawn.
 
 No gRPC here: the supervisor of several workers uses this and never loads it.
 """
@@ -6,6 +6,7 @@ No gRPC here: the supervisor of several workers uses this and never loads it.
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from deepmoviematch.server.errors import ServeError
@@ -50,7 +51,7 @@ def reserve(host: str, port: int) -> socket.socket:
                 held[-1].listen()
                 address = held[-1].getsockname()
                 held.pop().close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name that could be none
         for each in held:
             each.close()
         raise taken(host, port) from error
@@ -66,8 +67,36 @@ def announce(host: str, port: int, port_file: Path | None) -> None:
     if port_file is not None:
         partial = port_file.with_name(f"{port_file.name}.partial")
         try:
-            partial.write_text(f"{port}\n")
+            partial.write_text(_line(port))
             os.replace(partial, port_file)  # whoever waits for the file never reads half of it
         except OSError as error:
-            raise ServeError(f"--port-file must be writable, got {error}; name another file") from error
+            raise _unwritable(error) from error
     print(json.dumps({"event": "listening", "host": host, "port": port}), flush=True)
+
+
+def forget(port_file: Path | None) -> None:
+    """Remove a file that names the port of a server which is no more, as nobody should ask there.
+
+    Raises:
+        ServeError: If it cannot be removed.
+    """
+    try:
+        if port_file is not None and port_file.is_file():
+            port_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def withdraw(port: int, port_file: Path | None) -> None:
+    """Undo what `announce` wrote, unless the file names another server's port by now."""
+    with suppress(OSError, UnicodeError):
+        if port_file is not None and port_file.is_file() and port_file.read_text() == _line(port):
+            port_file.unlink()
+
+
+def _line(port: int) -> str:
+    return f"{port}\n"
+
+
+def _unwritable(error: OSError) -> ServeError:
+    return ServeError(f"--port-file must be writable, got {error}; name another file")

@@ -17,11 +17,14 @@ from deepmoviematch.server.errors import OverloadedError, RateError, StoppingErr
 from deepmoviematch.server.host.keys import Keys
 from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.server.host.refusal import refusing
-from deepmoviematch.server.rpc.status import REASONS, to_status
+from deepmoviematch.server.rpc.status import REASONS, retry_s, to_status
 from deepmoviematch.server.telemetry.logs import log_event
 
 REPORT_S = 1.0
 """How often the log says how many calls were refused."""
+
+MOST_REFUSALS = 1000
+"""Of the refusals made so many are kept; of each key with few calls there is one for every second to wait."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -42,8 +45,8 @@ class Door(grpc.GenericRpcHandler):
         self._handlers = handlers
         self._pool = pool
         self._keys = keys
-        self._refusals: dict[str, _Handler] = {}
-        """By what they say, of which there is little: made once, as that takes longer than to refuse."""
+        self._refusals: dict[tuple[str, int], _Handler] = {}
+        """By what they say and how long to wait: made once, as that takes longer than to refuse."""
         self._closed = False
         self._reported_at = 0.0
         self.started = dict.fromkeys(handlers, 0)
@@ -66,8 +69,10 @@ class Door(grpc.GenericRpcHandler):
         return handler
 
     def _refusal(self, error: MovieMatchError) -> _Handler:
-        said = str(error)
+        said = str(error), retry_s(error)
         if said not in self._refusals:
+            if len(self._refusals) >= MOST_REFUSALS:
+                del self._refusals[next(iter(self._refusals))]  # the oldest
             self._refusals[said] = refusing(to_status(error))
         return self._refusals[said]
 

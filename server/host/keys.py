@@ -14,14 +14,19 @@ import re
 import secrets
 import time
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError
+from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError, shown
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+TRIED = 4
+"""Keys of one call that are looked for in the file, the first ones: each takes a hash."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_LONGEST_NAME = 60
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -54,6 +59,8 @@ class Keys:
         self._clock = clock
         self._workers = workers
         _, tables = _read(path)
+        if not tables:
+            raise ServeError(f"{path} must have an API key, or nobody can call, got none; make one: key NAME")
         self._callers: dict[str, _Caller] = {}
         for name, entry in tables.items():
             rate = entry.get("calls_per_s", math.inf) if isinstance(entry, dict) else None
@@ -61,27 +68,36 @@ class Keys:
             hashed = entry.get("sha256") if known else None
             if not isinstance(hashed, str) or not _HASH.fullmatch(hashed):
                 raise ServeError(f"{path}: {name} must have a sha256 of 64 hexadecimal digits and no other")
-            if not isinstance(rate, int | float) or not rate > 0:
-                raise ServeError(f"{path}: calls_per_s of {name} must be above 0, got {rate!r}")
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
+                raise ServeError(
+                    f"{path}: calls_per_s of {name} must be a number above 0, got {rate!r}; "
+                    "leave it out for no limit"
+                )
+            if hashed in self._callers:
+                raise ServeError(
+                    f"{path}: each sha256 must be there once, got that of {self._callers[hashed].name} "
+                    f"at {name} too; remove one of the two or make another key"
+                )
             self._callers[hashed] = _Caller(name, rate, max(1.0, rate), clock())
 
     def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        """Count one call of whoever sent `metadata`.
+        """Count one call of whoever sent `metadata`, by the first of its keys that is in the file.
 
         Raises:
-            UnknownCallerError: If it has no key, or one that is not in the file.
+            UnknownCallerError: If none of its first `TRIED` keys is in the file.
             RateError: If this key has no calls left for now.
         """
-        caller = self._callers.get(hashlib.sha256(_key(metadata)).hexdigest())
+        hashes = (hashlib.sha256(key).hexdigest() for key in islice(_keys(metadata), TRIED))
+        caller = next((self._callers[each] for each in hashes if each in self._callers), None)
         if caller is None:
             raise UnknownCallerError
         now = self._clock()
         most = max(1.0, caller.calls_per_s)
-        regained = (now - caller.counted_at) * caller.calls_per_s / self._workers
-        caller.left = min(most, caller.left + regained)
+        rate = caller.calls_per_s / self._workers
+        caller.left = min(most, caller.left + (now - caller.counted_at) * rate)
         caller.counted_at = now
         if caller.left < 1:
-            raise RateError(caller.calls_per_s, self._workers)
+            raise RateError(caller.calls_per_s, self._workers, (1 - caller.left) / rate)
         caller.left -= 1
 
 
@@ -92,20 +108,31 @@ def add(path: Path, name: str, calls_per_s: float | None) -> str:
         The key, which is nowhere else.
 
     Raises:
-        ServeError: If the name is taken or has other characters than letters, digits, - and _, or the file
-            is there and cannot be read.
+        ServeError: If the name is taken, too long or has other characters than letters, digits, - and _, or
+            the file cannot be written, or is there and cannot be read.
     """
     text, taken = _read(path) if path.exists() else ("", {})
-    if not _NAME.fullmatch(name) or name in taken:
-        raise ServeError(f"a key must have a new name of letters, digits, - and _, got {name!r}")
+    if name in taken:
+        raise ServeError(f"a key must have a new name, got {name!r}, which is in {path}; choose another")
+    if not _NAME.fullmatch(name):
+        raise ServeError(f"a key must have a name of letters, digits, - and _, got {name!r}")
+    if len(name) > _LONGEST_NAME:
+        raise ServeError(
+            f"a key must have a name of at most {_LONGEST_NAME} characters, got {len(name)}: {shown(name)}"
+        )
     key = secrets.token_urlsafe(32)
     lines = [f"[{name}]", f'sha256 = "{hashlib.sha256(key.encode()).hexdigest()}"']
     if calls_per_s is not None:
         lines.append(f"calls_per_s = {calls_per_s!r}")
-    path.touch(mode=0o600)
-    with path.open("a", encoding="utf-8") as file:
-        begun = "\n" if text and not text.endswith("\n") else ""  # somebody's last line has no end
-        file.write(begun + "\n".join(lines) + "\n\n")
+    begun = "\n" if text and not text.endswith("\n") else ""  # somebody's last line has no end
+    try:
+        path.touch(mode=0o600)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(begun + "\n".join(lines) + "\n\n")
+    except OSError as error:
+        raise ServeError(
+            f"--api-keys must be a file that can be written to, got {error}; make its folder or name another"
+        ) from error
     return key
 
 
@@ -118,12 +145,16 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise ServeError(f"{path} must be a file of API keys, got {error}; make one: key NAME") from error
 
 
-def _key(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
-    """What `x-api-key` or `authorization: Bearer` carries; empty for neither."""
+def _keys(metadata: Iterable[tuple[str, str | bytes]]) -> Iterator[bytes]:
+    """What each `x-api-key` and `authorization: Bearer` carries, unless it is empty.
+
+    Something on the way may have put a token of its own before the key.
+    """
     for name, value in metadata:
         text = value.encode() if isinstance(value, str) else value
-        if name == "x-api-key":
-            return text
         if name == "authorization" and text[:7].lower() == b"bearer ":
-            return text[7:]
-    return b""
+            text = text[7:]
+        elif name != "x-api-key":
+            continue
+        if text:
+            yield text

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from deepmoviematch.server.errors import ServeError
 
+LONGEST_CONNECTION_S = 2_147_483
+"""The most that gRPC can tell apart from forever: it counts in milliseconds, of 31 bits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
@@ -21,7 +24,7 @@ class ServeOptions:
     """0 takes a free one."""
 
     port_file: Path | None = None
-    """Where to write the port once the server listens."""
+    """Where to write the port once the server listens; the file is removed when it starts and ends."""
 
     workers: int = 1
     """Processes that share the port."""
@@ -63,11 +66,16 @@ class ServeOptions:
     """Whether to send OpenTelemetry's collector a span of every call."""
 
     def __post_init__(self) -> None:
-        """Refuse half of a pair, and ports for metrics that there are not."""
+        """Refuse half of a pair, ports for metrics that there are not, and ages that gRPC cannot count."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ServeError("TLS needs both --tls-cert and --tls-key, got one")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ServeError("--tls-client-ca needs --tls-cert and --tls-key too, got neither")
+        if not 0 <= self.connection_s <= LONGEST_CONNECTION_S:
+            raise ServeError(
+                f"--connection-s must be 0 to {LONGEST_CONNECTION_S} (24 days), got {self.connection_s:g}; "
+                "name a shorter time"
+            )
         last = 65_536 - self.workers
         if self.metrics_port is not None and not 1 <= self.metrics_port <= last:
             raise ServeError(

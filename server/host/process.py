@@ -19,7 +19,7 @@ import grpc
 
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.generations.follower import Follower
-from deepmoviematch.server.host.address import announce, authority, taken
+from deepmoviematch.server.host.address import announce, authority, forget, taken, withdraw
 from deepmoviematch.server.host.door import Door
 from deepmoviematch.server.host.health import Health
 from deepmoviematch.server.host.keys import Keys
@@ -182,6 +182,8 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
     gc.freeze()  # what there is now lasts as long as the process, and need not be looked through
     gc.set_threshold(NEW_OBJECTS)
     options.check_paths()
+    port_file = options.port_file if worker is None else None
+    forget(port_file)
     keys = None if options.api_keys is None else Keys(options.api_keys, workers=options.workers)
     credentials = None
     if options.tls_cert is not None and options.tls_key is not None:
@@ -220,12 +222,13 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         metrics.tell(options.host, port, current=current, follower=follower, door=wiring.door)
     wiring.start()
     follower.start()
-    announce(options.host, wiring.port, options.port_file if worker is None else None)
+    announce(options.host, wiring.port, port_file)
     signal.sigwait(_STOPS)
     for number in _STOPS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a second one kills at once
     wiring.drain(options.grace_s)
+    withdraw(wiring.port, port_file)
     if traces is not None:
         traces.end()
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from deepmoviematch.server.errors import ServeError
-from deepmoviematch.server.host.address import announce, reserve
+from deepmoviematch.server.host.address import announce, forget, reserve, withdraw
 from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.rpc.tokens import read_key
 from deepmoviematch.server.telemetry.logs import log_event
@@ -80,6 +80,7 @@ class Supervisor:
         self._options.check_paths()
         with reserve(self._options.host, self._options.port) as held:
             self._port = held.getsockname()[1]
+            forget(self._options.port_file)
             self._watch_signals()
             try:
                 while not self._stopping or any(worker.process for worker in self._workers):
@@ -89,6 +90,7 @@ class Supervisor:
                 for worker in self._workers:
                     if worker.process is not None:
                         worker.process.wait()
+                withdraw(self._port, self._options.port_file)
 
     def _step(self) -> None:
         now = time.monotonic()

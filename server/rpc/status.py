@@ -1,6 +1,7 @@
 """Errors become google.rpc.Status here and nowhere else; so do bugs, without their details."""
 
 import logging
+import math
 from typing import NoReturn
 
 import grpc
@@ -27,7 +28,10 @@ from deepmoviematch.server.errors import (
 
 DOMAIN = "deepmoviematch"
 RETRY_S = 1
-"""How long a caller should wait before asking again."""
+"""How long a caller should wait before asking again, at least."""
+
+LONGEST_RETRY_S = 315_576_000_000
+"""The most that a google.protobuf.Duration can say."""
 
 _RETRIED: dict[type[MovieMatchError], tuple[int, str]] = {
     NotReadyError: (code_pb2.UNAVAILABLE, "NO_GENERATION"),
@@ -69,10 +73,16 @@ def to_status(error: MovieMatchError) -> status_pb2.Status:
         return _status(*_FINAL[type(error)], error)
     if type(error) in _RETRIED:
         retry = details_pb2.RetryInfo()
-        retry.retry_delay.FromSeconds(RETRY_S)
+        retry.retry_delay.FromSeconds(retry_s(error))
         return _status(*_RETRIED[type(error)], error, retry)
     log.error("no status code is defined for this error", exc_info=error)
     return internal()
+
+
+def retry_s(error: MovieMatchError) -> int:
+    """How many seconds to wait before asking again, if that helps at all; rounded up."""
+    wait_s = error.wait_s if isinstance(error, RateError) else RETRY_S
+    return max(RETRY_S, math.ceil(min(wait_s, LONGEST_RETRY_S)))
 
 
 def internal() -> status_pb2.Status:

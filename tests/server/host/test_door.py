@@ -10,8 +10,9 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from deepmoviematch.server.errors import RateError
 from deepmoviematch.server.generations.serving import Serving
-from deepmoviematch.server.host import arrival, pool as pool_module
+from deepmoviematch.server.host import arrival, door as door_module, pool as pool_module
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -31,6 +32,16 @@ class Held:
         self.begun.release()
         self.go_on.wait(WAIT_S)
         return Serving(self.recommender)
+
+
+class Limited:
+    """Stands in for `Keys`: no call is left, for as long as each of `waits_s` says."""
+
+    def __init__(self, waits_s: list[float]) -> None:
+        self.waits_s = iter(waits_s)
+
+    def check(self, _metadata: object) -> None:
+        raise RateError(0.05, 1, next(self.waits_s))
 
 
 def test_too_many_calls_are_refused_at_once_and_told_when_to_come_back(
@@ -93,6 +104,20 @@ def test_once_closed_it_sends_callers_elsewhere(
         assert len(begun.result(WAIT_S).results) == 10
     assert ended.code == "UNAVAILABLE"
     assert "the server is stopping" in ended.status.message
+
+
+def test_a_refusal_is_made_once_for_each_time_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits_s = [2.0, 9.5, 9.9, 2.0, 30.0, 2.0]
+    monkeypatch.setattr(door_module, "MOST_REFUSALS", 2)
+    behind: Any = object()
+    keys: Any = Limited(waits_s)
+    call: Any = SimpleNamespace(method="/method", invocation_metadata=())
+    door = door_module.Door({"/method": behind}, behind, keys)
+    made = [door.service(call) for _ in waits_s]
+    assert made[1] is made[2]
+    assert made[0] is made[3]
+    assert len({*made}) == 4  # two were kept, so the oldest was made again
+    assert door.refused["RATE_LIMITED"] == len(waits_s)
 
 
 def test_what_is_no_method_is_unimplemented(running: SimpleNamespace) -> None:

@@ -14,7 +14,7 @@ from deepmoviematch.client import CallError, Client, pb
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError
 from deepmoviematch.server.generations.current import Current
-from deepmoviematch.server.host.keys import Keys, add
+from deepmoviematch.server.host.keys import TRIED, Keys, add
 from deepmoviematch.server.ranking.recommender import Recommender
 
 
@@ -38,6 +38,26 @@ def test_a_key_is_kept_as_its_hash_alone(file: Path, capsys: pytest.CaptureFixtu
 def test_a_key_comes_in_either_header(file: Path, header: tuple[str, str]) -> None:
     key = add(file, "shop", None)
     Keys(file).check([("user-agent", "x"), (header[0], header[1].format(key))])
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [("authorization", "Bearer jwt"), ("x-api-key", "{}")],
+        [("x-api-key", ""), ("authorization", "Bearer {}")],
+        [("authorization", "Bearer {}"), ("x-api-key", "other")],
+        [("x-api-key", "other")] * (TRIED - 1) + [("x-api-key", "{}")],
+    ],
+)
+def test_a_key_counts_wherever_it_stands(file: Path, metadata: list[tuple[str, str]]) -> None:
+    key = add(file, "shop", None)
+    Keys(file).check([(name, value.format(key)) for name, value in metadata])
+
+
+def test_no_more_than_a_few_keys_of_a_call_are_tried(file: Path) -> None:
+    key = add(file, "shop", None)
+    with pytest.raises(UnknownCallerError):
+        Keys(file).check([("x-api-key", "other")] * TRIED + [("x-api-key", key)])
 
 
 @pytest.mark.parametrize(
@@ -83,6 +103,21 @@ def test_workers_share_the_calls_of_a_key(file: Path) -> None:
         keys.check([("x-api-key", key)])
 
 
+@pytest.mark.parametrize(("workers", "wait_s"), [(1, 20.0), (2, 40.0)])
+def test_whoever_has_no_calls_left_is_told_when_there_is_one(file: Path, workers: int, wait_s: float) -> None:
+    key = add(file, "slow", 0.05)
+    now = [0.0]
+    keys = Keys(file, workers=workers, clock=lambda: now[0])
+    keys.check([("x-api-key", key)])
+    for waited_s in (0.0, 12.5):
+        now[0] = waited_s
+        with pytest.raises(RateError) as caught:
+            keys.check([("x-api-key", key)])
+        assert caught.value.wait_s == pytest.approx(wait_s - waited_s)
+    now[0] = wait_s + 0.001
+    keys.check([("x-api-key", key)])
+
+
 def test_a_query_of_two_calls_passes_whichever_worker_it_meets(file: Path) -> None:
     key = add(file, "one", 2.0)
     keys = Keys(file, workers=2, clock=lambda: 0.0)
@@ -96,7 +131,20 @@ def test_a_query_of_two_calls_passes_whichever_worker_it_meets(file: Path) -> No
         ("not toml", "must be a file of API keys"),
         ('[a]\nsha256 = "short"\n', "a must have a sha256 of 64 hexadecimal digits"),
         (f'[a]\nsha256 = "{"0" * 64}"\nkey = "x"\n', "a must have a sha256"),
-        (f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = 0\n', "calls_per_s of a must be above 0, got 0"),
+        (
+            f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = 0\n',
+            "of a must be a number above 0, got 0; leave it out",
+        ),
+        (
+            f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = true\n',
+            "of a must be a number above 0, got True; leave",
+        ),
+        (
+            f'[a]\nsha256 = "{"0" * 64}"\n[b]\nsha256 = "{"0" * 64}"\n',
+            "each sha256 must be there once, got that of a at b too; remove one",
+        ),
+        ("", "must have an API key, or nobody can call, got none; make one: key NAME"),
+        ("# none yet\n", "must have an API key"),
     ],
 )
 def test_a_file_that_breaks_a_rule_is_refused(file: Path, text: str, message: str) -> None:
@@ -105,11 +153,37 @@ def test_a_file_that_breaks_a_rule_is_refused(file: Path, text: str, message: st
         Keys(file)
 
 
-@pytest.mark.parametrize("name", ["one", "", "a b", "../x"])
-def test_a_name_is_new_and_plain(file: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("one", "a new name, got 'one', which is in .*keys.toml; choose another"),
+        ("", "a name of letters, digits, - and _, got ''"),
+        ("a b", "a name of letters, digits, - and _, got 'a b'"),
+        ("../x", "a name of letters, digits, - and _, got"),
+        ("a" * 61, 'a name of at most 60 characters, got 61: "aaa'),
+    ],
+)
+def test_a_name_is_new_plain_and_short(file: Path, name: str, message: str) -> None:
     add(file, "one", None)
-    with pytest.raises(ServeError, match="a key must have a new name"):
+    add(file, "a" * 60, None)
+    with pytest.raises(ServeError, match=f"^a key must have {message}"):
         add(file, name, None)
+
+
+def test_the_first_key_joins_a_file_without_any(file: Path) -> None:
+    file.write_text("# none yet\n")
+    key = add(file, "shop", None)
+    Keys(file).check([("x-api-key", key)])
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "none" / "keys.toml"
+    assert main(["key", "shop", "--api-keys", str(path)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: --api-keys must be a file that can be written to, got ")
+    assert str(path) in told.err
+    assert told.err.endswith("; make its folder or name another\n")
 
 
 def test_a_key_joins_a_file_whose_last_line_has_no_end(file: Path) -> None:
@@ -146,7 +220,9 @@ def test_a_server_with_keys_lets_in_who_has_one(
             with pytest.raises(CallError) as caught:
                 client.recommend(pb.RecommendRequest())
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert (caught.value.reason, caught.value.retry_after_s) == ("RATE_LIMITED", 1.0)
+    assert caught.value.reason == "RATE_LIMITED"
+    assert caught.value.retry_after_s is not None
+    assert 900 < caught.value.retry_after_s <= 1000
     assert "may make 0.001 calls a second, got more" in caught.value.message
     info = error_details_pb2.ErrorInfo()
     assert any(detail.Unpack(info) for detail in ended.status.details)

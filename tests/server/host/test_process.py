@@ -150,6 +150,18 @@ def test_a_port_file_that_cannot_be_written_is_one_line_and_nothing_is_announced
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_file_of_old_is_gone_before_the_server_listens(tmp_path: Path, workers: int) -> None:
+    port_file = tmp_path / "port"
+    port_file.write_text("1\n")
+    (tmp_path / "port.partial").mkdir()  # so that the new port is never written
+    words = ["--store", str(tmp_path), "--port", "0", "--workers", str(workers)]
+    command = [sys.executable, "-m", "deepmoviematch.server", "serve", *words, "--port-file", str(port_file)]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=WAIT_S)
+    assert done.returncode == 1
+    assert not port_file.exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [["--port", "65536"], ["--workers", "0"], ["--port", "-1"], ["--threads", "0"], ["--grace-s", "nan"]],
@@ -168,6 +180,16 @@ def test_every_worker_needs_a_port_for_metrics(tmp_path: Path, port: int, worker
     with pytest.raises(ServeError, match=f"--metrics-port must be 1 to {65_536 - workers}, .*, got {port};"):
         ServeOptions(store=tmp_path, metrics_port=port, workers=workers)
     assert ServeOptions(store=tmp_path, metrics_port=65_534, workers=2).metrics_port == 65_534
+
+
+@pytest.mark.parametrize("connection_s", [2_147_484, 1e12, -1])
+def test_a_connection_lasts_no_longer_than_grpc_can_count(tmp_path: Path, connection_s: float) -> None:
+    with pytest.raises(
+        ServeError, match=r"--connection-s must be 0 to 2147483 \(24 days\), got .*; name a shorter time"
+    ):
+        ServeOptions(store=tmp_path, connection_s=connection_s)
+    longest = ServeOptions(store=tmp_path, connection_s=2_147_483)
+    create_server(Current(), connection_s=longest.connection_s).stop()
 
 
 def test_sigterm_ends_health_first_and_lets_a_call_in_flight_finish(store: Path) -> None:
@@ -209,6 +231,7 @@ def test_serving_loads_nothing_that_it_does_not_need(
         server.child.send_signal(number)
         loaded = set(server.child.stdout.read().split())
         assert server.child.wait(WAIT_S) == 0
+        assert not port_file.exists()
         errors = server.child.stderr.read()
     assert "deepmoviematch" in loaded
     assert not loaded & {"tensorflow", "keras", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib", "rich"}

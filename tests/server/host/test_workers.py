@@ -147,6 +147,13 @@ def test_whoever_is_told_of_the_end_is_told_unavailable(store: Path, number: int
         assert set(ended) <= {"OK", "UNAVAILABLE"}
 
 
+def test_the_port_file_ends_with_the_workers(store: Path, tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    with supervised("--store", str(store), "--port-file", str(port_file)) as server:
+        assert port_file.read_text() == f"{server.port}\n"
+    assert not port_file.exists()
+
+
 def test_the_supervisor_loads_nothing_of_what_answers_calls(store: Path) -> None:
     with supervised("--store", str(store), program=("-c", TELLING)) as server:
         server.child.terminate()
@@ -235,6 +242,12 @@ def test_an_address_in_use_is_not_shared(running: SimpleNamespace) -> None:
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(ServeError, match=r"of this machine, got 192\.0\.2\.1:0"):
         reserve("192.0.2.1", 0)
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "a..b"])
+def test_what_can_be_no_name_is_refused(host: str) -> None:
+    with pytest.raises(ServeError, match=f"must be free and of this machine, got {host}:0"):
+        reserve(host, 0)
 
 
 def test_a_port_that_is_reserved_goes_to_those_who_share_it() -> None:

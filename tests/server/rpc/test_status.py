@@ -1,5 +1,6 @@
 """What becomes of errors and garbage on the wire."""
 
+import math
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,10 +12,12 @@ from google.rpc import error_details_pb2
 from hypothesis import given, strategies as st
 
 from deepmoviematch.indexer.generation import Generation
+from deepmoviematch.server.errors import RateError
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking import recommender as recommender_module
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.ranking.titles import Titles
+from deepmoviematch.server.rpc.status import LONGEST_RETRY_S, to_status
 from deepmoviematch.v1 import recommender_pb2 as pb
 from tests.server.rpc.messages import details
 
@@ -86,6 +89,14 @@ def test_a_message_beyond_the_bound_is_refused(running: SimpleNamespace) -> None
     with pytest.raises(grpc.RpcError) as caught:
         raw(running, "Recommend")(bytes(5 << 20))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "told_s"), [(0.0, 1), (0.2, 1), (1.0, 1), (19.1, 20), (math.inf, LONGEST_RETRY_S)]
+)
+def test_a_caller_is_told_to_wait_whole_seconds(wait_s: float, told_s: int) -> None:
+    status = to_status(RateError(0.05, 1, wait_s))
+    assert details(status, error_details_pb2.RetryInfo).retry_delay.ToSeconds() == told_s
 
 
 def raw(running: SimpleNamespace, method: str) -> Callable[[bytes], bytes]:
