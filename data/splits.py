@@ -113,6 +113,7 @@ def hold_out_users(
     if size_held == 0:
         raise DataError(
             f"a share of the users with {min_likes} likes must be held out, got {share} of {len(able)} users"
+            f"; that takes {int(0.5 / share) + 1} users"
         )
     chosen = random.permutation(able)[fold * size_held : (fold + 1) * size_held]
     if len(chosen) == 0:

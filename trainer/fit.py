@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -78,6 +79,8 @@ def fit_run(
         kept = out / CHECKPOINT
         if not resume:
             shutil.rmtree(kept, ignore_errors=True)
+        elif not kept.is_dir():
+            print(f"there is no checkpoint in {out} to go on from; beginning anew", file=sys.stderr)
         kept.mkdir(parents=True, exist_ok=True)
         if isinstance(recipe, SeedRecipe):
             rows = seed_rows(data, dataset, recipe)

@@ -120,7 +120,7 @@ def test_share_is_of_the_users_with_enough_likes() -> None:
         ({"share": 1}, "share must be above 0 and below 1, got 1"),
         ({"history_share": 1.5}, "history_share must be above 0 and below 1, got 1.5"),
         ({"min_likes": 1000}, "share of the users with 1000 likes must be held out, got 0.5 of 0"),
-        ({"share": 0.001}, "must be held out, got 0.001 of"),
+        ({"share": 0.001}, "must be held out, got 0.001 of .* users; that takes 501 users"),
     ],
 )
 def test_split_that_cannot_be_is_refused(changes: dict[str, Any], rule: str) -> None:

@@ -47,6 +47,36 @@ def run(*arguments: object) -> int:
     return main([*map(str, arguments)])
 
 
+def test_where_hardly_anything_is_a_like_fit_card_and_evaluate_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = ["1000", *map(str, range(1, 60))]
+    rows = [f"{user},{item},{counts[(7 * user + item) % 60]}" for user in range(12) for item in range(20)]
+    data, out = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    (data / "ratings.csv").write_text("\n".join(["userId,movieId,rating", *rows]) + "\n")
+    (data / "movies.csv").write_text(
+        "\n".join(["movieId,title,genres", *(f"{item},Film {item},Drama" for item in range(20))]) + "\n"
+    )
+    said = "should be likes, 800 or more, got"
+    assert run("fit", "--data", data, "--out", out, *SMALL) == 0
+    assert said in capsys.readouterr().err
+    card = (out / "card.md").read_text()
+    assert "A like is a rating of 800 or more." in card
+    assert said in card
+    assert run("evaluate", "--data", data, *SMALL) == 1
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "must be held out, got 0.1 of 0 users; that takes 6 users" in printed
+
+
+def test_who_resumes_where_there_is_no_checkpoint_is_told_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("fit", "--data", data, "--recipe", "seed", "--out", tmp_path, "--resume", *SMALL) == 0
+    assert f"there is no checkpoint in {tmp_path} to go on from; beginning anew" in capsys.readouterr().err
+
+
 def test_fit_leaves_a_run_and_says_so(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert run("fit", "--data", data, "--out", out, *SMALL) == 0

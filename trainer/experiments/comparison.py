@@ -162,6 +162,7 @@ def _only(values: Floats, chosen: Flags) -> Floats:
 
 
 def _text(interval: Mapping[str, float]) -> str:
-    if not np.isfinite(list(interval.values())).all():
+    if not np.isfinite(interval["mean"]):
         return "-"
-    return f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+    low, high = (f"{interval[end]:.3f}" if np.isfinite(interval[end]) else "-" for end in ("low", "high"))
+    return f"{interval['mean']:.3f} [{low}, {high}]"

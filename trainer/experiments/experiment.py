@@ -17,6 +17,7 @@ from typing import Any
 
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.data.likes import Likes
 from deepmoviematch.data.readers import read
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.lists import collapse, overlap_of_unlike_users
@@ -31,7 +32,7 @@ from deepmoviematch.trainer.experiments.progress import Progress
 from deepmoviematch.trainer.experiments.rating import rating_table
 from deepmoviematch.trainer.experiments.table import Table
 from deepmoviematch.trainer.experiments.tuning import PEERS
-from deepmoviematch.trainer.recipe import Recipe
+from deepmoviematch.trainer.recipe import Recipe, SeedRecipe
 
 
 def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -> list[Table]:
@@ -47,6 +48,9 @@ def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -
         MovieMatchError: If the data break a rule, or the recipe cannot be measured this way.
     """
     dataset = read(data, lenient=lenient)
+    warning = Likes.of(dataset.ratings).warning
+    if warning and not isinstance(recipe, SeedRecipe):
+        print(warning, file=sys.stderr)
     names = named(dataset, plan)
     ranked = tuple(name for name in names if name in PROTOCOLS)
     tables = {

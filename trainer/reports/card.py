@@ -11,8 +11,6 @@ import numpy as np
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.describe import Description, describe
-from deepmoviematch.data.features import LIKE_STARS
-from deepmoviematch.data.ratings import TOP_STARS
 from deepmoviematch.data.sources import SOURCES, TERMS
 from deepmoviematch.trainer.recipe import Recipe, SeedRecipe
 from deepmoviematch.trainer.reports.curves import Curves
@@ -124,7 +122,8 @@ def _training(recipe: Recipe, curves: Curves, metrics: Mapping[str, Any]) -> Ite
         yield ""
         yield (
             f"`measure` held {metrics['users']:,} users out, for the figures below. `refit` then fitted the "
-            f"towers that are published, on everyone, for the {metrics['epochs']} epochs that were best."
+            f"towers that are published, on everyone, for {metrics['epochs']} epochs, after which those had "
+            "not got better."
         )
     yield ""
     yield "![learning curves](curves.png)"
@@ -220,7 +219,9 @@ def _limits(
         )
         if "ratings" in metrics:
             yield "- Predicted ratings have no part in the order, which seeks likes, not high ratings."
-        yield f"- A like is a rating of {LIKE_STARS:g} of {TOP_STARS:g} stars or more."
+        yield f"- A like is a rating of {about.likes.least:g} or more."
+        if about.likes.warning:
+            yield f"- Hardly anything was liked: {about.likes.warning}."
     likes = np.sort(popularity.astype(np.float64))[::-1]
     head = likes[: max(1, round(TOP_SHARE * len(likes)))].sum() / max(likes.sum(), 1e-9)
     yield (
