@@ -9,6 +9,7 @@ import csv
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
@@ -186,7 +187,13 @@ class CsvSheet:
                 yield number, [cells[column] for column in self._picked]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """See `ColumnarSheet.batches`; ids dictionary-encoded, numbers as floating point."""
+        """See `ColumnarSheet.batches`; ids dictionary-encoded, numbers as floating point.
+
+        Raises:
+            pa.ArrowInvalid: If a quote is still open at the end of its line, which Arrow would read past.
+        """
+        if not self._closes_quotes():
+            raise pa.ArrowInvalid("a quote is open at the end of a line")
         options = arrow_csv.ConvertOptions(
             include_columns=[self._header[column] for column in self._picked],
             column_types={
@@ -201,7 +208,8 @@ class CsvSheet:
 
     def _lines(self) -> Iterator[Row]:
         with self._path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.reader(file, delimiter=self._separator)
+            reader = csv.reader(file, delimiter=self._separator, strict=True)
+            headed = False
             while True:
                 number = reader.line_num + 1
                 try:
@@ -209,10 +217,37 @@ class CsvSheet:
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    self._gate.refuse(self, number, BrokenRowError("a row must be valid CSV", str(error)))
+                    broken = _no_csv(str(error), number, reader.line_num)
+                    gate = self._gate if headed else Gate()  # rows without a header are of no use
+                    gate.refuse(self, number, broken, lost=reader.line_num - number + 1)
                     continue
                 if cells:
+                    headed = True
                     yield number, cells
+
+    def _closes_quotes(self) -> bool:
+        """Whether each line is valid CSV by itself; only those with a quote can fail to be."""
+        with self._path.open("rb") as file:
+            if not any(b'"' in block for block in iter(partial(file.read, 1 << 20), b"")):
+                return True  # several times faster than by lines
+            file.seek(0)
+            quoted = (line.decode("utf-8", "surrogateescape") for line in file if b'"' in line)
+            reader = csv.reader(quoted, delimiter=self._separator, strict=True)
+            try:
+                return all(reader.line_num == count for count, _ in enumerate(reader, start=1))
+            except csv.Error:
+                return False
+
+
+def _no_csv(error: str, first: int, last: int) -> BrokenRowError:
+    """What is wrong with the row from line `first` to `last` that the `csv` module gave up with `error`."""
+    if error.startswith("field larger") and first == last:
+        return BrokenRowError("a row must be valid CSV", error)
+    got = error if first == last else f"a quote that is still open in line {last}"
+    if error == "unexpected end of data":
+        got = "a quote that is never closed"
+    cure = "close the quote that opens a cell and double those inside it"
+    return BrokenRowError("a row must be valid CSV", got, cure=cure)
 
 
 def check_row(cells: Sequence[str], width: int) -> None:
