@@ -177,7 +177,7 @@ def _setting(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     try:
         return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # no TOML, or a number of thousands of digits
         return name, value
 
 

@@ -6,6 +6,7 @@ differs from the family's defaults.
 """
 
 import math
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -272,7 +273,7 @@ def recipe_of(values: Mapping[str, Any]) -> Recipe:
     """
     settings = dict(values)
     family = settings.pop("family", None)
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise RecipeError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
     known = {field.name: field for field in fields(FAMILIES[family])}
     if unknown := sorted(settings.keys() - known):
@@ -291,6 +292,9 @@ def _typed(setting: str, value: object, wanted: Any) -> object:
         if types[-1] is Ellipsis or len(types) == len(value):
             return tuple(_typed(setting, part, types[0]) for part in value)
     elif wanted is float and type(value) is int:
+        if abs(value) > sys.float_info.max:
+            got = f"a number of {value.bit_length()} bits"
+            raise RecipeError(f"{setting} must be at most {sys.float_info.max:.1e}, got {got}")
         return float(value)
     elif type(value) is wanted:
         return value

@@ -46,6 +46,9 @@ def test_a_file_of_ones_own_is_a_recipe_too(tmp_path: Path) -> None:
         ({"triplet_weight": float("inf")}, "triplet_weight must be finite, got inf"),
         ({"seed": -1}, r"seed must be in 0\.\.2147483647, got -1"),
         ({"family": "other"}, "family must be one of seed, retrieval, got 'other'"),
+        ({"family": ["seed"]}, r"family must be one of seed, retrieval, got \['seed'\]"),
+        ({"family": {"seed": 1}}, "family must be one of seed, retrieval, got {'seed': 1}"),
+        ({"learning_rate": 10**400}, r"learning_rate must be at most 1.8e\+308, got a number of 1329 bits"),
     ],
 )
 def test_a_setting_that_no_run_could_use_is_refused(settings: dict[str, Any], message: str) -> None:
