@@ -25,6 +25,14 @@ Row: TypeAlias = tuple[int, list[str]]
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
+_FOREIGN = {
+    b"\x1f\x8b": ("gzip", "unpack it"),
+    b"PK\x03\x04": ("a zip archive", "unpack it, or save a workbook as CSV"),
+    b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
+}
+"""How files begin that are taken for CSV: what they are, and the cure."""
+
 _UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, or a byte that was not UTF-8
 
 
@@ -145,12 +153,17 @@ class CsvSheet:
             further: Whether all other columns that have a name are wanted too.
 
         Raises:
-            DataError: If the file is empty or lacks a required column.
+            DataError: If the file is empty, is no UTF-8 text or lacks a required column.
         """
         self.name = path.name
         self._path = path
         self._gate = gate
         self._separator = separator
+        with path.open("rb") as file:
+            start = file.read(4)
+        for mark, (kind, cure) in _FOREIGN.items():
+            if start.startswith(mark):
+                raise DataError(f"{self.name}: the file must be text in UTF-8, got {kind}; {cure}")
         number, header = next(self._lines(), (1, []))
         if not header:
             raise DataError(f"{self.name}: the file must start with a header line, got an empty file")

@@ -1,5 +1,6 @@
 """Every accepted form, and every way in which data can be bad."""
 
+import gzip
 import re
 import shutil
 from collections.abc import Callable
@@ -199,7 +200,13 @@ BAD_RATINGS: list[tuple[str, str | bytes, str]] = [
         "userId,movieId,rating,rating\n",
         "ratings.csv:1: column rating must be there once, got 2",
     ),
-    ("UTF-16", HEADER.encode("utf-16"), "ratings.csv:1: text must"),
+    (
+        "UTF-16",
+        HEADER.encode("utf-16"),
+        "ratings.csv: the file must be text in UTF-8, got UTF-16; save it as UTF-8",
+    ),
+    ("gzip", gzip.compress(HEADER.encode()), "the file must be text in UTF-8, got gzip; unpack it"),
+    ("UTF-16 without its mark", HEADER.encode("utf-16-le"), "ratings.csv:1: text must not hold NUL bytes"),
     (
         "not UTF-8",
         (HEADER + GOOD).encode() + b"\xe9,1,4,1\n",
@@ -222,12 +229,16 @@ BAD_RATINGS: list[tuple[str, str | bytes, str]] = [
     (
         "float32",
         HEADER + GOOD + "a,1,1e39,1\n",
-        "ratings.csv:3: a rating must be a finite number, got '1e39'",
+        "ratings.csv:3: a rating must be from -3.4e+38 to 3.4e+38, got '1e39'",
     ),
     ("no time", HEADER + GOOD + "a,1,4,\n", "ratings.csv:3: a timestamp must be whole seconds"),
     ("date", HEADER + GOOD + "a,1,4,2020-01-01\n", "ratings.csv:3: a timestamp must be whole seconds"),
     ("before 1970", HEADER + GOOD + "a,1,4,-1\n", "ratings.csv:3: a timestamp must be whole seconds"),
-    ("milliseconds", HEADER + GOOD + "a,1,4,1600000000000\n", "got '1600000000000'"),
+    (
+        "milliseconds",
+        HEADER + GOOD + "a,1,4,1600000000000\n",
+        "got '1600000000000'; divide milliseconds by 1000; --",
+    ),
     ("half a second", HEADER + GOOD + "a,1,4,1.5\n", "ratings.csv:3: a timestamp must be whole seconds"),
     ("unknown movie", HEADER + GOOD + "a,318,4,1\n", "must be in the catalogue, got '318'"),
     (
