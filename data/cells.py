@@ -17,6 +17,9 @@ NO_GENRES = "(no genres listed)"
 LATEST_TIME = 4_102_444_800
 """The year 2100 in seconds since 1970; a larger number is in another unit."""
 
+MILLISECONDS = (1e11, 1e14)
+"""Between these a time looks like milliseconds since 1970."""
+
 YEARS = range(1000, 2101)
 """What is taken for a year of release."""
 
@@ -34,6 +37,7 @@ SEPARATOR = "|"
 
 TIME_RULE = "a timestamp must be whole seconds since 1970, before the year 2100"
 RATING_RULE = "a rating must be a finite number"
+BOUND = f"from {-LARGEST:.1e} to {LARGEST:.1e}"
 YEAR_RULE = f"a year must be a whole number from {YEARS[0]} to {YEARS[-1]}, or left empty where it is unknown"
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
@@ -81,7 +85,7 @@ def parse_rating(text: str) -> float:
     """
     rating = parse_number(text)
     if not abs(rating) <= LARGEST:  # NaN as well
-        raise BrokenRowError(RATING_RULE, repr(text))
+        raise BrokenRowError(RATING_RULE if math.isnan(rating) else f"a rating must be {BOUND}", repr(text))
     return rating
 
 
@@ -93,7 +97,8 @@ def parse_time(text: str) -> int:
     """
     time = parse_number(text)
     if not (0 <= time < LATEST_TIME and time == int(time)):
-        raise BrokenRowError(TIME_RULE, repr(text))
+        cure = "divide milliseconds by 1000" if MILLISECONDS[0] <= time <= MILLISECONDS[1] else ""
+        raise BrokenRowError(TIME_RULE, repr(text), cure=cure)
     return int(time)
 
 

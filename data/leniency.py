@@ -9,10 +9,11 @@ from deepmoviematch.data.errors import DataError
 class BrokenRowError(Exception):
     """A row or a cell of it breaks a rule; a `Gate` decides what becomes of it."""
 
-    def __init__(self, rule: str, got: str) -> None:
+    def __init__(self, rule: str, got: str, *, cure: str = "") -> None:
         super().__init__(rule, got)
         self.rule = rule
         self.got = got
+        self.cure = cure
 
 
 class RowFile(Protocol):
@@ -41,22 +42,26 @@ class Gate:
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._notes: list[str] = []
 
-    def refuse(self, file: RowFile, number: int, broken: BrokenRowError, *, what: str = "row") -> None:
+    def refuse(
+        self, file: RowFile, number: int, broken: BrokenRowError, *, what: str = "row", lost: int = 1
+    ) -> None:
         """Refuse row `number` of `file`.
 
         Args:
             file: Where it is.
             number: Which row.
-            broken: The rule and the value.
+            broken: The rule, the value and, where it is plain, the cure.
             what: "cell" where the rest of the row is kept.
+            lost: How many rows are gone with it, itself included.
 
         Raises:
             DataError: If this gate is not lenient; with place, rule, value and cure.
         """
         if not self._lenient:
-            cure = f"; --lenient drops and counts such {what}s" if self._offered else ""
+            cure = broken.cure and f"; {broken.cure}"
+            cure += f"; --lenient drops and counts such {what}s" if self._offered else ""
             raise DataError(f"{file.place(number)}: {broken.rule}, got {broken.got}{cure}") from broken
-        self._counts[file.name, what, broken.rule] += 1
+        self._counts[file.name, what, broken.rule] += lost
 
     def note(self, sentence: str) -> None:
         """Remember what else is left out, which is no fault."""

@@ -3,6 +3,7 @@
 Symbols: `R` rows, `F` features, which are the numeric columns and then the genres.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmoviematch.data.arrays import Floats
-from deepmoviematch.data.cells import LARGEST, parse_number
+from deepmoviematch.data.cells import BOUND, LARGEST, parse_number
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import Gate
 from deepmoviematch.data.sheets import SeparatedSheet
@@ -113,5 +114,6 @@ def _finite(cells: Sequence[str], names: Sequence[str], place: str) -> list[floa
         values = list(map(parse_number, cells))
     for name, cell, value in zip(names, cells, values, strict=True):
         if not -LARGEST <= value <= LARGEST:  # NaN too
-            raise DataError(f"{place}: {name} must be a finite number, got {cell!r}")
+            rule = BOUND if math.isfinite(value) else "a finite number"
+            raise DataError(f"{place}: {name} must be {rule}, got {cell!r}")
     return values

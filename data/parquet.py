@@ -43,7 +43,8 @@ class ParquetSheet:
         try:
             schema = parquet.read_schema(path)
         except (pa.ArrowException, OSError, UnicodeError) as error:
-            raise DataError(f"{self.name}: the file must be Parquet, got {error!s:.80}") from error
+            cause = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+            raise DataError(f"{self.name}: the file must be Parquet, got {cause}") from error
         types = {**required, **optional}
         if further:
             others = [field for field in schema if field.name not in types]

@@ -9,6 +9,7 @@ import csv
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
@@ -23,6 +24,14 @@ Row: TypeAlias = tuple[int, list[str]]
 """A row's number and its cells."""
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+
+_FOREIGN = {
+    b"\x1f\x8b": ("gzip", "unpack it"),
+    b"PK\x03\x04": ("a zip archive", "unpack it, or save a workbook as CSV"),
+    b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
+}
+"""How files begin that are taken for CSV: what they are, and the cure."""
 
 _UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, or a byte that was not UTF-8
 
@@ -144,12 +153,17 @@ class CsvSheet:
             further: Whether all other columns that have a name are wanted too.
 
         Raises:
-            DataError: If the file is empty or lacks a required column.
+            DataError: If the file is empty, is no UTF-8 text or lacks a required column.
         """
         self.name = path.name
         self._path = path
         self._gate = gate
         self._separator = separator
+        with path.open("rb") as file:
+            start = file.read(4)
+        for mark, (kind, cure) in _FOREIGN.items():
+            if start.startswith(mark):
+                raise DataError(f"{self.name}: the file must be text in UTF-8, got {kind}; {cure}")
         number, header = next(self._lines(), (1, []))
         if not header:
             raise DataError(f"{self.name}: the file must start with a header line, got an empty file")
@@ -186,7 +200,13 @@ class CsvSheet:
                 yield number, [cells[column] for column in self._picked]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """See `ColumnarSheet.batches`; ids dictionary-encoded, numbers as floating point."""
+        """See `ColumnarSheet.batches`; ids dictionary-encoded, numbers as floating point.
+
+        Raises:
+            pa.ArrowInvalid: If a quote is still open at the end of its line, which Arrow would read past.
+        """
+        if not self._closes_quotes():
+            raise pa.ArrowInvalid("a quote is open at the end of a line")
         options = arrow_csv.ConvertOptions(
             include_columns=[self._header[column] for column in self._picked],
             column_types={
@@ -201,7 +221,8 @@ class CsvSheet:
 
     def _lines(self) -> Iterator[Row]:
         with self._path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.reader(file, delimiter=self._separator)
+            reader = csv.reader(file, delimiter=self._separator, strict=True)
+            headed = False
             while True:
                 number = reader.line_num + 1
                 try:
@@ -209,10 +230,37 @@ class CsvSheet:
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    self._gate.refuse(self, number, BrokenRowError("a row must be valid CSV", str(error)))
+                    broken = _no_csv(str(error), number, reader.line_num)
+                    gate = self._gate if headed else Gate()  # rows without a header are of no use
+                    gate.refuse(self, number, broken, lost=reader.line_num - number + 1)
                     continue
                 if cells:
+                    headed = True
                     yield number, cells
+
+    def _closes_quotes(self) -> bool:
+        """Whether each line is valid CSV by itself; only those with a quote can fail to be."""
+        with self._path.open("rb") as file:
+            if not any(b'"' in block for block in iter(partial(file.read, 1 << 20), b"")):
+                return True  # several times faster than by lines
+            file.seek(0)
+            quoted = (line.decode("utf-8", "surrogateescape") for line in file if b'"' in line)
+            reader = csv.reader(quoted, delimiter=self._separator, strict=True)
+            try:
+                return all(reader.line_num == count for count, _ in enumerate(reader, start=1))
+            except csv.Error:
+                return False
+
+
+def _no_csv(error: str, first: int, last: int) -> BrokenRowError:
+    """What is wrong with the row from line `first` to `last` that the `csv` module gave up with `error`."""
+    if error.startswith("field larger") and first == last:
+        return BrokenRowError("a row must be valid CSV", error)
+    got = error if first == last else f"a quote that is still open in line {last}"
+    if error == "unexpected end of data":
+        got = "a quote that is never closed"
+    cure = "close the quote that opens a cell and double those inside it"
+    return BrokenRowError("a row must be valid CSV", got, cure=cure)
 
 
 def check_row(cells: Sequence[str], width: int) -> None:

@@ -176,9 +176,12 @@ def _setting(text: str) -> tuple[str, Any]:
     """A recipe's `name=value` in TOML, where a bare word is a string."""
     name, _, value = text.partition("=")
     try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        values = tomllib.loads(f"value = {value}")
+    except ValueError:  # no TOML, or a number of thousands of digits
         return name, value
+    if len(values) > 1:
+        raise RecipeError(f"--set must be one name=value, got {text!r}; give each setting a --set of its own")
+    return name, values["value"]
 
 
 def _taste(text: str) -> tuple[str, float]:

@@ -6,8 +6,10 @@ differs from the family's defaults.
 """
 
 import math
+import sys
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -257,7 +259,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         names = sorted(entry.name[:-5] for entry in recipes.iterdir() if entry.name.endswith(".toml"))
         raise RecipeError(f"a recipe must be one of {', '.join(names)} or a .toml file, got {name!r}")
     try:
-        text = (path if path.suffix == ".toml" else shipped).read_text(encoding="utf-8")
+        text = (path if path.suffix == ".toml" else shipped).read_text(encoding="utf-8-sig")
         values = tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise RecipeError(f"a recipe must be a readable TOML file, got {name!r}: {error}") from error
@@ -272,7 +274,7 @@ def recipe_of(values: Mapping[str, Any]) -> Recipe:
     """
     settings = dict(values)
     family = settings.pop("family", None)
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise RecipeError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
     known = {field.name: field for field in fields(FAMILIES[family])}
     if unknown := sorted(settings.keys() - known):
@@ -289,9 +291,22 @@ def _typed(setting: str, value: object, wanted: Any) -> object:
     if get_origin(wanted) is tuple and isinstance(value, list | tuple):
         types = get_args(wanted)
         if types[-1] is Ellipsis or len(types) == len(value):
-            return tuple(_typed(setting, part, types[0]) for part in value)
+            with suppress(RecipeError):  # the list's own says more than that of a part
+                return tuple(_typed(setting, part, types[0]) for part in value)
     elif wanted is float and type(value) is int:
+        if abs(value) > sys.float_info.max:
+            got = f"a number of {value.bit_length()} bits"
+            raise RecipeError(f"{setting} must be at most {sys.float_info.max:.1e}, got {got}")
         return float(value)
     elif type(value) is wanted:
         return value
-    raise RecipeError(f"{setting} must be of type {getattr(wanted, '__name__', wanted)}, got {value!r}")
+    raise RecipeError(f"{setting} must be {_words(wanted)}, got {value!r}")
+
+
+def _words(wanted: Any) -> str:
+    """What a setting of that type must be, for people."""
+    if get_origin(wanted) is not tuple:
+        return f"of type {wanted.__name__}"
+    first, *others = get_args(wanted)
+    count = "" if Ellipsis in others else f"{1 + len(others)} "
+    return f"a list of {count}{'whole ' if first is int else ''}numbers"

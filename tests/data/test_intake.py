@@ -17,7 +17,26 @@ COLUMNS = {"userId": ID, "movieId": ID, "rating": NUMBER, "timestamp": TIME}
 HEADER = ",".join(COLUMNS)
 
 CELLS = st.sampled_from(
-    ["1", "0318", "7", "9", "a", "", '"7"', " 7", "4.0", "5", "-1", "nan", "1e3", "1e39", "é"]
+    [
+        "1",
+        "0318",
+        "7",
+        "9",
+        "a",
+        "",
+        '"7"',
+        '"a',
+        'a"',
+        '"a"b',
+        " 7",
+        "4.0",
+        "5",
+        "-1",
+        "nan",
+        "1e3",
+        "1e39",
+        "é",
+    ]
 )
 
 

@@ -136,7 +136,7 @@ def test_years_that_are_none_are_unknown(lab: Writer) -> None:
         ),
         (
             {"y_train": "4.0\n1e39\n5.0\n2.5\n"},
-            "content_y_train.csv:2: rating must be a finite number, got '1e39'",
+            "content_y_train.csv:2: rating must be from -3.4e+38 to 3.4e+38, got '1e39'",
         ),
         (
             {"y_train": "4.0\nnan\n5.0\n2.5\n"},

@@ -39,6 +39,25 @@ def test_lenient_reading_drops_and_counts_rows_by_rule(canonical: Writer) -> Non
     )
 
 
+def test_lenient_reading_counts_all_rows_that_an_open_quote_swallows(canonical: Writer) -> None:
+    folder = canonical(
+        ratings=HEADER + GOOD + '"a,1,4,1\nc,1,4,1\nd,1,4,1\n',
+        movies=MOVIES + '2,"Jumanji,Comedy\n3,Heat,\n4,"Babe,Comedy\n5,Seven,\n',
+    )
+    data = read(folder, lenient=True)
+    assert data.catalogue.titles == ("Toy Story", "Seven")
+    assert triples(data) == [("b", "1", 4)]
+    assert data.dropped == (
+        "movies.csv: 3 rows dropped: a row must be valid CSV",
+        "ratings.csv: 3 rows dropped: a row must be valid CSV",
+    )
+
+
+def test_lenient_reading_does_not_forgive_an_open_quote_in_the_header(canonical: Writer) -> None:
+    with pytest.raises(DataError, match=r"ratings\.csv:1: a row must be valid CSV"):
+        read(canonical(ratings='"' + HEADER + GOOD), lenient=True)
+
+
 def test_lenient_reading_of_good_data_drops_nothing(canonical: Writer) -> None:
     assert read(canonical(), lenient=True).digest == read(canonical()).digest
     assert read(canonical(), lenient=True).dropped == ()

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +56,16 @@ def test_ctrl_c_ends_it_without_a_traceback(
     monkeypatch.setattr(__main__, "read", interrupted)
     assert main(["describe", "--data", str(canonical())]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_that_left_ends_it_without_a_traceback(canonical: Writer, more: list[str]) -> None:
+    command = [sys.executable, "-m", "deepmoviematch.data", "describe", "--data", str(canonical()), *more]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing) as gone:
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,13 @@ def test_what_is_not_parquet_is_refused(tmp_path: Path, contents: bytes) -> None
         read(tmp_path)
 
 
+def test_what_is_not_parquet_is_told_in_a_whole_sentence(tmp_path: Path) -> None:
+    write_parquet(tmp_path, ratings={"userId": [1], "movieId": [1], "rating": [1.0]})
+    (tmp_path / "ratings.parquet").write_bytes(b"userId,movieId,rating\n")
+    with pytest.raises(DataError, match=r"got Parquet magic bytes not found in footer$"):
+        read(tmp_path)
+
+
 def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
     columns = {"userId": range(1000), "movieId": [1] * 1000, "rating": [4.0] * 1000}
     file = write_parquet(tmp_path, ratings=columns) / "ratings.parquet"

@@ -1,5 +1,6 @@
 """Every accepted form, and every way in which data can be bad."""
 
+import gzip
 import re
 import shutil
 from collections.abc import Callable
@@ -199,7 +200,13 @@ BAD_RATINGS: list[tuple[str, str | bytes, str]] = [
         "userId,movieId,rating,rating\n",
         "ratings.csv:1: column rating must be there once, got 2",
     ),
-    ("UTF-16", HEADER.encode("utf-16"), "ratings.csv:1: text must"),
+    (
+        "UTF-16",
+        HEADER.encode("utf-16"),
+        "ratings.csv: the file must be text in UTF-8, got UTF-16; save it as UTF-8",
+    ),
+    ("gzip", gzip.compress(HEADER.encode()), "the file must be text in UTF-8, got gzip; unpack it"),
+    ("UTF-16 without its mark", HEADER.encode("utf-16-le"), "ratings.csv:1: text must not hold NUL bytes"),
     (
         "not UTF-8",
         (HEADER + GOOD).encode() + b"\xe9,1,4,1\n",
@@ -208,7 +215,11 @@ BAD_RATINGS: list[tuple[str, str | bytes, str]] = [
     ("NUL", HEADER + GOOD + "a\0,1,4,1\n", r"ratings.csv:3: text must not hold NUL bytes, got b'a\x00'"),
     ("too few cells", HEADER + GOOD + "a,1,4\n", "ratings.csv:3: a row must have 4 columns, got 3"),
     ("too many cells", HEADER + GOOD + "a,1,4,1,1\n", "ratings.csv:3: a row must have 4 columns, got 5"),
-    ("open quote", HEADER + 'a,"1,4,1\n' + GOOD, "ratings.csv:2: a row must have 4 columns, got 2"),
+    (
+        "open quote",
+        HEADER + 'a,"1,4,1\n' + GOOD,
+        "ratings.csv:2: a row must be valid CSV, got a quote that is never closed",
+    ),
     ("no user", HEADER + GOOD + ",1,4,1\n", "ratings.csv:3: a user id must not be empty, got ''"),
     ("no movie", HEADER + GOOD + "a, ,4,1\n", "ratings.csv:3: a movie id must not be empty, got ' '"),
     ("no rating", HEADER + GOOD + "a,1,,1\n", "ratings.csv:3: a rating must be a finite number, got ''"),
@@ -218,12 +229,16 @@ BAD_RATINGS: list[tuple[str, str | bytes, str]] = [
     (
         "float32",
         HEADER + GOOD + "a,1,1e39,1\n",
-        "ratings.csv:3: a rating must be a finite number, got '1e39'",
+        "ratings.csv:3: a rating must be from -3.4e+38 to 3.4e+38, got '1e39'",
     ),
     ("no time", HEADER + GOOD + "a,1,4,\n", "ratings.csv:3: a timestamp must be whole seconds"),
     ("date", HEADER + GOOD + "a,1,4,2020-01-01\n", "ratings.csv:3: a timestamp must be whole seconds"),
     ("before 1970", HEADER + GOOD + "a,1,4,-1\n", "ratings.csv:3: a timestamp must be whole seconds"),
-    ("milliseconds", HEADER + GOOD + "a,1,4,1600000000000\n", "got '1600000000000'"),
+    (
+        "milliseconds",
+        HEADER + GOOD + "a,1,4,1600000000000\n",
+        "got '1600000000000'; divide milliseconds by 1000; --",
+    ),
     ("half a second", HEADER + GOOD + "a,1,4,1.5\n", "ratings.csv:3: a timestamp must be whole seconds"),
     ("unknown movie", HEADER + GOOD + "a,318,4,1\n", "must be in the catalogue, got '318'"),
     (
@@ -269,6 +284,18 @@ BAD_MOVIES: list[tuple[str, str | bytes, str]] = [
         MOVIES + f"2,{'x' * 200_000},\n",
         "movies.csv:3: a row must be valid CSV, got field larger",
     ),
+    (
+        "stray quotes",
+        MOVIES + '2,"Jumanji,Comedy\n3,Heat,\n4,"Babe,Comedy\n',
+        "movies.csv:3: a row must be valid CSV, got a quote that is still open in line 5; "
+        "close the quote that opens a cell and double those inside it; --lenient drops and counts such rows",
+    ),
+    (
+        "quote not doubled",
+        MOVIES + '2,"The "Game",Comedy\n',
+        "movies.csv:3: a row must be valid CSV, got ',' expected after '\"'; close the quote",
+    ),
+    ("quote in the header", MOVIES.replace("title", '"title'), "movies.csv:1: a row must be valid CSV"),
 ]
 
 
@@ -280,6 +307,30 @@ def test_bad_movies_are_refused_with_place_and_value(
 ) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         read(canonical(movies=movies))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ('"a,1,4,1\nc,1,4,1\n"d,1,4,1\n', "got a quote that is still open in line 5"),
+        ('c,1,4,1\n"d"e,1,4,1\n', """ratings.csv:4: a row must be valid CSV, got ',' expected after '"'"""),
+    ],
+    ids=["over lines", "in a line"],
+)
+def test_the_quick_look_does_not_read_past_a_stray_quote(canonical: Writer, rows: str, message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        read(canonical(ratings=HEADER + GOOD + rows))
+
+
+def test_quotes_that_are_closed_may_hold_anything(canonical: Writer) -> None:
+    data = read(
+        canonical(
+            ratings=HEADER + '"b\r\n""c"", d","1",4,1\r\n"e",1,5,2\r\n',
+            movies=MOVIES + '2,"A ""quoted""\n, long title (1999)",\n3,6" under,\n',
+        )
+    )
+    assert triples(data) == [('b\r\n"c", d', "1", 4), ("e", "1", 5)]
+    assert data.catalogue.titles == ("Toy Story", 'A "quoted"\n, long title', '6" under')
 
 
 def test_the_1m_form_is_read(tmp_path: Path) -> None:

@@ -252,6 +252,14 @@ def test_exercise_prints_six_tables(data: Path, capsys: pytest.CaptureFixture[st
         (["fit", "--out", "x", "--recipe", "sed"], "error: a recipe must be one of retrieval, seed"),
         (["fit", "--out", "x", "--set", "epoch=1"], "error: unknown setting(s) epoch"),
         (
+            ["fit", "--out", "x", "--set", "epochs=2\nseed=3"],
+            "error: --set must be one name=value, got 'epochs",
+        ),
+        (
+            ["fit", "--out", "x", "--set", f"epochs={'9' * 5000}"],
+            "error: epochs must be of type int, got '99",
+        ),
+        (
             ["evaluate", "--protocol", "rating", "--set", "rating_head=false"],
             "error: the rating protocol needs a recipe that",
         ),

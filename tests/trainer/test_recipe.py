@@ -37,20 +37,31 @@ def test_a_file_of_ones_own_is_a_recipe_too(tmp_path: Path) -> None:
         ({"dropout": True}, "dropout must be of type float, got True"),
         ({"dropout": 1}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"hidden": [64, 0]}, r"hidden must be widths of at least 1, got \(64, 0\)"),
-        ({"hidden": "wide"}, "hidden must be of type tuple, got 'wide'"),
+        ({"hidden": "wide"}, "hidden must be a list of whole numbers, got 'wide'"),
+        ({"hidden": 5}, "hidden must be a list of whole numbers, got 5"),
+        ({"hidden": ["a"]}, r"hidden must be a list of whole numbers, got \['a'\]"),
         ({"history_share": [0.8, 0.3]}, r"history_share must be a pair 0 < low <= high < 1"),
-        ({"history_share": [0.8]}, "history_share must be of type tuple"),
+        ({"history_share": [0.8]}, r"history_share must be a list of 2 numbers, got \[0.8\]"),
         ({"triplet_margin": 0}, "triplet_margin must be positive, got 0.0"),
         ({"distillation": 1.01}, r"distillation must be in 0\.\.1, got 1.01"),
         ({"learning_rate": float("nan")}, "learning_rate must be between 0 and 1, got nan"),
         ({"triplet_weight": float("inf")}, "triplet_weight must be finite, got inf"),
         ({"seed": -1}, r"seed must be in 0\.\.2147483647, got -1"),
         ({"family": "other"}, "family must be one of seed, retrieval, got 'other'"),
+        ({"family": ["seed"]}, r"family must be one of seed, retrieval, got \['seed'\]"),
+        ({"family": {"seed": 1}}, "family must be one of seed, retrieval, got {'seed': 1}"),
+        ({"learning_rate": 10**400}, r"learning_rate must be at most 1.8e\+308, got a number of 1329 bits"),
     ],
 )
 def test_a_setting_that_no_run_could_use_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe("retrieval", settings)
+
+
+def test_a_file_with_a_byte_order_mark_is_a_recipe_too(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text('family = "seed"\n', encoding="utf-8-sig")
+    assert load_recipe(str(path)) == SeedRecipe(name="small")
 
 
 @pytest.mark.parametrize("text", ["family = ", "\xff"])
