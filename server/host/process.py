@@ -53,6 +53,9 @@ are freed at once; the default of 700 cost 3 % of a call.
 """
 
 _STEP_S = 0.01
+_ended: list["Wiring"] = []
+"""A server that is freed ends as CANCELLED what still arrives, so it is held until its process is gone."""
+
 _STOPS = {signal.SIGTERM, signal.SIGINT}
 
 
@@ -228,6 +231,7 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a second one kills at once
     wiring.drain(options.grace_s)
+    _ended.append(wiring)
     withdraw(wiring.port, port_file)
     if traces is not None:
         traces.end()
