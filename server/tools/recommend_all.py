@@ -217,6 +217,7 @@ def _part(audience: Audience, first: int, answers: Sequence[Answer]) -> tuple[by
         "users": len(answers),
         "rows": sum(lengths),
         "users_given_popular_items": popular,
+        "users_without_rows": lengths.count(0),
     }
 
 
@@ -232,6 +233,8 @@ def _told(summary: dict[str, Any], arguments: Namespace) -> str:
     ]
     if popular := summary["users_given_popular_items"]:
         lines.append(f"{popular:,} of them have no usable history and got popular items")
+    if without := summary.get("users_without_rows"):
+        lines.append(f"{without:,} of them have no row: they rated all that may be returned")
     if unknown := summary["unknown_ratings"]:
         lines.append(f"{unknown:,} ratings were left out: the generation does not know their items")
     return "\n".join(lines)

@@ -114,6 +114,7 @@ def test_everyone_gets_what_the_server_would_answer_to_the_bit(
     assert said.splitlines() == [  # whoever rated everything gets nothing
         f"{rows} rows for {USERS} users in 1 part: {out} (generation {name})",
         "1 of them have no usable history and got popular items",
+        "1 of them have no row: they rated all that may be returned",
         "1 ratings were left out: the generation does not know their items",
     ]
 
