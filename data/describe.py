@@ -129,8 +129,19 @@ def show(description: Description, console: Console) -> None:
     if description.genres:
         console.print(_genre_table(description))
     console.print(_bars(description.histogram))
-    for sentence in filter(None, (*description.dropped, description.likes.warning)):
+    for sentence in filter(None, (*description.dropped, description.likes.warning, _spellings(description))):
         console.print(sentence, style="yellow", markup=False)
+
+
+def _spellings(description: Description) -> str:
+    """A sentence on genres that differ in case only; empty where none do."""
+    spellings: dict[str, list[str]] = {}
+    for each in description.genres:
+        spellings.setdefault(each.genre.casefold(), []).append(each.genre)
+    alike = [" and ".join(names) for names in spellings.values() if len(names) > 1]
+    if not alike:
+        return ""
+    return f"genres must be spelt in one way to be one, got {', '.join(alike)}; they count as different"
 
 
 def _quantiles(counts: Any) -> dict[str, int]:

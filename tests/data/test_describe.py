@@ -106,6 +106,16 @@ def test_counts_of_plays_are_warned_of_as_hardly_any_is_a_like() -> None:
     assert describe(bare([1000.0, *range(1, 50)])).likes.warning == ""
 
 
+def test_genres_that_differ_in_case_only_are_told_of() -> None:
+    dataset = bare([1.0, 2.0])
+    genres = np.eye(2, 3, dtype=np.bool_)
+    catalogue = replace(dataset.catalogue, genre_names=("Drama", "Noir", "drama"), genres=genres)
+    console = Console(file=io.StringIO(), width=400)
+    show(describe(replace(dataset, catalogue=catalogue)), console)
+    said = "genres must be spelt in one way to be one, got Drama and drama; they count as different"
+    assert said in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_histogram_shows_ratings_as_written() -> None:
     assert [bar.low for bar in describe(bare([0.1, 4.7])).histogram] == [0.1, 4.7]
 
