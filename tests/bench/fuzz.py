@@ -25,6 +25,7 @@ from typing import Any
 import grpc
 
 from deepmoviematch.client import Client, pb
+from deepmoviematch.server.host.pool import FEW_WAITING
 from deepmoviematch.server.rpc.replies import varint
 from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.server.tools.traffic import Traffic
@@ -33,7 +34,7 @@ from tests.bench.servers import Running, serving
 
 METHODS = ("Recommend", "BatchRecommend", "SimilarItems", "FindItems", "EmbedUser")
 HARMLESS = {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}
-AT_ONCE = 16
+AT_ONCE = FEW_WAITING
 """Calls in flight: as many as the server never refuses, for a refusal reads no input."""
 
 TIMEOUT_S = 20.0
