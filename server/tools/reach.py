@@ -34,7 +34,8 @@ class Reach:
                 "a certificate must come with its key, got one alone; say --tls-cert and --tls-key"
             )
         files = [_read(path) for path in (arguments.tls_ca, arguments.tls_key, arguments.tls_cert)]
-        credentials = grpc.ssl_channel_credentials(*files) if any(files) else None
+        in_the_clear = all(contents is None for contents in files)
+        credentials = None if in_the_clear else grpc.ssl_channel_credentials(*files)
         return cls(arguments.at, credentials, _key(arguments.api_key_file))
 
     @property

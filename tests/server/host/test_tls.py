@@ -77,6 +77,18 @@ def test_the_command_line_shows_its_certificate_to_a_server_that_wants_one(
         assert "a certificate must come with its key, got one alone" in capsys.readouterr().err
 
 
+def test_the_command_line_speaks_in_the_clear_only_where_no_file_is_named(
+    running: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = tmp_path / "empty.pem"
+    nothing.touch()
+    words = ["query", "find", "heat", "--at", running.address, "--json"]
+    assert main(words) == 0
+    assert '"Heat"' in capsys.readouterr().out
+    assert main([*words, "--tls-ca", str(nothing)]) == 1
+    assert "Heat" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("certificate", "key"),
     [("server.pem", "client.key"), ("none.pem", "server.key"), ("make.sh", "server.key")],
