@@ -159,16 +159,18 @@ def _parts(tree: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _leaves(tree: Any) -> list[tuple[Any, int]]:
-    """The conditions of a tree from left to right, and how deep each one is."""
-    leaves, ahead = [], [(tree, 0)]
+def _nodes(tree: Any) -> Iterator[tuple[Any, int]]:
+    """A tree and all that is below, from left to right, and how deep each one is."""
+    ahead = [(tree, 0)]
     while ahead:  # not by recursion: nobody knows yet how deep it goes
         node, depth = ahead.pop()
-        parts = _parts(node)
-        ahead += [(part, depth + 1) for part in reversed(parts)]
-        if not parts:
-            leaves.append((node, depth))
-    return leaves
+        yield node, depth
+        ahead += [(part, depth + 1) for part in reversed(_parts(node))]
+
+
+def _leaves(tree: Any) -> list[tuple[Any, int]]:
+    """The conditions of a tree from left to right, and how deep each one is."""
+    return [(node, depth) for node, depth in _nodes(tree) if not _parts(node)]
 
 
 def _check_bounds(tree: Any) -> None:
@@ -186,7 +188,7 @@ def _check_bounds(tree: Any) -> None:
 
 def _refuse_lower_case(tree: Any) -> None:
     """Where something is compared, a plain "or" between conditions will hardly be the word of a title."""
-    nodes = list(_nodes(tree))
+    nodes = [node for node, _ in _nodes(tree)]
     if not any(isinstance(node, Comparison | _Group) for node in nodes):
         return
     for node in nodes:
@@ -199,13 +201,6 @@ def _refuse_lower_case(tree: Any) -> None:
                 text, at = part.value.text, part.value.at
                 cure = f"write {text.upper()}, or put the word of a title in quotes"
                 raise FilterError("must have AND, OR and NOT in capitals", shown(text), at=at, cure=cure)
-
-
-def _nodes(tree: Any) -> Iterator[Any]:
-    """A tree that is not too deep, and all that is below."""
-    yield tree
-    for part in _parts(tree):
-        yield from _nodes(part)
 
 
 def _spread(tree: Any, group: _Group | None = None) -> Expression:
