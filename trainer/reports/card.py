@@ -122,8 +122,8 @@ def _training(recipe: Recipe, curves: Curves, metrics: Mapping[str, Any]) -> Ite
         yield ""
         yield (
             f"`measure` held {metrics['users']:,} users out, for the figures below. `refit` then fitted the "
-            f"towers that are published, on everyone, for {metrics['epochs']} epochs, after which those had "
-            "not got better."
+            f"towers that are published, on everyone, for {metrics['epochs']} epochs: after so many those of "
+            "`measure` were last not clearly worse than at their best."
         )
     yield ""
     yield "![learning curves](curves.png)"
