@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.data.program import exit_status
 
 try:
     from deepmoviematch.data.describe import describe, show
@@ -22,18 +21,7 @@ except ModuleNotFoundError as error:  # an installation that only serves
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`arguments`, or the process's own) and return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        options.command(options)
-        sys.stdout.flush()
-    except MovieMatchError as error:
-        print("error:", *str(error).splitlines(), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # whoever read the output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit flushes in silence
-        return 1
-    return 0
+    return exit_status(lambda: options.command(options), extra="train")
 
 
 def _fetch(options: argparse.Namespace) -> None:

@@ -278,6 +278,10 @@ def check_row(cells: Sequence[str], width: int) -> None:
     raise BrokenRowError(rule, repr(cell.encode("utf-8", "surrogateescape")))
 
 
+_CURES = {"rating": "where nobody rates, as with plays or purchases, add it with a 1 in each row"}
+"""Of a column that is missing."""
+
+
 def pick_columns(
     place: str,
     names: Sequence[str],
@@ -300,6 +304,7 @@ def pick_columns(
     """
     for name in required:
         if name not in names:
+            cure = cure or _CURES.get(name, "")
             got = ", ".join(map(str, names))
             raise DataError(f"{place}: column {name} is missing, got {got!r}{cure and f'; {cure}'}")
     picked = tuple(dict.fromkeys((*required, *(name for name in optional if name and name in names))))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.data.program import exit_status
 
 try:
     from deepmoviematch.indexer import console
@@ -25,14 +26,7 @@ except ModuleNotFoundError as error:  # an installation that only calls a server
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`arguments`, or the process's own) and return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        options.command(Store(options.store), options)
-    except (MovieMatchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_status(lambda: options.command(Store(options.store), options), extra="serve")
 
 
 def _build(store: Store, options: argparse.Namespace) -> None:

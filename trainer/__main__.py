@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.data.program import exit_status
 from deepmoviematch.data.ratings import LOWEST_STARS, TOP_STARS
 from deepmoviematch.trainer.console import print_fit, print_listing, print_measure, print_rows, print_table
 from deepmoviematch.trainer.errors import RecipeError, TrainingError
@@ -43,20 +43,8 @@ PROTOCOLS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`arguments`, or the process's own) and return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        options.command(options)
-    except MovieMatchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:  # an installation that only serves
-        extra = "serve" if (error.name or "").split(".")[0] in {"grpc", "google"} else "train"
-        print(f"error: this needs {error.name}; install deepmoviematch[{extra}]", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        cure = "; fit --resume goes on from the last whole epoch" if options.command is _fit else ""
-        print(f"interrupted{cure}", file=sys.stderr)
-        return 130
-    return 0
+    cure = "; fit --resume goes on from the last whole epoch" if options.command is _fit else ""
+    return exit_status(lambda: options.command(options), extra="train", interrupted=f"interrupted{cure}")
 
 
 def _fit(options: argparse.Namespace) -> None:

@@ -188,7 +188,7 @@ BAD_RATINGS: list[tuple[str, str | bytes, str]] = [
     (
         "no column",
         "userId,movieId,stars\n1,1,4\n",
-        "ratings.csv:1: column rating is missing, got 'userId, mov",
+        "ratings.csv:1: column rating is missing, got 'userId, movieId, stars'; where nobody rates",
     ),
     (
         "other separator",

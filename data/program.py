@@ -1,0 +1,44 @@
+"""How every command line of the project ends: what the user can cure is one line, never a traceback."""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+
+from deepmoviematch.data.errors import MovieMatchError
+
+_CALLS = {"grpc", "google"}
+"""What speaks to a server, which the extra `train` lacks."""
+
+
+def exit_status(run: Callable[[], None], *, extra: str, interrupted: str = "") -> int:
+    """Run a command to its end, and say on standard error what the user can cure.
+
+    Args:
+        run: The command.
+        extra: What to install where a library is missing: "train" or "serve".
+        interrupted: What to say after SIGINT, if anything.
+
+    Returns:
+        The exit status: 0, 1 where there is something to cure or whoever read the output has left, or 130
+        after SIGINT.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack a title's letters
+    try:
+        run()
+        print(end="", flush=True)  # not when the interpreter ends, which would say so
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return 1
+    except (MovieMatchError, OSError) as error:
+        print("error:", *str(error).splitlines(), file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        needed = "serve" if (error.name or "").split(".")[0] in _CALLS else extra
+        print(f"error: this needs {error.name}; install deepmoviematch[{needed}]", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(end=interrupted and f"{interrupted}\n", file=sys.stderr)
+        return 130
+    return 0
