@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(store: Store, options: argparse.Namespace) -> None:
     start = time.monotonic()
     before = _serving(store)
-    generation = build(options.run, store, index=options.index, instead_of=None if options.force else before)
+    generation = build(options.run, store, index=options.index, force=options.force)
     name = generation.manifest["run"]["dataset"]
     served = name if before is None else before["run"]["dataset"]
     if served != name:
@@ -46,7 +46,7 @@ def _build(store: Store, options: argparse.Namespace) -> None:
 def _serving(store: Store) -> dict[str, Any] | None:
     """The manifest of the current generation; None if there is none, or none that can be read."""
     try:
-        return store.load().manifest
+        return store.manifest()
     except MovieMatchError:
         return None
 
@@ -176,7 +176,9 @@ def _parser() -> argparse.ArgumentParser:
         f"(hnsw), or (auto, the default) by lists above {EXACT_UP_TO:,} items",
     )
     building.add_argument(
-        "--force", action="store_true", help="publish it though it is clearly worse than the current one"
+        "--force",
+        action="store_true",
+        help="publish it though it is clearly worse than the current one, or that cannot say how good it is",
     )
     add("list", _list, "list the generations, oldest first; * marks the current one")
     for name, command, text in (

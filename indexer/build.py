@@ -7,6 +7,7 @@ import io
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +32,26 @@ SAMPLES = 200
 """Items whose neighbours are looked up to measure the recall of similar items."""
 
 
-def build(
-    run: Path, store: Store, *, index: str = "auto", instead_of: Mapping[str, Any] | None = None
-) -> Generation:
+def build(run: Path, store: Store, *, index: str = "auto", force: bool = False) -> Generation:
     """Publish the run in the folder `run` as the store's current generation.
 
     Args:
         run: The folder.
         store: Where to publish.
         index: How to search, one of `kinds.CHOICES`.
-        instead_of: Manifest of the generation that it must not be clearly worse than; None for none.
+        force: Whether to publish it though it is clearly worse than what it replaces, or that cannot tell.
 
     Raises:
         GenerationError: If the run or what was made of it fails a check.
         WorseError: If it is worse; nothing has changed then.
-        StoreError: If the disk refuses a step.
+        StoreError: If the disk refuses a step, or the current generation does not say how good it is.
     """
     loaded = Run.load(run)
     try:
         files, description = bundle(loaded, index=index)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise GenerationError(f"{run}: the parts of a run must fit each other, got {error!r}") from error
-    if instead_of is not None:
-        refuse_worse(description, instead_of)
-    return store.publish(files, description)
+    return store.publish(files, description, check=None if force else partial(refuse_worse, description))
 
 
 def bundle(run: Run, *, index: str = "auto") -> tuple[dict[str, bytes], dict[str, Any]]:

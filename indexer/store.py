@@ -12,7 +12,7 @@ one rename, and the pointer changes with another.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -96,27 +96,56 @@ class Store:
         if name not in self.list():
             raise StoreError(f"{self.folder} must hold the generation, got {name!r}; it has {self._names()}")
         generation = load(self._generations / name)
-        if generation.id != name:
-            raise GenerationError(
-                f"{self._generations / name}: the folder must be named by the id, got {generation.id}"
-            )
+        _check_name(self._generations / name, generation.id)
         return generation
 
-    def publish(self, files: Mapping[str, bytes], description: Mapping[str, Any]) -> Generation:
+    def manifest(self) -> dict[str, Any] | None:
+        """What the current generation says of itself, whatever became of its other files.
+
+        Returns:
+            Its manifest; None before the first publish.
+
+        Raises:
+            StoreError: If the pointer cannot be read or is no id.
+            GenerationError: If the manifest cannot be read or was edited.
+        """
+        if (current := self.current()) is None:
+            return None
+        folder = self._generations / current
+        try:
+            values = manifest.read(folder, "generation")
+            name = manifest.check_id(values)
+        except GenerationError as error:
+            raise GenerationError(f"{folder}: {error}") from error
+        _check_name(folder, name)
+        return values
+
+    def publish(
+        self,
+        files: Mapping[str, bytes],
+        description: Mapping[str, Any],
+        *,
+        check: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> Generation:
         """Make `files` the current generation; whoever dies on the way leaves the old one current.
 
         Args:
             files: Path below the generation's folder -> contents.
             description: What its manifest says besides format, kind, id and the files.
+            check: Takes the manifest of the generation that would be replaced, if there is one, and raises
+                where that must stay; None for none.
 
         Returns:
             The new generation, loaded and verified.
 
         Raises:
             GenerationError: If it fails a check; nothing has changed then.
-            StoreError: If the disk refuses a step, such as for lack of space.
+            StoreError: If the disk refuses a step, such as for lack of space, or if `check` is to see a
+                manifest that cannot be read.
         """
         with self._changing(create=True):
+            if check is not None:
+                self._check_against_current(check)
             values = dict(description) | {
                 "format": FORMAT,
                 "kind": "generation",
@@ -247,6 +276,17 @@ class Store:
         except OSError as error:
             raise StoreError(f"{self.folder} must be writable and have room, got {error}") from error
 
+    def _check_against_current(self, check: Callable[[Mapping[str, Any]], None]) -> None:
+        try:
+            replaced = self.manifest()
+        except (GenerationError, StoreError) as error:
+            raise StoreError(
+                f"the generation to be replaced must say how good it is, got this: {error}; "
+                "make another one current with rollback ID, or publish all the same with --force"
+            ) from error
+        if replaced is not None:
+            check(replaced)
+
     def _write(self, files: Mapping[str, bytes], values: Mapping[str, Any]) -> None:
         """Write the generation into the incoming folder, manifest last."""
         for name, contents in files.items():
@@ -284,6 +324,11 @@ class Store:
 
     def _names(self) -> str:
         return ", ".join(self.list()) or "none"
+
+
+def _check_name(folder: Path, name: str) -> None:
+    if folder.name != name:
+        raise GenerationError(f"{folder}: the folder must be named by the id, got {name}")
 
 
 def _age(name: str) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deepmoviematch.indexer import __main__
+from deepmoviematch.indexer import __main__, build
 from deepmoviematch.indexer.__main__ import main
 from deepmoviematch.indexer.console import print_difference
 from deepmoviematch.indexer.store import Store
@@ -52,6 +52,61 @@ def test_build_refuses_what_is_clearly_worse_unless_it_is_forced(
     assert f"ndcg@100 of {serving} is 0.55 [0.5, 0.6], got 0.35 [0.3, 0.4]; publish it all" in errors
     assert command("build", "--run", run, "--force")[0] == 0
     assert store.current() != serving
+
+
+def test_build_is_compared_with_a_current_one_that_is_damaged_too(
+    command: Command, store: Store, run: Path
+) -> None:
+    measured(run, 0.5)
+    command("build", "--run", run)
+    serving = store.current()
+    (store.folder / "generations" / str(serving) / "popularity.npy").unlink()
+    measured(run, 0.3)
+    status, _, errors = command("build", "--run", run)
+    assert (status, store.current()) == (1, serving)
+    assert f"ndcg@100 of {serving} is 0.55 [0.5, 0.6], got 0.35" in errors
+    measured(run, 0.5)
+    assert command("build", "--run", run)[0] == 0
+    assert store.load().id == store.current() != serving
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [("CURRENT", "CURRENT must hold the id"), ("generations/{}/manifest.json", "must be readable JSON")],
+)
+def test_build_replaces_what_cannot_say_how_good_it_is_only_if_it_is_forced(
+    command: Command, store: Store, run: Path, path: str, rule: str
+) -> None:
+    command("build", "--run", run)
+    damaged = store.folder / path.format(store.current())
+    damaged.write_text("damaged")
+    status, _, errors = command("build", "--run", run)
+    assert (status, len(store.list()), damaged.read_text()) == (1, 1, "damaged")
+    assert errors.startswith("error: the generation to be replaced must say how good it is, got this: ")
+    assert rule in errors
+    assert errors.endswith("with rollback ID, or publish all the same with --force\n")
+    assert command("build", "--run", run, "--force")[0] == 0
+    assert store.load().id == store.list()[1]
+
+
+def test_of_two_builds_at_once_the_later_is_compared_with_what_it_replaces(
+    command: Command, store: Store, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(run, 0.5)
+    command("build", "--run", run)
+    bundle = build.bundle
+
+    def overtaken(*asked: Any, **options: Any) -> Any:
+        monkeypatch.setattr(build, "bundle", bundle)
+        bundled = bundle(*asked, **options)
+        measured(run, 0.9)
+        assert command("build", "--run", run)[0] == 0
+        return bundled
+
+    monkeypatch.setattr(build, "bundle", overtaken)
+    status, _, errors = command("build", "--run", run)
+    assert (status, len(store.list())) == (1, 2)
+    assert f"ndcg@100 of {store.current()} is 0.95" in errors
 
 
 def test_diff_shows_two_generations_side_by_side(command: Command, two: tuple[str, str]) -> None:

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -6,13 +7,13 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deepmoviematch.indexer.errors import GenerationError, StoreError
+from deepmoviematch.indexer.errors import GenerationError, StoreError, WorseError
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.store import Store
 
@@ -75,6 +76,20 @@ def test_what_fails_a_check_is_not_published(store: Store, parts: Any, publish: 
     with pytest.raises(GenerationError, match=r"index\.faiss must hold the vectors of vectors\.npy"):
         store.publish({**files, "index.faiss": files["similar.faiss"]}, description)
     assert (store.current(), store.list(), hidden(store)) == (old, (old,), {".lock"})
+
+
+def test_what_would_be_replaced_is_checked_while_nobody_else_publishes(
+    store: Store, parts: Any, publish: Callable[[], str]
+) -> None:
+    def refuse(replaced: Mapping[str, Any]) -> None:
+        with (store.folder / ".lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise WorseError(replaced["id"])
+
+    name = store.publish(*parts, check=refuse).id  # the first replaces nothing
+    with pytest.raises(WorseError, match=name):
+        store.publish(*parts, check=refuse)
+    assert (store.current(), store.list(), hidden(store)) == (name, (name,), {".lock"})
 
 
 def test_an_unknown_generation_is_refused(store: Store, publish: Callable[[], str]) -> None:
