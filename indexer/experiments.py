@@ -104,6 +104,19 @@ class Experiment(NamedTuple):
         return self
 
 
+def check_number(experiments: Collection[object]) -> None:
+    """Refuse more experiments than may run at once.
+
+    Raises:
+        StoreError: If they are.
+    """
+    if len(experiments) > MOST_EXPERIMENTS:
+        raise StoreError(
+            f"at most {MOST_EXPERIMENTS} experiments may run at once, got {len(experiments)}; "
+            "end one before another begins"
+        )
+
+
 def check_scales(scales: Collection[RatingScale]) -> None:
     """Refuse an experiment whose generations take ratings of these scales, if they are not one.
 
@@ -129,6 +142,7 @@ def read(path: Path) -> dict[str, Experiment]:
             kind = stat.filemode(status.st_mode)
             raise ValueError(f"{kind} of {status.st_size} bytes, not a plain file of {MOST_BYTES} at most")
         values = manifest.read_json(path)["experiments"]
+        check_number(values)
         found = [
             Experiment(name, tuple(Variant(**each) for each in variants)) for name, variants in values.items()
         ]

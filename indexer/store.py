@@ -21,7 +21,7 @@ from typing import Any
 from deepmoviematch.data.weights import FORMAT
 from deepmoviematch.indexer import disk, experiments, manifest
 from deepmoviematch.indexer.errors import GenerationError, StoreError
-from deepmoviematch.indexer.experiments import CURRENT, MOST_EXPERIMENTS, Experiment
+from deepmoviematch.indexer.experiments import CURRENT, Experiment
 from deepmoviematch.indexer.generation import Generation, load
 
 
@@ -230,8 +230,7 @@ class Store:
             names = {variant.generation for variant in experiment.variants}
             experiments.check_scales([self.load(None if name == CURRENT else name).scale for name in names])
             running = self.experiments() | {experiment.name: experiment}
-            if len(running) > MOST_EXPERIMENTS:
-                raise StoreError(f"at most {MOST_EXPERIMENTS} experiments may run; end one first")
+            experiments.check_number(running)
             self._set_experiments(running)
 
     def end_experiment(self, name: str) -> None:

@@ -110,6 +110,21 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, contents: byte
         experiments.read(path)
 
 
+def test_no_more_experiments_run_than_may(store: Store, two: tuple[str, str]) -> None:
+    most = experiments.MOST_EXPERIMENTS
+    running = {name: Experiment(name, (Variant("a", CURRENT),)) for name in map(str, range(most))}
+    path = store.folder / experiments.FILE
+    path.write_bytes(experiments.to_bytes(running))
+    assert store.experiments() == running
+    message = f"at most {most} experiments may run at once, got {most + 1}"
+    with pytest.raises(StoreError, match=f"^{message}; end one"):
+        store.begin_experiment(Experiment("more", (Variant("a", CURRENT),)))
+    assert store.experiments() == running
+    path.write_bytes(experiments.to_bytes({**running, "more": running["0"]._replace(name="more")}))
+    with pytest.raises(StoreError, match=f"got {message}; .* remove it to end them all"):
+        store.experiments()
+
+
 def test_a_store_remembers_its_experiments(store: Store, two: tuple[str, str]) -> None:
     assert store.experiments() == {}
     wider = Experiment("wider", (Variant("control", CURRENT, 0.9), Variant("wide", two[0], 0.1)))
