@@ -4,9 +4,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.data.program import exit_status
@@ -23,13 +24,25 @@ except ModuleNotFoundError as error:  # an installation that only calls a server
     raise SystemExit(f"error: indexing needs {error.name}; install deepmoviematch[serve]") from error
 
 
+_Result: TypeAlias = tuple[object, Callable[[], None]]
+"""What a command prints as JSON, and what shows it to people."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`arguments`, or the process's own) and return the exit status."""
     options = _parser().parse_args(arguments)
-    return exit_status(lambda: options.command(Store(options.store), options), extra="serve")
+    return exit_status(lambda: _run(options), extra="serve")
 
 
-def _build(store: Store, options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
+    value, show = options.command(Store(options.store), options)
+    if options.json:
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+    else:
+        show()
+
+
+def _build(store: Store, options: argparse.Namespace) -> _Result:
     start = time.monotonic()
     before = _serving(store)
     generation = build(options.run, store, index=options.index, force=options.force)
@@ -37,10 +50,8 @@ def _build(store: Store, options: argparse.Namespace) -> None:
     served = name if before is None else before["run"]["dataset"]
     if served != name:
         print(f"note: the store served {served} until now and serves {name} from now on", file=sys.stderr)
-    if options.json:
-        _print_json(console.summary(generation.manifest))
-    else:
-        console.print_built(generation, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    return console.summary(generation.manifest), partial(console.print_built, generation, seconds)
 
 
 def _serving(store: Store) -> dict[str, Any] | None:
@@ -51,15 +62,16 @@ def _serving(store: Store) -> dict[str, Any] | None:
         return None
 
 
-def _list(store: Store, options: argparse.Namespace) -> None:
+def _list(store: Store, _: argparse.Namespace) -> _Result:
     names, current = store.list(), _current(store)
     rows = [_row(store, name) | {"current": name == current} for name in names]
-    if options.json:
-        _print_json(rows)
-    else:
+
+    def show() -> None:
         console.print_list(rows)
-    if not rows and not options.json:
-        print("no generations; build one with: build --run RUN", file=sys.stderr)
+        if not rows:
+            print("no generations; build one with: build --run RUN", file=sys.stderr)
+
+    return rows, show
 
 
 def _row(store: Store, name: str) -> dict[str, Any]:
@@ -69,12 +81,9 @@ def _row(store: Store, name: str) -> dict[str, Any]:
         return {"id": name, "damage": str(error)}
 
 
-def _show(store: Store, options: argparse.Namespace) -> None:
-    generation = store.load(options.id)
-    if options.json:
-        _print_json(generation.manifest)
-    else:
-        console.print_manifest(generation.manifest, current=generation.id == _current(store))
+def _show(store: Store, options: argparse.Namespace) -> _Result:
+    manifest = store.load(options.id).manifest
+    return manifest, lambda: console.print_manifest(manifest, current=manifest["id"] == _current(store))
 
 
 def _current(store: Store) -> str | None:
@@ -86,32 +95,24 @@ def _current(store: Store) -> str | None:
         return None
 
 
-def _diff(store: Store, options: argparse.Namespace) -> None:
+def _diff(store: Store, options: argparse.Namespace) -> _Result:
     first, second = store.load(options.first), store.load(options.second)
     sections = difference(first, second, store.queries(first.id))
-    if options.json:
-        _print_json({"first": first.id, "second": second.id} | sections)
-    else:
-        console.print_difference(sections, (first.id, second.id))
+    value = {"first": first.id, "second": second.id} | sections
+    return value, partial(console.print_difference, sections, (first.id, second.id))
 
 
-def _verify(store: Store, options: argparse.Namespace) -> None:
-    generation = store.load(options.id)
-    if options.json:
-        _print_json({"id": generation.id, "whole": True})
-    else:
-        print(f"{generation.id} is whole and answers its golden queries")
+def _verify(store: Store, options: argparse.Namespace) -> _Result:
+    name = store.load(options.id).id
+    return {"id": name, "whole": True}, partial(print, f"{name} is whole and answers its golden queries")
 
 
-def _rollback(store: Store, options: argparse.Namespace) -> None:
-    generation = store.rollback(options.id)
-    if options.json:
-        _print_json({"current": generation.id})
-    else:
-        print(f"{generation.id} is current")
+def _rollback(store: Store, options: argparse.Namespace) -> _Result:
+    name = store.rollback(options.id).id
+    return {"current": name}, partial(print, f"{name} is current")
 
 
-def _experiment(store: Store, options: argparse.Namespace) -> None:
+def _experiment(store: Store, options: argparse.Namespace) -> _Result:
     if options.end:
         if options.name is None or options.variants:
             raise StoreError("--end takes the name of an experiment and nothing else")
@@ -122,12 +123,11 @@ def _experiment(store: Store, options: argparse.Namespace) -> None:
         store.begin_experiment(Experiment(options.name, tuple(options.variants)))
     store.check_there()
     running = [each for each in store.experiments().values() if options.name in (None, each.name)]
-    if options.json:
-        _print_json({each.name: [variant._asdict() for variant in each.variants] for each in running})
-    elif running:
-        console.print_experiments(running)
-    else:
-        print("no experiment runs" if options.name is None else f"no experiment {options.name} runs")
+    value = {each.name: [variant._asdict() for variant in each.variants] for each in running}
+    if running:
+        return value, partial(console.print_experiments, running)
+    none = "no experiment runs" if options.name is None else f"no experiment {options.name} runs"
+    return value, partial(print, none)
 
 
 def _variant(text: str) -> Variant:
@@ -140,16 +140,9 @@ def _variant(text: str) -> Variant:
         raise argparse.ArgumentTypeError(f"the share must be a number, got {share!r} in {text!r}") from None
 
 
-def _gc(store: Store, options: argparse.Namespace) -> None:
+def _gc(store: Store, options: argparse.Namespace) -> _Result:
     removed = store.gc(keep=options.keep)
-    if options.json:
-        _print_json({"removed": removed})
-    else:
-        print(f"removed {', '.join(removed) or 'nothing'}")
-
-
-def _print_json(values: object) -> None:
-    print(json.dumps(values, indent=1, ensure_ascii=False))
+    return {"removed": removed}, partial(print, f"removed {', '.join(removed) or 'nothing'}")
 
 
 def _parser() -> argparse.ArgumentParser:
