@@ -29,7 +29,8 @@ from deepmoviematch.indexer.towers import item_tower, user_tower
 RECALL_AT = 10
 
 SAMPLES = 200
-"""Items whose neighbours are looked up to measure the recall of similar items."""
+"""Items whose neighbours are looked up to measure the recall of similar items: so many, or less than twice as
+many, or all."""
 
 
 def build(run: Path, store: Store, *, index: str = "auto", force: bool = False) -> Generation:

@@ -75,6 +75,6 @@ def replace_file(path: Path, contents: bytes) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove `path` and all below it, if it is there."""
+    """Remove `path` and all below it, if it is there; after a power cut some of it may be there again."""
     if path.is_dir():
         shutil.rmtree(path)

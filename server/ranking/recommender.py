@@ -1,8 +1,8 @@
 """Ranks the catalogue of one generation: plain Python and NumPy, no wire.
 
-A `Recommender` never changes, so any number of threads may share one, and a
-request that holds on to one gets its whole answer from one generation. Symbols:
-`B` users, `N` items, `K` results.
+A `Recommender` answers the same for ever, whatever it makes ready or takes down on the
+way, so any number of threads may share one, and a request that holds on to one gets its
+whole answer from one generation. Symbols: `B` users, `N` items, `K` results.
 """
 
 import threading
