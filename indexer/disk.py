@@ -32,9 +32,9 @@ def make_folder(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def write_file(path: Path, contents: bytes) -> None:
+def write_file(path: Path, contents: bytes, *, mode: int = 0o644) -> None:
     """Write a new file; its name reaches the disk with `sync_folder`."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         rest = memoryview(contents)
         while rest:
@@ -61,12 +61,12 @@ def move(source: Path, target: Path) -> None:
         sync_folder(source.parent)
 
 
-def replace_file(path: Path, contents: bytes) -> None:
+def replace_file(path: Path, contents: bytes, *, mode: int = 0o644) -> None:
     """Give `path` new contents; a reader sees either the old or the new, whole."""
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)  # of somebody who died here
     try:
-        write_file(beside, contents)
+        write_file(beside, contents, mode=mode)
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)

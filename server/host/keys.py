@@ -10,24 +10,30 @@ for passwords that people think up. The file is TOML, one table a key:
 
 import hashlib
 import math
+import os
 import re
+import reprlib
 import secrets
+import stat
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError, shown
+from deepmoviematch.indexer import disk
+from deepmoviematch.server.errors import RateError, ServeError, UnknownCallerError, listed, shown
 
 TRIED = 4
 """Keys of one call that are looked for in the file, the first ones: each takes a hash."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_NAME = 60
-_HASH = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass
@@ -63,16 +69,7 @@ class Keys:
             raise ServeError(f"{path} must have an API key, or nobody can call, got none; make one: key NAME")
         self._callers: dict[str, _Caller] = {}
         for name, entry in tables.items():
-            rate = entry.get("calls_per_s", math.inf) if isinstance(entry, dict) else None
-            known = isinstance(entry, dict) and set(entry) <= {"sha256", "calls_per_s"}
-            hashed = entry.get("sha256") if known else None
-            if not isinstance(hashed, str) or not _HASH.fullmatch(hashed):
-                raise ServeError(f"{path}: {name} must have a sha256 of 64 hexadecimal digits and no other")
-            if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
-                raise ServeError(
-                    f"{path}: calls_per_s of {name} must be a number above 0, got {rate!r}; "
-                    "leave it out for no limit"
-                )
+            hashed, rate = _hash_and_rate(path, name, entry)
             if hashed in self._callers:
                 raise ServeError(
                     f"{path}: each sha256 must be there once, got that of {self._callers[hashed].name} "
@@ -111,9 +108,6 @@ def add(path: Path, name: str, calls_per_s: float | None) -> str:
         ServeError: If the name is taken, too long or has other characters than letters, digits, - and _, or
             the file cannot be written, or is there and cannot be read.
     """
-    text, taken = _read(path) if path.exists() else ("", {})
-    if name in taken:
-        raise ServeError(f"a key must have a new name, got {name!r}, which is in {path}; choose another")
     if not _NAME.fullmatch(name):
         raise ServeError(f"a key must have a name of letters, digits, - and _, got {name!r}")
     if len(name) > _LONGEST_NAME:
@@ -124,16 +118,29 @@ def add(path: Path, name: str, calls_per_s: float | None) -> str:
     lines = [f"[{name}]", f'sha256 = "{hashlib.sha256(key.encode()).hexdigest()}"']
     if calls_per_s is not None:
         lines.append(f"calls_per_s = {calls_per_s!r}")
-    begun = "\n" if text and not text.endswith("\n") else ""  # somebody's last line has no end
     try:
-        path.touch(mode=0o600)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(begun + "\n".join(lines) + "\n\n")
+        _append(path.resolve(), name, "\n".join(lines) + "\n\n")
     except OSError as error:
         raise ServeError(
-            f"--api-keys must be a file that can be written to, got {error}; make its folder or name another"
+            f"--api-keys must be a file that can be written to, in a folder that can, got {path}: {error}; "
+            "make its folder or name another"
         ) from error
     return key
+
+
+def _append(path: Path, name: str, table: str) -> None:
+    """Write the file of keys anew, with a table more; no two processes do at once."""
+    with disk.locked(path.with_name(f".{path.name}.lock")):
+        before = path.stat() if path.exists() else None
+        text, taken = _read(path) if before else ("", {})
+        if name in taken:
+            raise ServeError(f"a key must have a new name, got {name!r}, which is in {path}; choose another")
+        begun = "\n" if text and not text.endswith("\n") else ""  # somebody's last line has no end
+        disk.replace_file(path, f"{text}{begun}{table}".encode(), mode=0o600)
+        if before:  # whoever could read it still can
+            with suppress(PermissionError):
+                os.chown(path, before.st_uid, before.st_gid)
+                path.chmod(stat.S_IMODE(before.st_mode))
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
@@ -143,6 +150,38 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         return text, tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise ServeError(f"{path} must be a file of API keys, got {error}; make one: key NAME") from error
+
+
+def _hash_and_rate(path: Path, name: str, entry: object) -> tuple[str, float]:
+    """What a table of the file says; no error repeats a text, which may be the hash or even the key."""
+    if not isinstance(entry, dict):
+        raise ServeError(
+            f"{path}: {name} must be a table, got {_kind(entry)}; write [{name}] and its sha256 below that"
+        )
+    if surplus := sorted(entry.keys() - {"sha256", "calls_per_s"}):
+        raise ServeError(
+            f"{path}: {name} may have the settings sha256 and calls_per_s, got {listed(surplus)}; remove it"
+        )
+    hashed, rate = entry.get("sha256"), entry.get("calls_per_s", math.inf)
+    if not isinstance(hashed, str) or not _HASH.fullmatch(hashed):
+        raise ServeError(
+            f"{path}: sha256 of {name} must be 64 hexadecimal digits, got {_kind(hashed)}; "
+            "make another key: key NAME"
+        )
+    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    if not number or not (0 < rate <= sys.float_info.max or rate == math.inf):
+        got = reprlib.repr(rate) if number else _kind(rate)
+        raise ServeError(
+            f"{path}: calls_per_s of {name} must be a number above 0 that a float holds, got {got}; "
+            "leave it out for no limit"
+        )
+    return hashed.lower(), rate
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return f"{len(value)} characters"
+    return "none" if value is None else type(value).__name__
 
 
 def _keys(metadata: Iterable[tuple[str, str | bytes]]) -> Iterator[bytes]:

@@ -1,6 +1,10 @@
 """Who may call, and how often."""
 
+import errno
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,15 +133,27 @@ def test_a_query_of_two_calls_passes_whichever_worker_it_meets(file: Path) -> No
     ("text", "message"),
     [
         ("not toml", "must be a file of API keys"),
-        ('[a]\nsha256 = "short"\n', "a must have a sha256 of 64 hexadecimal digits"),
-        (f'[a]\nsha256 = "{"0" * 64}"\nkey = "x"\n', "a must have a sha256"),
+        (f'a = "{"0" * 64}"\n', r"a must be a table, got 64 characters; write \[a\] and its sha256 below"),
+        ("[a]\ncalls_per_s = 5\n", "sha256 of a must be 64 .*, got none; make another key: key NAME"),
+        ("[a]\nsha256 = 5\n", "sha256 of a must be 64 .*, got int; make"),
+        ('[a]\nsha256 = "5ec2e7"\n', "sha256 of a must be 64 hexadecimal digits, got 6 characters; make"),
+        (f'[a]\nsha256 = "{"5ec2e7-" * 9}0"\n', "sha256 of a must be 64 .*, got 64 characters; make"),
+        (
+            f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_second = 5\n',
+            "a may have the settings sha256 and calls_per_s, got calls_per_second; remove it",
+        ),
         (
             f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = 0\n',
-            "of a must be a number above 0, got 0; leave it out",
+            "of a must be a number above 0 that a float holds, got 0; leave it out",
         ),
         (
             f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = true\n',
-            "of a must be a number above 0, got True; leave",
+            "of a must be a number above 0 that a float holds, got bool; leave",
+        ),
+        (f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = "5ec2e7"\n', "a float holds, got 6 characters; leave"),
+        (
+            f'[a]\nsha256 = "{"0" * 64}"\ncalls_per_s = 1{"0" * 400}\n',
+            "a float holds, got 1000+\\.\\.\\.0+; leave",
         ),
         (
             f'[a]\nsha256 = "{"0" * 64}"\n[b]\nsha256 = "{"0" * 64}"\n',
@@ -149,8 +165,15 @@ def test_a_query_of_two_calls_passes_whichever_worker_it_meets(file: Path) -> No
 )
 def test_a_file_that_breaks_a_rule_is_refused(file: Path, text: str, message: str) -> None:
     file.write_text(text)
-    with pytest.raises(ServeError, match=message):
+    with pytest.raises(ServeError, match=message) as caught:
         Keys(file)
+    assert "5ec2e7" not in str(caught.value)
+
+
+def test_a_hash_may_be_spelt_in_capitals(file: Path) -> None:
+    key = add(file, "shop", None)
+    file.write_text(file.read_text().replace("sha256", "SHA").upper().replace("SHA", "sha256"))
+    Keys(file).check([("x-api-key", key)])
 
 
 @pytest.mark.parametrize(
@@ -181,9 +204,24 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.C
     assert main(["key", "shop", "--api-keys", str(path)]) == 1
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("error: --api-keys must be a file that can be written to, got ")
+    assert told.err.startswith("error: --api-keys must be a file that can be written to, in a folder that ")
     assert str(path) in told.err
     assert told.err.endswith("; make its folder or name another\n")
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = add(file, "first", None)
+
+    def full(descriptor: int, contents: memoryview) -> int:
+        monkeypatch.undo()
+        os.write(descriptor, contents[:20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(ServeError, match=r"must be a file that can be written to, .* No space left"):
+        add(file, "second", None)
+    Keys(file).check([("x-api-key", key)])
+    add(file, "second", None)
 
 
 def test_a_key_joins_a_file_whose_last_line_has_no_end(file: Path) -> None:
@@ -201,6 +239,45 @@ def test_no_key_joins_a_broken_file(file: Path, capsys: pytest.CaptureFixture[st
     assert main(["key", "shop", "--api-keys", str(file)]) == 1
     assert f"error: {file} must be a file of API keys" in capsys.readouterr().err
     assert file.read_bytes() == contents
+
+
+def test_a_key_leaves_the_file_to_whoever_could_read_it(file: Path, tmp_path: Path) -> None:
+    add(file, "first", None)
+    file.chmod(0o640)
+    link = tmp_path / "link.toml"
+    link.symlink_to(file)
+    add(link, "second", None)
+    assert (link.is_symlink(), file.stat().st_mode & 0o777) == (True, 0o640)
+
+
+def test_of_many_who_make_keys_at_once_each_makes_its_own(file: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from deepmoviematch.server.errors import ServeError;"
+        "from deepmoviematch.server.host.keys import add\n"
+        "print('ready', flush=True); input()\n"
+        "for number in range(30):\n"
+        "    try: print(add(Path(sys.argv[1]), f'k{number}', None))\n"
+        "    except ServeError as error: assert 'must have a new name' in str(error), error\n"
+    )
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for maker in makers:
+        assert maker.stdout
+        assert maker.stdout.readline() == "ready\n"
+    for maker in makers:
+        assert maker.stdin
+        maker.stdin.write("\n")
+        maker.stdin.flush()
+    made = [key for maker in makers for key in maker.communicate()[0].split()]
+    assert [maker.returncode for maker in makers] == [0, 0, 0]
+    assert len(made) == 30
+    keys = Keys(file)
+    for key in made:
+        keys.check([("x-api-key", key)])
 
 
 def test_a_server_with_keys_lets_in_who_has_one(
