@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
 import grpc
@@ -57,6 +57,14 @@ class CallError(Exception):
                 message = "; ".join(f"{field} {rule}".strip() for field, rule in self.violations.items())
         super().__init__(f"{self.code.name}: {message}")
         self.message = message
+
+
+_CLOSED = SimpleNamespace(
+    code=lambda: grpc.StatusCode.CANCELLED,
+    details=lambda: "the client must be open, got a closed one; make another",
+    trailing_metadata=lambda: None,
+)
+"""How a call ends that is begun on a closed client: as those that were under way."""
 
 
 class Client:
@@ -140,7 +148,7 @@ class Client:
             request.page_token = response.next_page_token
 
     def close(self) -> None:
-        """Close the connections; calls under way end."""
+        """Close the connections; calls under way end as CANCELLED, and so does what is asked later."""
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -161,3 +169,5 @@ class Client:
             )
         except grpc.RpcError as error:
             raise CallError(error) from None
+        except ValueError:  # what gRPC raises on a channel that is closed, and nowhere else
+            raise CallError(_CLOSED) from None

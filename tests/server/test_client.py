@@ -134,6 +134,25 @@ def test_a_call_ends_with_its_deadline(serve: Callable[..., Any]) -> None:
         assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+def test_calls_of_a_closed_client_end_as_those_do_that_were_under_way(serve: Callable[..., Any]) -> None:
+    with serve(Current()) as running:
+        client = Client(running.address, timeout_s=WAIT_S)
+        with ThreadPoolExecutor(1) as caller:
+            under_way = caller.submit(client.recommend, pb.RecommendRequest())
+            client.close()
+            errors = [under_way.exception(WAIT_S)]
+        for ask in (
+            lambda: client.recommend(pb.RecommendRequest()),
+            lambda: [*client.pages(pb.FindItemsRequest())],
+        ):
+            with pytest.raises(
+                CallError, match="CANCELLED: the client must be open, got a closed one"
+            ) as caught:
+                ask()
+            errors.append(caught.value)
+    assert [getattr(error, "code", None) for error in errors] == [grpc.StatusCode.CANCELLED] * 3
+
+
 @pytest.mark.parametrize(
     "request_",
     [
