@@ -78,7 +78,8 @@ def run(arguments: Namespace) -> None:
     with parts.alone():  # makes the folder, so what may be refused without it comes before
         parts.begin(asked, resume=arguments.resume)
         _write(parts, audience, questions, size)
-    summary = asked | {**parts.totals(), "unknown_ratings": audience.unknown}
+    knows_order = generation.next_index is not generation.index
+    summary = asked | {**parts.totals(), "unknown_ratings": audience.unknown, "knows_order": knows_order}
     print(json.dumps(summary) if arguments.json else _told(summary, arguments))
 
 
@@ -231,6 +232,8 @@ def _told(summary: dict[str, Any], arguments: Namespace) -> str:
         f"{summary['rows']:,} rows for {summary['users']:,} users in {summary['parts']} "
         f"part{'' if summary['parts'] == 1 else 's'}: {arguments.out} (generation {summary['generation_id']})"
     ]
+    if summary["next"] and not summary["knows_order"]:
+        lines.append("the generation knows no order, so these are what suits each user, not what is next")
     if popular := summary["users_given_popular_items"]:
         lines.append(f"{popular:,} of them have no usable history and got popular items")
     if without := summary.get("users_without_rows"):

@@ -160,6 +160,20 @@ def test_everyone_may_ask_what_is_next(
     assert_as_served(out, data, recommend)
 
 
+def test_it_says_where_the_generation_does_not_know_what_is_next(
+    recommend_all: Callable[..., Any],
+    tmp_path: Path,
+    publish: Callable[..., Any],
+) -> None:
+    publish(tmp_path / "old", of_old=True)
+    line = "the generation knows no order, so these are what suits each user, not what is next"
+    for of_old, asks_next in ((True, True), (True, False), (False, True)):
+        words = ["--resume", *["--next"] * asks_next, *["--store", str(tmp_path / "old")] * of_old]
+        out = tmp_path / f"{of_old} {asks_next}"
+        assert (line in recommend_all(*words, out=out)[1].splitlines()) == (of_old and asks_next)
+        assert json.loads(recommend_all(*words, "--json", out=out)[1])["knows_order"] != of_old
+
+
 def test_a_filter_holds_for_everyone(
     recommend_all: Callable[..., Any], running: SimpleNamespace, data: Path
 ) -> None:
