@@ -25,47 +25,33 @@ def check_batch(request: pb.BatchRecommendRequest) -> None:
     Raises:
         InvalidRequestError: If the batch is empty or too large.
     """
-    checks = Checks()
-    if not 1 <= len(request.requests) <= MAX_REQUESTS:
-        checks.refuse("requests", f"must have 1 to {MAX_REQUESTS} entries, got {len(request.requests)}")
-    sizes = [page_limit(each.page_size) for each in request.requests]
-    results = sum(sizes)
-    if results > MAX_RESULTS:
-        checks.refuse(
-            "requests",
-            f"must ask for at most {MAX_RESULTS} results in all, got {results}; send several batches",
-        )
-    explained = sum(
-        min(size, MAX_EXPLAINED) for size, each in zip(sizes, request.requests, strict=True) if each.explain
-    )
-    if explained > MAX_RESULTS_EXPLAINED:
-        checks.refuse(
-            "requests",
-            f"must ask for at most {MAX_RESULTS_EXPLAINED} explained results in all, got {explained}; "
-            "send several batches",
-        )
-    items = sum(
-        len(each.user.history) + len(each.exclude_item_ids) + len(each.candidate_item_ids)
-        for each in request.requests
-    )
-    if items > MAX_ITEMS:
-        checks.refuse(
-            "requests",
-            f"must have at most {MAX_ITEMS} interactions, excluded ids and candidates in all, "
-            f"got {items}; send several batches",
-        )
-    filters = {each.filter for each in request.requests}
-    size = sum(len(each.encode()) for each in filters)
-    if size > MAX_FILTER_BYTES:  # so many would take too long even to count
-        checks.refuse(
-            "requests",
-            f"must have at most {MAX_FILTER_BYTES} bytes in their different filters, got {size}; "
-            "send several batches",
-        )
-    elif (conditions := sum(map(count_conditions, filters))) > MAX_CONDITIONS:
-        checks.refuse(
-            "requests",
-            f"must have at most {MAX_CONDITIONS} conditions and stars in their different filters, "
-            f"got {conditions}; send several batches",
-        )
+    checks, requests = Checks(), request.requests
+    if not 1 <= len(requests) <= MAX_REQUESTS:
+        checks.refuse("requests", f"must have 1 to {MAX_REQUESTS} entries, got {len(requests)}")
+    sizes = [page_limit(each.page_size) for each in requests]
+    explained = [size for size, each in zip(sizes, requests, strict=True) if each.explain]
+    filters = {each.filter for each in requests}
+    filter_bytes = sum(len(each.encode()) for each in filters)
+    for most, what, found in (
+        (MAX_RESULTS, "results", sum(sizes)),
+        (MAX_RESULTS_EXPLAINED, "explained results", sum(min(size, MAX_EXPLAINED) for size in explained)),
+        (
+            MAX_ITEMS,
+            "interactions, excluded ids and candidates",
+            sum(
+                len(each.user.history) + len(each.exclude_item_ids) + len(each.candidate_item_ids)
+                for each in requests
+            ),
+        ),
+        (MAX_FILTER_BYTES, "bytes of different filters", filter_bytes),
+        (
+            MAX_CONDITIONS,
+            "conditions and stars of different filters",
+            # More bytes would take too long even to count.
+            sum(map(count_conditions, filters)) if filter_bytes <= MAX_FILTER_BYTES else 0,
+        ),
+    ):
+        if found > most:
+            rule = f"must have at most {most} {what} in all, got {found}; send several batches"
+            checks.refuse("requests", rule)
     checks.finish()

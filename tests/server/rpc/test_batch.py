@@ -77,10 +77,13 @@ def test_the_different_filters_of_a_batch_are_bounded(running: SimpleNamespace, 
     assert outcome(running.stub.BatchRecommend, batch(*[f"{many} b"] * 200)).code == "OK"
     assert outcome(running.stub.BatchRecommend, batch(*(f"{many} {n}" for n in range(10)))).code == "OK"
     for refused, rule in (
-        ([f"{many} {n}" for n in range(11)], "500 conditions and stars in their different filters, got 550;"),
+        (
+            [f"{many} {n}" for n in range(11)],
+            "500 conditions and stars of different filters in all, got 550;",
+        ),
         (
             ["(" * 3999 + str(n) for n in range(10)] + ["+"],
-            "40000 bytes in their different filters, got 40001;",
+            "40000 bytes of different filters in all, got 40001;",
         ),
     ):
         ended = outcome(running.stub.BatchRecommend, batch(*refused))
