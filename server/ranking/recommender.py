@@ -7,7 +7,7 @@ whole answer from one generation. Symbols: `B` users, `N` items, `K` results.
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence, Set as AbstractSet
+from collections.abc import Callable, Sequence, Set as AbstractSet
 from functools import cached_property
 from typing import TypeVar
 from weakref import WeakSet
@@ -58,7 +58,7 @@ CHEAP_S = 0.002
 TITLES_WAIT_S = 0.3
 """How long a call waits while another makes the titles ready, which takes that for some 20,000 of them."""
 
-_Query = TypeVar("_Query", bound=tuple[object, ...])
+_Asked = TypeVar("_Asked", bound=Taste | Seeds)
 
 
 class Recommender:
@@ -104,10 +104,8 @@ class Recommender:
 
     def recommend(self, taste: Taste, listing: Listing) -> Answer:
         """Rank the catalogue for one user; one of whom nothing is known gets the popular items."""
-        if not (taste.history or taste.preferences):
-            return self._popular(listing)
-        relevance = Nearest(self._index(taste), self._vector(taste), listing.excluded, listing.allowed)
-        return self._answer(relevance, Origin.RETRIEVAL, listing)
+        [answer] = self.recommend_batch([(taste, listing)])
+        return answer
 
     def recommend_batch(self, questions: Sequence[Question]) -> list[Answer]:
         """Rank the catalogue for B users, with one search for those who ask alike.
@@ -115,20 +113,7 @@ class Recommender:
         Returns:
             B answers, in the order of `questions`: those of `recommend`, bit for bit.
         """
-        kinds = [
-            (taste.asks_next, listing.allowed)
-            if (taste.history or taste.preferences) and _is_plain(listing)
-            else None
-            for taste, listing in questions
-        ]
-        return _by_kind(questions, kinds, self._recommend_alike, self.recommend)
-
-    def _recommend_alike(self, questions: Sequence[Question]) -> list[Answer]:
-        """Plain lists for users of whom something is known; all ask for the same and allow the same items."""
-        tastes, listings = zip(*questions, strict=True)
-        index = self._index(tastes[0])
-        vectors = self._vectors(tastes, index.dim)
-        return self._nearest_many(index, vectors, listings, [frozenset()] * len(questions))
+        return self._ranked(questions, self._index, self._vectors)
 
     def embed(self, taste: Taste) -> UserEmbedding:
         """Where a user is; one of whom nothing is known is where everyone starts from."""
@@ -141,17 +126,39 @@ class Recommender:
         genres = [(names[lying[place]], float(cosines[place])) for place in nearest]
         return UserEmbedding(vector, genres, bool(taste.preferences or taste.history))
 
+    def _ranked(
+        self,
+        questions: Sequence[tuple[_Asked, Listing]],
+        index_of: Callable[[_Asked], VectorIndex | None],
+        vectors_of: Callable[[Sequence[_Asked]], Floats],
+    ) -> list[Answer]:
+        """What is near in an index, or popular without one; plain lists of one index take one search."""
+        answers: dict[int, Answer] = {}
+        alike: dict[tuple[VectorIndex, Selection | None], list[int]] = {}
+        for place, (asked, listing) in enumerate(questions):
+            if (index := index_of(asked)) is None:
+                answers[place] = self._popular(listing)
+            elif _is_plain(listing):
+                alike.setdefault((index, listing.allowed), []).append(place)
+            else:
+                named = _named(asked)
+                excluded, [vector] = listing.excluded | named, vectors_of([asked])
+                relevance = Nearest(index, vector, excluded, listing.allowed)
+                answers[place] = self._answer(relevance, Origin.RETRIEVAL, listing, named=len(named))
+        for (index, _), places in alike.items():
+            found = self._nearest_many(index, [questions[place] for place in places], vectors_of)
+            answers.update(zip(places, found, strict=True))
+        return [answers[place] for place in range(len(questions))]
+
     def _nearest_many(
         self,
         index: VectorIndex,
-        vectors: Floats,
-        listings: Sequence[Listing],
-        named: Sequence[AbstractSet[int]],
+        questions: Sequence[tuple[_Asked, Listing]],
+        vectors_of: Callable[[Sequence[_Asked]], Floats],
     ) -> list[Answer]:
-        """The plain lists of what is near each of B vectors [B, D]; all of them allow the same items.
-
-        Without the items that are `named` for each vector, and these do not count as kept out.
-        """
+        """The answers to B questions for plain lists; all of them allow the same items."""
+        asked, listings = zip(*questions, strict=True)
+        vectors, named = vectors_of(asked), [*map(_named, asked)]
         allowed, size = listings[0].allowed, index.size
         excluded = [listing.excluded | each for listing, each in zip(listings, named, strict=True)]
         if allowed is not None:
@@ -164,8 +171,10 @@ class Recommender:
             for each, out, left_out, listing in zip(found, excluded, named, listings, strict=True)
         ]
 
-    def _index(self, taste: Taste) -> VectorIndex:
-        """What the vector of the user is searched in."""
+    def _index(self, taste: Taste) -> VectorIndex | None:
+        """What the vector of the user is searched in, if anything is known of the user."""
+        if not (taste.history or taste.preferences):
+            return None
         return self.generation.index_for(asks_next=taste.asks_next)
 
     def _vector(self, taste: Taste) -> Floats:
@@ -174,12 +183,13 @@ class Recommender:
         embed = tower.embed_next_one if taste.asks_next else tower.embed_one
         return embed(taste.preferences, taste.history, taste.moment)
 
-    def _vectors(self, tastes: Sequence[Taste], width: int) -> Floats:
-        """[B, width] where users are who ask alike."""
+    def _vectors(self, tastes: Sequence[Taste]) -> Floats:
+        """[B, D] where users are who ask alike."""
+        width = self.generation.index_for(asks_next=tastes[0].asks_next).dim
         vectors = np.empty((len(tastes), width), dtype=np.float32)
         told_by_history: list[int] = []
         for place, taste in enumerate(tastes):
-            if taste.preferences or taste.moment or taste.asks_next:
+            if len(tastes) == 1 or taste.preferences or taste.moment or taste.asks_next:
                 vectors[place] = self._vector(taste)
             else:
                 told_by_history.append(place)
@@ -190,24 +200,16 @@ class Recommender:
 
     def similar(self, seeds: Seeds, listing: Listing) -> Answer:
         """Rank the catalogue by likeness to `seeds`, which are left out."""
-        named = _named(seeds)
-        relevance = Nearest(
-            self.generation.similar, self._direction(seeds), listing.excluded | named, listing.allowed
-        )
-        return self._answer(relevance, Origin.RETRIEVAL, listing, named=len(named))
+        [answer] = self.similar_batch([(seeds, listing)])
+        return answer
 
     def similar_batch(self, questions: Sequence[tuple[Seeds, Listing]]) -> list[Answer]:
         """The same for many, with one search for those who allow the same items: bit for bit the same."""
-        kinds = [(listing.allowed,) if _is_plain(listing) else None for _, listing in questions]
-        return _by_kind(questions, kinds, self._similar_alike, self.similar)
+        return self._ranked(questions, lambda _: self.generation.similar, self._directions)
 
-    def _similar_alike(self, questions: Sequence[tuple[Seeds, Listing]]) -> list[Answer]:
-        """Plain lists of what is like seeds; all of them allow the same items."""
-        seeds, listings = zip(*questions, strict=True)
-        vectors = np.stack([self._direction(each) for each in seeds])
-        return self._nearest_many(
-            self.generation.similar, vectors, listings, [_named(each) for each in seeds]
-        )
+    def _directions(self, seeds: Sequence[Seeds]) -> Floats:
+        """[B, D] where what is like each of the seeds is."""
+        return np.stack([*map(self._direction, seeds)])
 
     def _direction(self, seeds: Seeds) -> Floats:
         """[D] what is near to the positive seeds and far from the negative ones (Rocchio, 1971)."""
@@ -328,27 +330,11 @@ class Recommender:
         return Titles(self.generation.catalogue, self.generation.popular)
 
 
-def _by_kind(
-    questions: Sequence[_Query],
-    kinds: Sequence[Hashable],
-    alike: Callable[[Sequence[_Query]], list[Answer]],
-    alone: Callable[..., Answer],
-) -> list[Answer]:
-    """The answers in the order of `questions`: those of a kind by `alike`, those of None by `alone`."""
-    places: dict[Hashable, list[int]] = {}
-    for place, kind in enumerate(kinds):
-        if kind is not None:
-            places.setdefault(kind, []).append(place)
-    answers: dict[int, Answer] = {}
-    for some in places.values():
-        answers.update(zip(some, alike([questions[place] for place in some]), strict=True))
-    return [answers.get(place) or alone(*question) for place, question in enumerate(questions)]
-
-
 def _is_plain(listing: Listing) -> bool:
     """Whether the best items are the list."""
     return listing.start == 0 and listing.style is None and not listing.only_plan
 
 
-def _named(seeds: Seeds) -> AbstractSet[int]:
-    return frozenset(seeds.positive).union(seeds.negative)
+def _named(asked: Taste | Seeds) -> AbstractSet[int]:
+    """What is left out without anybody asking for it."""
+    return frozenset() if isinstance(asked, Taste) else frozenset(asked.positive).union(asked.negative)

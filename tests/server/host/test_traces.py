@@ -79,7 +79,7 @@ def test_a_failed_call_is_an_error_if_it_is_the_servers(
     traced: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     if fails:
-        monkeypatch.setattr(Recommender, "recommend", None)
+        monkeypatch.setattr(Recommender, "recommend_batch", None)
     with pytest.raises(grpc.RpcError):
         traced.stub.Recommend(pb.RecommendRequest(page_size=3 if fails else -1))
     [span] = traced.spans()

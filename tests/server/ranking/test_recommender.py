@@ -84,6 +84,13 @@ def true_scores(generation: Generation, taste: Taste) -> Floats:
     return scores
 
 
+@st.composite
+def seeds(draw: st.DrawFn) -> Seeds:
+    named = draw(st.lists(rows, min_size=1, max_size=7, unique=True))
+    positive = draw(st.integers(1, len(named)))
+    return Seeds(named[:positive], named[positive:])
+
+
 @given(taste=tastes, listing=listings)
 def test_recommend_returns_the_best_of_what_is_allowed_and_not_excluded(
     recommender: Recommender, taste: Taste, listing: Listing
@@ -110,6 +117,21 @@ def test_a_batch_is_answered_like_its_users_one_by_one_to_the_bit(
         for taste, listing in data.draw(st.lists(st.tuples(tastes, listings), max_size=25))
     ]
     assert recommender.recommend_batch(batch) == [recommender.recommend(*question) for question in batch]
+
+
+@given(taste=tastes, seeds=seeds(), listing=listings, stop=st.integers(1, ITEMS))
+def test_a_later_page_goes_on_where_a_plain_one_ends_to_the_bit(
+    recommender: Recommender, taste: Taste, seeds: Seeds, listing: Listing, stop: int
+) -> None:
+    listings = [listing._replace(limit=ITEMS), listing._replace(limit=stop), listing._replace(start=stop)]
+    for whole, head, rest in (
+        [recommender.recommend(taste, each) for each in listings],
+        [recommender.similar(seeds, each) for each in listings],
+    ):
+        found = [*zip(whole.rows, whole.scores, strict=True)]
+        assert [*zip(head.rows, head.scores, strict=True)] == found[:stop]
+        assert [*zip(rest.rows, rest.scores, strict=True)] == found[stop : stop + listing.limit]
+        assert whole.filtered_out == head.filtered_out == rest.filtered_out
 
 
 def test_what_comes_next_is_searched_in_a_space_of_its_own(recommender: Recommender) -> None:
@@ -161,13 +183,6 @@ def test_the_nearest_genres_are_those_of_the_taste_whatever_is_asked(
     found = recommender.embed(taste).genres
     assert dict(found) == pytest.approx(cosines, abs=1e-4)
     assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
-
-
-@st.composite
-def seeds(draw: st.DrawFn) -> Seeds:
-    named = draw(st.lists(rows, min_size=1, max_size=7, unique=True))
-    positive = draw(st.integers(1, len(named)))
-    return Seeds(named[:positive], named[positive:])
 
 
 @given(seeds=seeds(), listing=listings)

@@ -226,14 +226,14 @@ def test_calls_that_wait_are_answered_each_with_its_own(
 def test_a_bug_with_one_request_does_not_meet_those_that_wait_with_it(
     serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual, held = recommender.recommend, Held(recommender)
+    usual, held = recommender.recommend_batch, Held(recommender)
 
-    def broken(taste: Any, listing: Any) -> Any:
-        if listing.limit == 7:
+    def broken(questions: Any) -> Any:
+        if any(listing.limit == 7 for _, listing in questions):
             raise KeyError("a bug")
-        return usual(taste, listing)
+        return usual(questions)
 
-    monkeypatch.setattr(recommender, "recommend", broken)
+    monkeypatch.setattr(recommender, "recommend_batch", broken)
     with serve(held, threads=1) as other:
         calls = held.hold(other.stub, [pb.RecommendRequest(page_size=size) for size in (5, 6, 7, 8)])
         assert [call.code().name for call in calls] == ["OK", "OK", "INTERNAL", "OK"]
