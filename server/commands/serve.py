@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from argparse import SUPPRESS, Namespace
 from dataclasses import fields
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from deepmoviematch.server.commands.libraries import keep_to_one_thread
 from deepmoviematch.server.commands.types import Subparsers, amount, count, number, port
-from deepmoviematch.server.host.options import ServeOptions
+from deepmoviematch.server.host.options import STOPS, ServeOptions
 
 
 def add(commands: Subparsers) -> None:
@@ -115,13 +116,17 @@ def run(arguments: Namespace) -> None:
     Raises:
         ServeError: If the server cannot start.
     """
+    supervises = arguments.workers > 1 and arguments.worker is None
+    if not supervises:
+        # Before there are other threads, one of which would be killed by them; the server waits for them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     # Requests run on threads of our own; libraries that start more only get in their way.
     keep_to_one_thread()
     from deepmoviematch.server.telemetry import logs  # noqa: PLC0415
 
     logs.configure(arguments.log_level, arguments.log_format, worker=arguments.worker)
     options = ServeOptions(**{field.name: getattr(arguments, field.name) for field in fields(ServeOptions)})
-    if arguments.workers > 1 and arguments.worker is None:
+    if supervises:
         from deepmoviematch.server.host.workers import Supervisor  # noqa: PLC0415
 
         Supervisor(options, arguments.words).run()

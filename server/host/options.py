@@ -1,10 +1,14 @@
 """How to serve."""
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from deepmoviematch.server.errors import ServeError
+
+STOPS = {signal.SIGTERM, signal.SIGINT}
+"""The signals that ask a server to stop."""
 
 LONGEST_CONNECTION_S = 2_147_483
 """The most that gRPC can tell apart from forever: it counts in milliseconds, of 31 bits."""

@@ -24,7 +24,7 @@ from deepmoviematch.server.host.door import Door
 from deepmoviematch.server.host.health import Health
 from deepmoviematch.server.host.keys import Keys
 from deepmoviematch.server.host.observers import all_of, new_metrics, new_traces
-from deepmoviematch.server.host.options import ServeOptions
+from deepmoviematch.server.host.options import STOPS, ServeOptions
 from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.server.host.reflection import Reflection
 from deepmoviematch.server.rpc.handlers import Observer, handlers
@@ -55,8 +55,6 @@ are freed at once; the default of 700 cost 3 % of a call.
 _STEP_S = 0.01
 _ended: list["Wiring"] = []
 """A server that is freed ends as CANCELLED what still arrives, so it is held until its process is gone."""
-
-_STOPS = {signal.SIGTERM, signal.SIGINT}
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ def create_server(
 def serve(options: ServeOptions, *, worker: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain: health first, calls in flight after.
 
-    The caller ends the process next, at once.
+    The caller has blocked these signals in every thread there is, and ends the process next, at once.
 
     Args:
         options: How to serve.
@@ -194,7 +192,6 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
 
         credentials = server_credentials(options.tls_cert, options.tls_key, options.tls_client_ca)
     tokens = Tokens(read_key(options.page_token_key) if worker is None else os.read(0, KEY_BYTES))
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # for all threads; waited for below
     if worker is not None:
         threading.Thread(target=_stop_with_standard_input, daemon=True).start()
     current, health = Current(options.store), Health()
@@ -226,10 +223,10 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
     wiring.start()
     follower.start()
     announce(options.host, wiring.port, port_file)
-    signal.sigwait(_STOPS)
-    for number in _STOPS:
+    signal.sigwait(STOPS)
+    for number in STOPS:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a second one kills at once
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # a second one kills at once
     wiring.drain(options.grace_s)
     _ended.append(wiring)
     withdraw(wiring.port, port_file)

@@ -7,12 +7,14 @@ programs call it.
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from deepmoviematch.server.telemetry.access import AccessHandler, LoggedReply
+from deepmoviematch.server.telemetry.access import AccessHandler, LoggedReply, outcome
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +32,12 @@ def configure(level: str, form: str, *, worker: int | None = None) -> None:
         worker: Which of several processes this is; a fact of every line then.
     """
     global _access  # noqa: PLW0603 - as global as the logging system itself
-    handler: logging.Handler
-    if form == "json":
-        handler = access = AccessHandler(sys.stderr, worker)
-        handler.setFormatter(JsonFormatter())
-        _access = access if logging.getLevelName(level.upper()) <= logging.INFO else None
-    else:
-        handler, _access = logging.StreamHandler(sys.stderr), None
-        handler.setFormatter(TextFormatter())
+    # Not through `sys.stderr`, whose lock a reader who stalls would keep until the process has ended.
+    write = len if sys.stderr is None else partial(os.write, 2)
+    handler = AccessHandler(write, worker)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    wanted = form == "json" and logging.getLevelName(level.upper()) <= logging.INFO
+    _access = handler if wanted else None
     if worker is not None:
         handler.addFilter(lambda record: _add_fact(record, "worker", worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -56,13 +56,21 @@ def log_answer(method: str, code: str, seconds: float, reply: LoggedReply | None
         _access.answered(method, seconds, reply, request_id)
     elif logs_answers():
         facts: dict[str, Any] = {"method": method, "code": code, "ms": round(1e3 * seconds, 3)}
-        log_event(log, logging.INFO, "request", facts | {"request_id": request_id} | _outcome(reply))
+        facts["request_id"] = request_id
+        if reply is not None:
+            facts |= json.loads(f"{{{outcome(reply)}}}")
+        log_event(log, logging.INFO, "request", facts)
 
 
 def log_event(
-    logger: logging.Logger, level: int, event: str, facts: Mapping[str, object], *, exc_info: bool = False
+    logger: logging.Logger,
+    level: int,
+    event: str,
+    facts: Mapping[str, object],
+    *,
+    exc_info: bool | BaseException | None = None,
 ) -> None:
-    """Log something with its facts as fields."""
+    """Log something with its facts as fields, and a traceback if there is one."""
     logger.log(level, event, exc_info=exc_info, extra={"facts": facts})
 
 
@@ -96,17 +104,3 @@ class TextFormatter(logging.Formatter):
         facts = [f"{key}={value}" for key, value in getattr(record, "facts", {}).items()]
         line = " ".join([clock, record.levelname.lower(), record.getMessage(), *facts])
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _outcome(reply: LoggedReply | None) -> dict[str, object]:
-    """Generation, number of results, of requests if a batch, what was left to chance, what was tried."""
-    if reply is None:
-        return {}
-    outcome: dict[str, object] = {"generation": reply.generation_id, "results": reply.results}
-    if reply.requests is not None:
-        outcome["requests"] = reply.requests
-    if reply.chances:
-        outcome["exploration"] = [each._asdict() for each in reply.chances]
-    if reply.trials:
-        outcome["experiments"] = [each._asdict() for each in reply.trials]
-    return outcome

@@ -1,6 +1,7 @@
 """A small catalogue with random towers, published to a store, and servers over it."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -190,10 +191,12 @@ def outcome_of(call: Callable[[Any], Any], request: Any) -> SimpleNamespace:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
+def _process_as_it_was() -> Iterator[None]:
     """What a test has the command line configure is gone with it."""
     handlers, level, access = logging.root.handlers[:], logging.root.level, logs._access
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
     logs._access = access

@@ -52,6 +52,40 @@ recommender.Recommender.recommend = slow
 sys.exit(__main__.main())
 """
 
+STALLED = """
+import sys
+from deepmoviematch.server import __main__
+from deepmoviematch.server.telemetry import access
+
+access.MOST_WAITING = 20
+sys.exit(__main__.main())
+"""
+
+LOADING = """
+import os
+import sys
+import time
+from deepmoviematch.server import __main__
+from deepmoviematch.server.commands import serve
+
+def begin():
+    os.environ["OPENBLAS_NUM_THREADS"] = "2"
+    from deepmoviematch.server.generations.follower import Follower
+    original = Follower.poll
+
+    def slow(self):
+        Follower.poll = original
+        print("loading", flush=True)
+        time.sleep(0.3)
+        original(self)
+
+    Follower.poll = slow
+
+serve.keep_to_one_thread = begin
+sys.exit(__main__.main())
+"""
+"""Loads slowly, and libraries with threads of their own."""
+
 TELLING = """
 import os
 import sys
@@ -190,6 +224,31 @@ def test_a_connection_lasts_no_longer_than_grpc_can_count(tmp_path: Path, connec
         ServeOptions(store=tmp_path, connection_s=connection_s)
     longest = ServeOptions(store=tmp_path, connection_s=2_147_483)
     create_server(Current(), connection_s=longest.connection_s).stop()
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_log_whose_reader_stalls_stops_neither_answers_nor_the_end(store: Path, form: str) -> None:
+    with process(STALLED, "--store", str(store), "--log-format", form) as server:
+        failing = pb.RecommendRequest(page_size=-1)  # which is logged in another way than an answer
+        for _ in range(6):
+            asked = [server.stub.Recommend.future(pb.RecommendRequest(), timeout=WAIT_S) for _ in range(100)]
+            asked += [server.stub.Recommend.future(failing, timeout=WAIT_S)]
+            assert [call.code().name for call in asked] == ["OK"] * 100 + ["INVALID_ARGUMENT"]
+        check = health_of(server.channel).Check(health_pb2.HealthCheckRequest(), timeout=WAIT_S)
+        assert check.status == SERVING
+        server.child.terminate()
+        assert server.child.wait(WAIT_S) == 0
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_sigterm_while_the_first_generation_is_loaded_is_heeded_after_that(store: Path, form: str) -> None:
+    command = [sys.executable, "-c", LOADING, "serve", "--port", "0", "--store", str(store)]
+    with subprocess.Popen([*command, "--log-format", form], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "loading\n"
+        child.terminate()
+        assert json.loads(child.stdout.readline())["event"] == "listening"
+        assert child.wait(WAIT_S) == 0
 
 
 def test_sigterm_ends_health_first_and_lets_a_call_in_flight_finish(store: Path) -> None:

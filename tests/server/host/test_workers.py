@@ -173,8 +173,8 @@ def test_every_worker_follows_the_store(tmp_path: Path, publish: Callable[..., A
     publish(tmp_path, seed=1)
     with supervised("--store", str(tmp_path)) as server:
         published = publish(tmp_path, seed=2).id
-        serving = {wait_for(server.events, "generation")["worker"] for _ in server.pids}
-        assert serving == {0, 1}
+        loaded = (line for line in server.events if line.get("generation") == published)
+        assert {wait_for(loaded, "generation")["worker"] for _ in server.pids} == {0, 1}
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             response = rpc.RecommenderServiceStub(channel).Recommend(pb.RecommendRequest())
         assert response.metadata.generation_id == published

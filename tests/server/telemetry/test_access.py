@@ -1,6 +1,6 @@
-import io
 import json
 import logging
+import threading
 from select import PIPE_BUF
 
 import pytest
@@ -9,6 +9,7 @@ from deepmoviematch.server.rpc.replies import Chance, Reply, Trial
 from deepmoviematch.server.telemetry import access, logs
 from deepmoviematch.server.telemetry.access import AccessHandler
 
+WAIT_S = 10
 METHOD = "/deepmoviematch.v1.RecommenderService/Recommend"
 REPLIES = [
     Reply(b"", "g000001-0123abcd", 10),
@@ -24,14 +25,32 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "FLUSH_S", 1e6)
 
 
-def lines(stream: io.StringIO) -> list[dict[str, object]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+class Reader:
+    """Remembers what was written at once; takes nothing while `reads` is not set."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self.reads, self.asked = threading.Event(), threading.Event()
+        self.reads.set()
+
+    def __call__(self, contents: bytes) -> int:
+        self.asked.set()
+        self.reads.wait()
+        self.taken.append(contents)
+        return len(contents)
+
+    @property
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in b"".join(self.taken).splitlines()]
 
 
 @pytest.mark.parametrize("reply", REPLIES, ids=["one", "batch", "exploring", "tried"])
 @pytest.mark.parametrize("worker", [None, 2])
 def test_a_line_says_what_the_logging_system_would(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reply: Reply, worker: int | None
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    reply: Reply,
+    worker: int | None,
 ) -> None:
     caplog.set_level(logging.INFO)
     logs.log_answer(METHOD, "OK", 0.0012344, reply, "order-7")
@@ -39,13 +58,11 @@ def test_a_line_says_what_the_logging_system_would(
     expected = json.loads(logs.JsonFormatter().format(record)) | (
         {} if worker is None else {"worker": worker}
     )
-
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
+    capfd.readouterr()
     logs.configure("info", "json", worker=worker)
     logs.log_answer(METHOD, "OK", 0.0012344, reply, "order-7")
     logging.root.handlers[-1].flush()
-    [line] = lines(stream)
+    line = json.loads(capfd.readouterr().err)
     assert line.keys() == expected.keys()
     assert len(str(line["time"])) == len(expected["time"])
     assert {**line, "time": 0} == {**expected, "time": 0}
@@ -53,82 +70,83 @@ def test_a_line_says_what_the_logging_system_would(
 
 @pytest.mark.parametrize(("level", "form"), [("warning", "json"), ("warning", "text")])
 def test_there_are_no_such_lines_where_they_are_not_wanted(
-    monkeypatch: pytest.MonkeyPatch, level: str, form: str
+    capfd: pytest.CaptureFixture[str], level: str, form: str
 ) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
     logs.configure(level, form)
     logs.log_answer(METHOD, "OK", 0.001, REPLIES[0], "order-7")
     logging.root.handlers[-1].flush()
-    assert stream.getvalue() == ""
+    assert capfd.readouterr().err == ""
 
 
-def test_where_text_is_wanted_such_lines_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
+def test_where_text_is_wanted_such_lines_are_text(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "text")
     logs.log_answer(METHOD, "OK", 0.001, REPLIES[0], "order-7")
     logging.root.handlers[-1].flush()
-    assert "results=10" in stream.getvalue()
+    assert "results=10" in capfd.readouterr().err
 
 
-def test_lines_are_in_order_and_whole_whoever_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", [logs.JsonFormatter(), logs.TextFormatter()], ids=["json", "text"])
+def test_a_reader_who_stalls_stops_nobody_and_hears_how_many_lines_were_lost(
+    monkeypatch: pytest.MonkeyPatch, form: logging.Formatter
+) -> None:
     monkeypatch.setattr(access, "MOST_WAITING", 3)
-    stream = io.StringIO()
-    handler = AccessHandler(stream)
-    for number in range(10):
+    monkeypatch.setattr(access, "END_S", 0.0)
+    reader = Reader()
+    handler = AccessHandler(reader)
+    handler.setFormatter(form)
+    reader.reads.clear()
+    warning = logging.makeLogRecord({"msg": "first"})
+    handler.handle(warning)
+    assert reader.asked.wait(WAIT_S)  # it is being written now
+    for number in range(5):
         handler.answered(METHOD, number / 1000, REPLIES[0], "order-7")
-        assert number - len(lines(stream)) < 3  # so few wait at most
+    handler.handle(warning)
     handler.flush()
-    assert [line["ms"] for line in lines(stream)] == list(range(10))
-
-
-class Pipe(io.StringIO):
-    """Remembers what was written at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[str] = []
-
-    def write(self, text: str) -> int:
-        self.written.append(text)
-        return super().write(text)
+    assert reader.taken == []
+    monkeypatch.setattr(access, "END_S", WAIT_S)
+    reader.reads.set()
+    handler.flush()
+    _, lost, *others = b"".join(reader.taken).splitlines()
+    assert b"log lines lost" in lost
+    assert lost.endswith((b'"lines": 3}', b"lines=3"))
+    assert [json.loads(line)["ms"] for line in others] == [0, 1, 2]
 
 
 def test_a_pipe_takes_whole_lines_so_that_those_of_others_come_between_them() -> None:
-    stream = Pipe()
-    handler = AccessHandler(stream)
+    reader = Reader()
+    handler = AccessHandler(reader)
     for number in range(100):
         handler.answered(METHOD, number / 1000, REPLIES[0], "order-7")
     handler.flush()
-    assert [line["ms"] for line in lines(stream)] == list(range(100))
-    assert all(text.endswith("\n") and len(text) <= PIPE_BUF for text in stream.written)
-    assert len(stream.written) < 10  # and not one by one
+    assert [line["ms"] for line in reader.lines] == list(range(100))
+    assert all(text.endswith(b"\n") and len(text) <= PIPE_BUF for text in reader.taken)
+    assert len(reader.taken) < 10  # and not one by one
 
 
 def test_a_line_that_no_pipe_takes_whole_is_written_alone() -> None:
-    stream = Pipe()
-    handler = AccessHandler(stream)
+    reader = Reader()
+    handler = AccessHandler(reader)
     long = Reply(b"", "g000001-0123abcd", 1000, chances=(Chance(0, 1, [True] * 1000, [0.015625] * 1000),))
     for reply in (long, REPLIES[0], long):
         handler.answered(METHOD, 0.001, reply, "order-7")
     handler.flush()
-    assert [len(text) > PIPE_BUF for text in stream.written] == [True, False, True]
-    assert [line["results"] for line in lines(stream)] == [1000, 10, 1000]
+    assert [len(text) > PIPE_BUF for text in reader.taken] == [True, False, True]
+    assert [line["results"] for line in reader.lines] == [1000, 10, 1000]
 
 
 def test_what_waits_is_written_when_the_process_ends() -> None:
-    stream = io.StringIO()
-    handler = AccessHandler(stream)
+    reader = Reader()
+    handler = AccessHandler(reader)
     handler.answered(METHOD, 0.001, REPLIES[0], "order-7")
     logging.shutdown([lambda: handler])  # called as weak references are
-    assert len(lines(stream)) == 1
+    assert len(reader.lines) == 1
 
 
 def test_a_log_that_nobody_reads_any_more_fails_no_request() -> None:
-    stream = io.StringIO()
-    handler = AccessHandler(stream)
-    stream.close()
+    def fail(_: bytes) -> int:
+        raise BrokenPipeError
+
+    handler = AccessHandler(fail)
     handler.answered(METHOD, 0.001, REPLIES[0], "order-7")
     handler.flush()
     assert not handler._waiting
