@@ -48,9 +48,9 @@ class Experiments:
         reasons = {name: str(error) for name, error in refused.items()}
         for name, reason in reasons.items() - self._refused.items():
             self.refusals += 1
-            known = isinstance(refused[name], MovieMatchError)
-            facts = {"experiment": name, "reason": reason if known else repr(refused[name])}
-            log_event(log, logging.ERROR, "experiment refused", facts, exc_info=not known)
+            bug = None if isinstance(refused[name], MovieMatchError) else refused[name]
+            facts = {"experiment": name, "reason": repr(bug) if bug else reason}
+            log_event(log, logging.ERROR, "experiment refused", facts, exc_info=bug)
         self._refused = reasons
 
     def _heed(self, named: Mapping[str, Experiment]) -> dict[str, Exception]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -128,6 +129,18 @@ def test_a_damaged_file_changes_nothing(
     assert got(followed, "e") == followed.ids[0]
     [facts] = refusals(caplog)
     assert experiments.FILE in facts["reason"]
+
+
+def test_a_bug_in_heeding_an_experiment_is_logged_with_its_traceback(
+    followed: SimpleNamespace, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bug = ZeroDivisionError("a bug")
+    begin(followed, "e", CURRENT)
+    monkeypatch.setattr(FOLLOWING + ".check_scales", Mock(side_effect=bug))
+    followed.follower.poll()
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info is not None
+    assert record.exc_info[1] is bug
 
 
 def test_experiments_wait_for_the_first_generation(
