@@ -8,16 +8,19 @@ gRPC also asks at once to be told of every call's end, which is one more event f
 only those that wait for a thread are asked about at once, the others in one go with their answer.
 
 What follows rests on names of grpcio that are not public. Where they are not what they
-were (`SUPPORTED` is false then, and a test says so), calls go gRPC's own way: slower,
-otherwise the same.
+were (`SUPPORTED` is false then, which a test and a warning at the start tell), calls go gRPC's own
+way: slower, and a call that sends no message holds a thread, for which health waits like other calls.
 """
 
 import inspect
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import grpc
@@ -36,63 +39,52 @@ answers take.
 """
 
 
+_CALL, _ANSWERING = "rpc_event state", "behavior argument_thunk request_deserializer response_serializer"
+_CALLED = {
+    "_server._unary_response_in_pool": f"{_CALL} {_ANSWERING}",
+    "_server._stream_response_in_pool": f"{_CALL} {_ANSWERING}",
+    "_server._handle_with_method_handler": f"{_CALL} method_handler thread_pool",
+    "_server._receive_close_on_server": "state",
+    "_server._send_message": "state token",
+    "_server._is_rpc_state_active": "state",
+    "_server._serve": "state",
+    "_server._process_event_and_continue": "state event",
+    "_server._begin_shutdown_once": "state",
+    "_server._request_call": "state",
+    "_server._request_registered_call": "state method",
+    "_server._HandlerCallDetails": "method invocation_metadata",
+    "_common.decode": "b",
+    "_common.deserialize": "serialized_message deserializer",
+}
+"""What is called -> the names of its parameters."""
+
+_READ = {
+    "grpc": "_common.STATUS_CODE_TO_CYGRPC_STATUS_CODE _server._ServerStage.STARTED "
+    "_server._REQUEST_CALL_TAG _server._SEND_MESSAGE_TOKEN _server._RECEIVE_CLOSE_ON_SERVER_TOKEN "
+    "_server._DEALLOCATED_SERVER_CHECK_PERIOD_S",
+    "cygrpc": "ReceiveMessageOperation SendMessageOperation SendInitialMetadataOperation "
+    "SendStatusFromServerOperation ReceiveCloseOnServerOperation StatusCode.ok CompletionType.queue_timeout",
+    "server": "_state.lock _state.completion_queue.poll _state.rpc_states _state.due _state.stage "
+    "_state.thread_pool _state.registered_method_handlers _state.generic_handlers "
+    "_state.interceptor_pipeline _state.maximum_concurrent_rpcs _state.server_deallocated",
+    "context": "_rpc_event _state.context _state.condition _state.due _state.client "
+    "_state.initial_metadata_allowed",
+}
+"""What is read of modules, and of objects as gRPC makes them."""
+
+
 def _is_supported() -> bool:
     try:
-        parameters = [
-            list(inspect.signature(function).parameters)
-            for function in (
-                _server._unary_response_in_pool,
-                _server._stream_response_in_pool,
-                _server._handle_with_method_handler,
-                _server._receive_close_on_server,
-                _server._send_message,
-                _server._is_rpc_state_active,
-                _server._serve,
-                _server._process_event_and_continue,
-                _server._begin_shutdown_once,
-                _server._request_call,
-                _server._request_registered_call,
-                _server._HandlerCallDetails,
-                _common.decode,
-                _common.deserialize,
-            )
-        ]
-        of_call, of_server = _server._RPCState.__annotations__, _server._ServerState.__annotations__
-        of_context = _server._Context.__annotations__
-        names = (
-            *(of_call["context"], of_call["client"], of_server["lock"], of_server["completion_queue"]),
-            *(of_call["condition"], of_call["initial_metadata_allowed"], _server._SEND_MESSAGE_TOKEN),
-            *(of_context["_rpc_event"], of_context["_state"]),
-            *(of_server["rpc_states"], of_server["due"], of_server["stage"], of_server["thread_pool"]),
-            *(of_server["registered_method_handlers"], of_server["generic_handlers"]),
-            *(of_server["interceptor_pipeline"], of_server["maximum_concurrent_rpcs"]),
-            *(_server._RPCState, _server._ServerStage.STARTED, _server._REQUEST_CALL_TAG),
-            _server._RECEIVE_CLOSE_ON_SERVER_TOKEN,
-            *(cygrpc.ReceiveMessageOperation, cygrpc.SendMessageOperation, cygrpc.StatusCode.ok.name),
-            *(cygrpc.SendInitialMetadataOperation, cygrpc.SendStatusFromServerOperation),
-            *(cygrpc.ReceiveCloseOnServerOperation, _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE),
-            *(_server._DEALLOCATED_SERVER_CHECK_PERIOD_S, cygrpc.CompletionType.queue_timeout),
+        found = {"grpc": grpc, "cygrpc": cygrpc, "server": grpc.server(ThreadPoolExecutor(1))}
+        found["context"] = _server._Context(None, _server._RPCState(), None)  # type: ignore
+        for whose, names in _READ.items():
+            attrgetter(*names.split())(found[whose])
+        return all(
+            " ".join(inspect.signature(attrgetter(name)(grpc)).parameters) == parameters
+            for name, parameters in _CALLED.items()
         )
-    except (AttributeError, KeyError, ValueError):
+    except Exception:  # whatever a later grpcio makes of this
         return False
-    call = ["rpc_event", "state"]
-    answering = [*call, "behavior", "argument_thunk", "request_deserializer", "response_serializer"]
-    return all(names) and parameters == [
-        answering,
-        answering,
-        [*call, "method_handler", "thread_pool"],
-        ["state"],
-        ["state", "token"],
-        ["state"],
-        ["state"],
-        ["state", "event"],
-        ["state"],
-        ["state"],
-        ["state", "method"],
-        ["method", "invocation_metadata"],
-        ["b"],
-        ["serialized_message", "deserializer"],
-    ]
 
 
 SUPPORTED = _is_supported()
@@ -264,17 +256,35 @@ def start(server: grpc.Server, host: Host) -> bool:
         False if the server was started gRPC's own way: `host` is never asked then. So are servers with
         interceptors and those with a limit of calls at once.
     """
+    if not SUPPORTED:
+        log.warning(
+            "grpcio must have the private names that are used here, got version %s without: half-sent calls "
+            "hold threads, and health waits; install the version of requirements.lock",
+            grpc.__version__,
+        )
     state: Any = vars(server).get("_state")
     if not SUPPORTED or state.interceptor_pipeline or state.maximum_concurrent_rpcs:
         server.start()
         return False
     with _starting:  # gRPC gives the thread whatever has this name now
-        usual, _server._serve = _server._serve, partial(_poll, host=host)
+        usual, _server._serve = _server._serve, partial(_serve, host=host)
         try:
             server.start()
         finally:
             _server._serve = usual
     return True
+
+
+def _serve(state: Any, host: Host) -> None:
+    """Poll; if that fails nobody will ever be answered again, so the process ends for others to see."""
+    try:
+        _poll(state, host)
+    except BaseException:
+        try:
+            log.critical("a bug has ended the thread that takes calls; so ends the process", exc_info=True)
+            logging.shutdown()
+        finally:
+            os._exit(os.EX_SOFTWARE)
 
 
 def _poll(state: Any, host: Host) -> None:

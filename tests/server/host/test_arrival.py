@@ -4,11 +4,13 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
+from grpc import _server
 
 from deepmoviematch.server.host import arrival
 from deepmoviematch.server.host.pool import Pool
@@ -173,9 +175,37 @@ def test_while_there_is_always_an_event_calls_are_answered_still() -> None:
     assert worked == 3
 
 
-def test_without_what_it_takes_each_is_run_by_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_what_it_takes_each_is_run_by_a_thread_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(arrival, "SUPPORTED", False)
     server = grpc.server(ThreadPoolExecutor(1))
     host: Any = None  # which is never asked
     assert not arrival.start(server, host)
     server.stop(None).wait()
+    assert f"got version {version('grpcio')} without" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (_server, "_serve"),
+        (_server, "_ServerStage"),
+        (_server._RPCState, "due"),
+        (_server._ServerState, "server_deallocated"),
+        (_server._Server, "_state"),
+    ],
+)
+def test_every_name_that_is_used_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    original = owner.__init__
+
+    def make(self: Any, *words: Any) -> None:
+        original(self, *words)
+        del vars(self)[name]
+
+    monkeypatch.delattr(owner, name, raising=False)
+    if isinstance(owner, type):
+        monkeypatch.setattr(owner, "__init__", make)
+    assert not arrival._is_supported()

@@ -52,6 +52,18 @@ recommender.Recommender.recommend = slow
 sys.exit(__main__.main())
 """
 
+FAILING = """
+import sys
+from deepmoviematch.server import __main__
+from deepmoviematch.server.host.pool import Pool
+
+def receive(self, call):
+    raise MemoryError
+
+Pool.receive = receive
+sys.exit(__main__.main())
+"""
+
 STALLED = """
 import sys
 from deepmoviematch.server import __main__
@@ -249,6 +261,17 @@ def test_sigterm_while_the_first_generation_is_loaded_is_heeded_after_that(store
         child.terminate()
         assert json.loads(child.stdout.readline())["event"] == "listening"
         assert child.wait(WAIT_S) == 0
+
+
+def test_a_bug_on_the_thread_that_takes_calls_ends_the_process_with_its_traceback(store: Path) -> None:
+    with process(FAILING, "--store", str(store)) as server:
+        with pytest.raises(grpc.RpcError) as caught:
+            server.stub.Recommend(pb.RecommendRequest(), timeout=WAIT_S)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert server.child.wait(WAIT_S) == os.EX_SOFTWARE
+        last = json.loads(server.child.stderr.read().splitlines()[-1])
+    assert last["level"] == "critical"
+    assert "MemoryError" in last["traceback"]
 
 
 def test_sigterm_ends_health_first_and_lets_a_call_in_flight_finish(store: Path) -> None:
