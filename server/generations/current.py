@@ -37,7 +37,8 @@ class Current:
 
         Raises:
             GenerationGoneError: If it is there no more.
-            GenerationLoadingError: If it has to be loaded, and another one is being loaded.
+            GenerationLoadingError: If it has to be loaded, and another one is being loaded just now, or the
+                store cannot be read.
         """
         return self.at_hand(generation_id) or self._cache.get(generation_id)
 
