@@ -70,15 +70,15 @@ class ServeOptions:
     """Whether to send OpenTelemetry's collector a span of every call."""
 
     def __post_init__(self) -> None:
-        """Refuse half of a pair, ports for metrics that there are not, and ages that gRPC cannot count."""
+        """Refuse half of a pair, ports for metrics that there are not, and ages that are no use to gRPC."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ServeError("TLS needs both --tls-cert and --tls-key, got one")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ServeError("--tls-client-ca needs --tls-cert and --tls-key too, got neither")
-        if not 0 <= self.connection_s <= LONGEST_CONNECTION_S:
+        if not 1 <= self.connection_s <= LONGEST_CONNECTION_S:
             raise ServeError(
-                f"--connection-s must be 0 to {LONGEST_CONNECTION_S} (24 days), got {self.connection_s:g}; "
-                "name a shorter time"
+                f"--connection-s must be 1 to {LONGEST_CONNECTION_S} (24 days), got {self.connection_s:g}; "
+                "name a time within that"
             )
         last = 65_536 - self.workers
         if self.metrics_port is not None and not 1 <= self.metrics_port <= last:
