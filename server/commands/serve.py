@@ -133,7 +133,7 @@ def run(arguments: Namespace) -> None:
         return
     from deepmoviematch.server.host import process  # noqa: PLC0415
 
-    process.serve(options, worker=arguments.worker)
+    _held = process.serve(options, worker=arguments.worker)
     # With no goodbye from gRPC, which would end what has just arrived as CANCELLED.
     logging.shutdown()
     sys.stdout.flush()

@@ -53,8 +53,6 @@ are freed at once; the default of 700 cost 3 % of a call.
 """
 
 _STEP_S = 0.01
-_ended: list["Wiring"] = []
-"""A server that is freed ends as CANCELLED what still arrives, so it is held until its process is gone."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def create_server(
     return Wiring(server, health, door, pool, bound)
 
 
-def serve(options: ServeOptions, *, worker: int | None = None) -> None:
+def serve(options: ServeOptions, *, worker: int | None = None) -> Wiring:
     """Serve until SIGTERM or SIGINT, then drain: health first, calls in flight after.
 
     The caller has blocked these signals in every thread there is, and ends the process next, at once.
@@ -173,6 +171,9 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         options: How to serve.
         worker: Which this is of several processes, which share a port; it finds the key for page
             tokens on its standard input then, and ends with it. None is the only one.
+
+    Returns:
+        The server, to be held until the process is gone: freed, it ends as CANCELLED what still arrives.
 
     Raises:
         ServeError: If the store is missing, the address cannot be had, the port's file cannot be written,
@@ -183,8 +184,6 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
     gc.freeze()  # what there is now lasts as long as the process, and need not be looked through
     gc.set_threshold(NEW_OBJECTS)
     options.check_paths()
-    port_file = options.port_file if worker is None else None
-    forget(port_file)
     keys = None if options.api_keys is None else Keys(options.api_keys, workers=options.workers)
     credentials = None
     if options.tls_cert is not None and options.tls_key is not None:
@@ -220,6 +219,8 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
     if metrics is not None and options.metrics_port is not None:
         port = options.metrics_port + (worker or 0)
         metrics.tell(options.host, port, current=current, follower=follower, door=wiring.door)
+    port_file = options.port_file if worker is None else None
+    forget(port_file)  # not before, as a server that cannot have its address must leave another's file alone
     wiring.start()
     follower.start()
     announce(options.host, wiring.port, port_file)
@@ -228,10 +229,10 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # a second one kills at once
     wiring.drain(options.grace_s)
-    _ended.append(wiring)
     withdraw(wiring.port, port_file)
     if traces is not None:
         traces.end()
+    return wiring
 
 
 def _work_uninterrupted() -> None:

@@ -173,6 +173,18 @@ def test_a_second_server_on_the_port_is_refused(running: SimpleNamespace) -> Non
         create_server(Current(), port=running.wiring.port)
 
 
+def test_a_server_that_cannot_have_its_address_leaves_the_file_of_its_holder_alone(
+    running: SimpleNamespace, store: Path, tmp_path: Path
+) -> None:
+    port_file = tmp_path / "port"
+    port_file.write_text(f"{running.wiring.port}\n")
+    words = ["--store", str(store), "--port", str(running.wiring.port), "--port-file", str(port_file)]
+    command = [sys.executable, "-m", "deepmoviematch.server", "serve", *words]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=WAIT_S)
+    assert done.returncode == 1
+    assert port_file.read_text() == f"{running.wiring.port}\n"
+
+
 def test_serve_refuses_a_store_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match="the store must be a folder, got "):
         serve_process(ServeOptions(store=tmp_path / "none", port=0))
@@ -228,10 +240,10 @@ def test_every_worker_needs_a_port_for_metrics(tmp_path: Path, port: int, worker
     assert ServeOptions(store=tmp_path, metrics_port=65_534, workers=2).metrics_port == 65_534
 
 
-@pytest.mark.parametrize("connection_s", [2_147_484, 1e12, -1])
-def test_a_connection_lasts_no_longer_than_grpc_can_count(tmp_path: Path, connection_s: float) -> None:
+@pytest.mark.parametrize("connection_s", [2_147_484, 1e12, -1, 0, 0.5])
+def test_a_connection_lasts_long_enough_for_a_call_and_no_longer_than_grpc_can_count(tmp_path: Path, connection_s: float) -> None:
     with pytest.raises(
-        ServeError, match=r"--connection-s must be 0 to 2147483 \(24 days\), got .*; name a shorter time"
+        ServeError, match=r"--connection-s must be 1 to 2147483 \(24 days\), got .*; name a time"
     ):
         ServeOptions(store=tmp_path, connection_s=connection_s)
     longest = ServeOptions(store=tmp_path, connection_s=2_147_483)
