@@ -5,30 +5,23 @@ without the request's message, so that a flood of calls which cannot be answered
 room for those that can.
 """
 
-import logging
-import time
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import grpc
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.server.errors import OverloadedError, RateError, StoppingError, UnknownCallerError
+from deepmoviematch.server.errors import OverloadedError, StoppingError
 from deepmoviematch.server.host.keys import Keys
 from deepmoviematch.server.host.pool import Pool
-from deepmoviematch.server.host.refusal import refusing
-from deepmoviematch.server.rpc.status import REASONS, retry_s, to_status
-from deepmoviematch.server.telemetry.logs import log_event
-
-REPORT_S = 1.0
-"""How often the log says how many calls were refused."""
+from deepmoviematch.server.host.refusal import ending, refusing
+from deepmoviematch.server.rpc.status import retry_s, to_status
+from deepmoviematch.server.telemetry.request_ids import HEADER, request_id
 
 MOST_REFUSALS = 1000
 """Of the refusals made so many are kept; of each key with few calls there is one for every second to wait."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-
-log = logging.getLogger(__name__)
 
 
 class Door(grpc.GenericRpcHandler):
@@ -45,15 +38,13 @@ class Door(grpc.GenericRpcHandler):
         self._handlers = handlers
         self._pool = pool
         self._keys = keys
-        self._refusals: dict[tuple[str, int], _Handler] = {}
+        self._refusals: dict[tuple[str, int], Any] = {}
         """By what they say and how long to wait: made once, as that takes longer than to refuse."""
         self._closed = False
-        self._reported_at = 0.0
         self.started = dict.fromkeys(handlers, 0)
         """Path -> calls that came, whatever became of them."""
-        errors = (OverloadedError, StoppingError, UnknownCallerError, RateError)
-        self.refused = {REASONS[error]: 0 for error in errors}
-        """Why -> calls that were not let in."""
+        self.refused = pool.refusals.counts
+        """Why -> calls that were not let in, or thrown out before they were whole."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """See `grpc.GenericRpcHandler`; gRPC asks on its own thread, once for each call."""
@@ -64,17 +55,22 @@ class Door(grpc.GenericRpcHandler):
         try:
             self._check(handler_call_details)
         except MovieMatchError as error:
-            self.refused[REASONS[type(error)]] += 1
-            return self._refusal(error)
+            self._pool.refusals.count(type(error))
+            return self._refusal(error, handler_call_details.invocation_metadata)
         return handler
 
-    def _refusal(self, error: MovieMatchError) -> _Handler:
+    def _refusal(self, error: MovieMatchError, metadata: Any) -> _Handler:
         said = str(error), retry_s(error)
         if said not in self._refusals:
             if len(self._refusals) >= MOST_REFUSALS:
                 del self._refusals[next(iter(self._refusals))]  # the oldest
-            self._refusals[said] = refusing(to_status(error))
-        return self._refusals[said]
+            self._refusals[said] = refusing(ending(to_status(error)))
+        refusal: Any = self._refusals[said]
+        name, wanted = request_id(metadata, always=False)
+        if wanted:
+            told = refusal.ending
+            refusal = refusing(told._replace(trailing_metadata=(*told.trailing_metadata, (HEADER, name))))
+        return refusal
 
     def _check(self, handler_call_details: grpc.HandlerCallDetails) -> None:
         if self._closed:
@@ -82,15 +78,8 @@ class Door(grpc.GenericRpcHandler):
         if self._keys is not None:
             self._keys.check(handler_call_details.invocation_metadata)
         if self._pool.crowded():
-            self._report()
             raise OverloadedError
 
     def close(self) -> None:
         """Refuse every call from now on, as one to be tried elsewhere."""
         self._closed = True
-
-    def _report(self) -> None:
-        now = time.monotonic()
-        if now - self._reported_at >= REPORT_S:
-            self._reported_at = now
-            log_event(log, logging.WARNING, "overloaded", {"refused_in_all": self.refused["OVERLOADED"]})

@@ -29,7 +29,7 @@ import grpc
 
 from deepmoviematch.server.errors import OverloadedError
 from deepmoviematch.server.host.arrival import INTERNAL, Call, start
-from deepmoviematch.server.host.refusal import ending
+from deepmoviematch.server.host.refusal import Refusals, ending
 from deepmoviematch.server.rpc.status import to_status
 
 PATIENCE_S = 0.015
@@ -37,6 +37,9 @@ PATIENCE_S = 0.015
 
 BURST_S = 0.05
 """How long it may wait otherwise."""
+
+LONGEST_S = 1.0
+"""How long it may wait in any case, by the clock: threads that wait for a disk take no processor time."""
 
 FEW_WAITING = 12
 """So many calls may wait however long it takes: slow calls are no sign of too many. The more they are, the
@@ -54,10 +57,11 @@ _OVERLOADED = ending(to_status(OverloadedError()))
 _Task: TypeAlias = Callable[[], object]
 
 
-class _Waiting(NamedTuple):
-    """What is to be run, and since when."""
+class _Queued(NamedTuple):
+    """What is to be run, and since when: by the processor's time, and by the clock."""
 
     arrival: float
+    since: float
     task: Any
     """A `_Task`; a `Call` if it is cheap."""
 
@@ -69,24 +73,40 @@ def _never(_: object) -> bool:
     return False
 
 
+def _at_once(call: Call) -> bool:
+    """Whether the polling thread answers it as soon as its message is there."""
+    return getattr(call.handler.unary_unary or call.handler.unary_stream, "at_once", False)
+
+
 class Pool(Executor):
     """A fixed number of threads, and a queue that knows how long its first has waited.
 
     An executor to gRPC, which looks for nothing but `submit`.
     """
 
-    def __init__(self, threads: int, *, clock: Callable[[], float] = time.process_time) -> None:
+    def __init__(
+        self,
+        threads: int,
+        *,
+        clock: Callable[[], float] = time.process_time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Start the threads.
 
         Args:
             threads: How many, at least 1.
             clock: Tells seconds of processor time that calls have taken.
+            monotonic: Tells seconds.
         """
+        self.refusals = Refusals()
+        """Of this pool, and of whoever asks it before a call is let in."""
+        self._monotonic = monotonic
         self._clock = clock
-        self._waiting: deque[_Waiting] = deque()  # for a thread, the oldest first
+        self._waiting: deque[_Queued] = deque()  # for a thread, the oldest first
         self._turns: SimpleQueue[bool] = SimpleQueue()  # one for each of them; False ends a thread
-        self._cheap: deque[_Waiting] = deque()  # for the polling thread, and known to it alone
-        self._coming: dict[Call, None] = {}  # whose message is not there yet, the oldest first; as above
+        self._cheap: deque[_Queued] = deque()  # for the polling thread, and known to it alone
+        # Whose message is not there yet, the oldest first, and of those answered at once; as above.
+        self._coming: tuple[dict[Call, None], dict[Call, None]] = ({}, {})
         self._calm_at = clock()  # when a call last found nobody waiting
         self._busy = [False] * (threads + 1)  # the last is the polling one
         self._here = threading.local()
@@ -109,20 +129,24 @@ class Pool(Executor):
         """See `arrival.Host`.
 
         Honest callers send their message at once. So where there are too many, the one that has taken
-        longest makes room.
+        longest makes room. Calls that are answered at once have room of their own: they need no key.
         """
-        if self._coming and self.waiting + len(self._coming) >= MOST_WAITING:
-            oldest = next(iter(self._coming))
-            del self._coming[oldest]
+        at_once = _at_once(call)
+        coming, waiting = self._coming[at_once], 0 if at_once else self.waiting
+        if coming and waiting + len(coming) >= MOST_WAITING:
+            oldest = next(iter(coming))
+            del coming[oldest]
+            self.refusals.count(OverloadedError)
             oldest.refuse(_OVERLOADED)
-        self._coming[call] = None
+        coming[call] = None
 
     def receive(self, call: Call) -> None:
         """See `arrival.Host`."""
-        self._coming.pop(call, None)
+        at_once = _at_once(call)
+        self._coming[at_once].pop(call, None)
         if not call.is_open:
             return
-        if getattr(call.handler.unary_unary or call.handler.unary_stream, "at_once", False):
+        if at_once:
             self._run(call, late=False)
             return
         cheap = False
@@ -143,7 +167,7 @@ class Pool(Executor):
         self._busy[-1] = True
         taken = [self._cheap.popleft() for _ in range(min(MAX_BATCH, len(self._cheap)))]
         behind = self.waiting + len(taken)
-        alike: dict[Any, list[_Waiting]] = {}
+        alike: dict[Any, list[_Queued]] = {}
         for each in taken:
             behind -= 1
             if self._is_late(each, behind):
@@ -162,7 +186,7 @@ class Pool(Executor):
     def crowded(self) -> bool:
         """Whether a call that came now would wait too long."""
         waiting = self.waiting
-        return waiting >= MOST_WAITING or (waiting > FEW_WAITING and self._exceeds(self._first()))
+        return waiting >= MOST_WAITING or (waiting > FEW_WAITING and self._stands())
 
     def late(self) -> bool:
         """Whether the task of this thread has waited too long to be worth its work."""
@@ -178,32 +202,31 @@ class Pool(Executor):
         for _ in self._busy[:-1]:
             self._turns.put(False)
 
-    def _first(self) -> float:
-        """When the first of those who wait arrived."""
-        firsts = [self._clock()]
+    def _stands(self) -> bool:
+        """Whether the first of those who wait has waited for too long."""
+        now = self._clock()
+        patience_s = BURST_S if now - self._calm_at < BURST_S else PATIENCE_S
         for queue in (self._waiting, self._cheap):
             with suppress(IndexError):  # a thread has taken it just now
-                firsts.append(queue[0].arrival)
-        return min(firsts)
-
-    def _exceeds(self, arrival: float) -> bool:
-        now = self._clock()
-        return now - arrival > (BURST_S if now - self._calm_at < BURST_S else PATIENCE_S)
+                first = queue[0]
+                if now - first.arrival > patience_s or self._monotonic() - first.since > LONGEST_S:
+                    return True
+        return False
 
     def _take_in(self, task: _Task, *, cheap: bool) -> None:
         """Have a task wait, from now on, behind those that do."""
         now = self._clock()
         if not self.waiting:
             self._calm_at = now
-        waiting = _Waiting(now, task)
+        queued = _Queued(now, self._monotonic(), task)
         if cheap:
-            self._cheap.append(waiting)
+            self._cheap.append(queued)
         else:
-            self._hand_on(waiting)
+            self._hand_on(queued)
 
-    def _hand_on(self, waiting: _Waiting) -> None:
+    def _hand_on(self, queued: _Queued) -> None:
         """Have it wait for a thread."""
-        self._waiting.append(waiting)
+        self._waiting.append(queued)
         self._turns.put(True)
 
     def _work(self, place: int) -> None:
@@ -214,10 +237,10 @@ class Pool(Executor):
 
     def _take(self) -> None:
         """Run what waits first; nothing of a call outlives this."""
-        waiting = self._waiting.popleft()
-        self._run(waiting.task, late=self._is_late(waiting, self.waiting))
+        queued = self._waiting.popleft()
+        self._run(queued.task, late=self._is_late(queued, self.waiting))
 
-    def _answer_many(self, handler: Any, some: Sequence[_Waiting]) -> None:
+    def _answer_many(self, handler: Any, some: Sequence[_Queued]) -> None:
         """Answer calls of one handler together, and have a thread run each that is left."""
         left: Sequence[Call] = ()
         try:
@@ -233,9 +256,9 @@ class Pool(Executor):
             else:
                 each.task.refuse(INTERNAL)
 
-    def _is_late(self, waiting: _Waiting, behind: int) -> bool:
+    def _is_late(self, queued: _Queued, behind: int) -> bool:
         """Whether what has waited, and has so many `behind` it, is not worth its work any more."""
-        return behind > FEW_WAITING and self._clock() - waiting.arrival > BURST_S
+        return behind > FEW_WAITING and self._clock() - queued.arrival > BURST_S
 
     def _run(self, task: _Task, *, late: bool) -> None:
         self._here.late = late

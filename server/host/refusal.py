@@ -1,5 +1,7 @@
-"""Ends calls of any kind unread, for as little as gRPC allows."""
+"""Ends calls of any kind unread, for as little as gRPC allows, and counts them."""
 
+import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,16 +10,43 @@ import grpc
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from deepmoviematch.data.errors import MovieMatchError
+from deepmoviematch.server.errors import OverloadedError, RateError, StoppingError, UnknownCallerError
 from deepmoviematch.server.host.arrival import Ending
+from deepmoviematch.server.rpc.status import REASONS
+from deepmoviematch.server.telemetry.logs import log_event
+
+REPORT_S = 1.0
+"""The log has a line of refusals at most so often; it counts all that there were so far."""
+
+log = logging.getLogger(__name__)
 
 
-def refusing(status: status_pb2.Status) -> "grpc.RpcMethodHandler[Any, Any]":
-    """A handler that ends every call with `status`, whatever its type, without reading its request.
+class Refusals:
+    """Counts the calls that were refused unread, and has the log say so; one thread at a time may."""
+
+    def __init__(self) -> None:
+        errors = (OverloadedError, StoppingError, UnknownCallerError, RateError)
+        self.counts = {REASONS[error]: 0 for error in errors}
+        """Why -> calls."""
+        self._reported_at = float("-inf")
+
+    def count(self, error: type[MovieMatchError]) -> None:
+        """Count one that was refused for an error of this type."""
+        self.counts[REASONS[error]] += 1
+        now = time.monotonic()
+        if now - self._reported_at >= REPORT_S:
+            self._reported_at = now
+            counts = {reason: count for reason, count in self.counts.items() if count}
+            log_event(log, logging.WARNING, "calls refused", {"in_all": counts})
+
+
+def refusing(told: Ending) -> Any:
+    """A handler that ends every call as `told`, whatever its type, without reading its request.
 
     Where `arrival.start` started the server that is all that happens. To gRPC the handler takes a stream,
     of which it reads nothing, and returns a stream, which it ends: on the wire that looks like a unary call.
     """
-    told = ending(status)
 
     def refuse(_requests: object, context: grpc.ServicerContext, send: Callable[[None], None]) -> None:
         context.set_code(told.code)
@@ -29,7 +58,7 @@ def refusing(status: status_pb2.Status) -> "grpc.RpcMethodHandler[Any, Any]":
     vars(refuse).update(experimental_non_blocking=True, experimental_thread_pool=_HERE)
     handler: Any = grpc.stream_stream_rpc_method_handler(refuse)
     handler.ending = told
-    return handler  # type: ignore[no-any-return]
+    return handler
 
 
 def ending(status: status_pb2.Status) -> Ending:

@@ -55,7 +55,7 @@ def echo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield SimpleNamespace(channel=channel, answered=answered)
     assert server.stop(None).wait(WAIT_S)
-    assert not pool._coming
+    assert not any(pool._coming)
     pool.shutdown()
 
 

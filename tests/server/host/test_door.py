@@ -10,10 +10,13 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from deepmoviematch.server.errors import RateError
+from deepmoviematch.server.errors import RateError, UnknownCallerError
+from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.generations.serving import Serving
-from deepmoviematch.server.host import arrival, door as door_module, pool as pool_module
+from deepmoviematch.server.host import arrival, door as door_module, pool as pool_module, refusal
+from deepmoviematch.server.host.refusal import Refusals
 from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.telemetry.request_ids import HEADER
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 Outcome: TypeAlias = Callable[..., SimpleNamespace]
@@ -50,8 +53,9 @@ def test_too_many_calls_are_refused_at_once_and_told_when_to_come_back(
     recommender: Recommender,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for limit, value in {"MOST_WAITING": 20, "PATIENCE_S": WAIT_S, "BURST_S": WAIT_S}.items():
-        monkeypatch.setattr(pool_module, limit, value)
+    monkeypatch.setattr(pool_module, "MOST_WAITING", 20)
+    for limit in ("PATIENCE_S", "BURST_S", "LONGEST_S"):
+        monkeypatch.setattr(pool_module, limit, WAIT_S)
     held = Held(recommender)
     with serve(held, threads=1) as running:
         calls = [running.stub.Recommend.future(pb.RecommendRequest())]
@@ -109,15 +113,47 @@ def test_once_closed_it_sends_callers_elsewhere(
 def test_a_refusal_is_made_once_for_each_time_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     waits_s = [2.0, 9.5, 9.9, 2.0, 30.0, 2.0]
     monkeypatch.setattr(door_module, "MOST_REFUSALS", 2)
-    behind: Any = object()
+    pool: Any = SimpleNamespace(refusals=Refusals())
     keys: Any = Limited(waits_s)
     call: Any = SimpleNamespace(method="/method", invocation_metadata=())
-    door = door_module.Door({"/method": behind}, behind, keys)
+    door = door_module.Door({"/method": pool}, pool, keys)
     made = [door.service(call) for _ in waits_s]
     assert made[1] is made[2]
     assert made[0] is made[3]
     assert len({*made}) == 4  # two were kept, so the oldest was made again
     assert door.refused["RATE_LIMITED"] == len(waits_s)
+
+
+def test_refusals_of_all_kinds_are_logged_once_in_a_while(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = Refusals()
+    for error in (RateError, UnknownCallerError, RateError):
+        refusals.count(error)
+    monkeypatch.setattr(refusal, "REPORT_S", 0.0)
+    refusals.count(RateError)
+    assert [vars(record)["facts"]["in_all"] for record in caplog.records] == [
+        {"RATE_LIMITED": 1},
+        {"RATE_LIMITED": 3, "API_KEY_INVALID": 1},
+    ]
+
+
+@pytest.mark.parametrize("supported", [True, False], ids=["ours", "gRPC's own way"])
+def test_a_refusal_keeps_the_name_that_its_caller_gave_the_call(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    monkeypatch.setattr(arrival, "SUPPORTED", supported)
+    keys: Any = Limited([2.0] * 3)
+    with serve(Current(), keys=keys) as running:
+        names = []
+        for sent in ([], [(HEADER, "order-7")], [(HEADER, "order-8")]):
+            with pytest.raises(grpc.RpcError) as caught:
+                running.stub.Recommend(pb.RecommendRequest(), metadata=sent)
+            ended: Any = caught.value
+            assert ended.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert rpc_status.from_call(ended).details
+            names.append(dict(ended.trailing_metadata()).get(HEADER))
+    assert names == [None, "order-7", "order-8"]
 
 
 def test_what_is_no_method_is_unimplemented(running: SimpleNamespace) -> None:

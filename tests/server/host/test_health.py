@@ -187,7 +187,7 @@ class Flooded(Health):
 def test_whoever_asks_how_it_goes_waits_behind_no_flood(
     serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in ("PATIENCE_S", "BURST_S"):  # however slow the machine, nobody is refused
+    for limit in ("PATIENCE_S", "BURST_S", "LONGEST_S"):  # however slow the machine, nobody is refused
         monkeypatch.setattr(pool, limit, 3 * WAIT_S)
     flooded = Flooded(recommender)
     with serve(flooded, health=flooded, threads=1) as server:

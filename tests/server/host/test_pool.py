@@ -5,19 +5,28 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from deepmoviematch.server.host.pool import BURST_S, FEW_WAITING, MOST_WAITING, PATIENCE_S, Pool
+from deepmoviematch.server.host import pool
+from deepmoviematch.server.host.pool import (
+    BURST_S,
+    FEW_WAITING,
+    LONGEST_S,
+    MOST_WAITING,
+    PATIENCE_S,
+    Pool,
+)
 
 WAIT_S = 10
 
 
 @pytest.fixture
 def blocked() -> Iterator[SimpleNamespace]:
-    """A pool whose one thread is busy until `go_on` is set, at the time `now`."""
-    state = SimpleNamespace(now=0.0, go_on=threading.Event(), begun=threading.Event())
-    state.pool = Pool(1, clock=lambda: state.now)
+    """A pool whose one thread is busy until `go_on` is set; `now` is its clock, `at` its monotonic one."""
+    state = SimpleNamespace(now=0.0, at=0.0, go_on=threading.Event(), begun=threading.Event())
+    state.pool = Pool(1, clock=lambda: state.now, monotonic=lambda: state.at)
     state.pool.submit(lambda: (state.begun.set(), state.go_on.wait(WAIT_S)))
     assert state.begun.wait(WAIT_S)
     yield state
@@ -106,8 +115,31 @@ def test_after_long_waiting_patience_is_short(blocked: SimpleNamespace) -> None:
 
 def test_few_that_wait_for_slow_calls_are_no_crowd(blocked: SimpleNamespace) -> None:
     submit(blocked, FEW_WAITING)
-    blocked.now = 60.0
+    blocked.now = blocked.at = 60.0
     assert not blocked.pool.crowded()
+
+
+def test_a_queue_that_stands_though_nothing_is_computed_is_crowded(blocked: SimpleNamespace) -> None:
+    submit(blocked, FEW_WAITING + 1)
+    blocked.at += LONGEST_S * 0.9
+    assert not blocked.pool.crowded()
+    blocked.at += LONGEST_S * 0.2
+    assert blocked.pool.crowded()
+
+
+def test_half_sent_calls_that_are_answered_at_once_take_no_room_from_others(
+    blocked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "MOST_WAITING", 3)
+    halves = {at_once: [Mock() for _ in range(5)] for at_once in (False, True)}
+    for at_once, calls in halves.items():
+        for call in calls:
+            call.handler.unary_unary.at_once = at_once
+    for call in [*halves[False][:3], *halves[True], *halves[False][3:4]]:
+        blocked.pool.expect(call)
+    assert [call.refuse.called for call in halves[True]] == [True, True, False, False, False]
+    assert [call.refuse.called for call in halves[False]] == [True, False, False, False, False]
+    assert blocked.pool.refusals.counts["OVERLOADED"] == 3
 
 
 def test_too_many_are_a_crowd_at_once(blocked: SimpleNamespace) -> None:

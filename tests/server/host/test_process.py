@@ -241,7 +241,9 @@ def test_every_worker_needs_a_port_for_metrics(tmp_path: Path, port: int, worker
 
 
 @pytest.mark.parametrize("connection_s", [2_147_484, 1e12, -1, 0, 0.5])
-def test_a_connection_lasts_long_enough_for_a_call_and_no_longer_than_grpc_can_count(tmp_path: Path, connection_s: float) -> None:
+def test_a_connection_lasts_long_enough_for_a_call_and_no_longer_than_grpc_can_count(
+    tmp_path: Path, connection_s: float
+) -> None:
     with pytest.raises(
         ServeError, match=r"--connection-s must be 1 to 2147483 \(24 days\), got .*; name a time"
     ):
