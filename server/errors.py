@@ -9,6 +9,7 @@
       GenerationLoadingError  it has to be loaded, and has to wait for its turn
       TitlesLoadingError    the titles are being made ready, and the call has to wait for that
       DeadlinePassedError   nobody waits for the answer any more
+      CallerLeftError       the caller took the call back
       OverloadedError       more calls come than can be answered
       StoppingError         the server is about to end
       UnknownCallerError    the call has no API key, or an unknown one
@@ -123,6 +124,13 @@ class DeadlinePassedError(MovieMatchError):
 
     def __init__(self) -> None:
         super().__init__("the deadline passed before the request was begun; allow more time")
+
+
+class CallerLeftError(MovieMatchError):
+    """The caller took the call back."""
+
+    def __init__(self) -> None:
+        super().__init__("the call was cancelled before the request was begun")
 
 
 class OverloadedError(MovieMatchError):

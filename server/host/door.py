@@ -59,13 +59,13 @@ class Door(grpc.GenericRpcHandler):
             return self._refusal(error, handler_call_details.invocation_metadata)
         return handler
 
-    def _refusal(self, error: MovieMatchError, metadata: Any) -> _Handler:
+    def _refusal(self, error: MovieMatchError, metadata: Any) -> Any:
         said = str(error), retry_s(error)
         if said not in self._refusals:
             if len(self._refusals) >= MOST_REFUSALS:
                 del self._refusals[next(iter(self._refusals))]  # the oldest
             self._refusals[said] = refusing(ending(to_status(error)))
-        refusal: Any = self._refusals[said]
+        refusal = self._refusals[said]
         name, wanted = request_id(metadata, always=False)
         if wanted:
             told = refusal.ending

@@ -17,7 +17,7 @@ from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.server.errors import DeadlinePassedError, OverloadedError
+from deepmoviematch.server.errors import CallerLeftError, DeadlinePassedError, OverloadedError
 from deepmoviematch.server.rpc.status import internal, to_status
 from deepmoviematch.server.telemetry.logs import log_answer, logs_answers
 from deepmoviematch.server.telemetry.request_ids import HEADER, request_id
@@ -64,8 +64,8 @@ class Service(Protocol):
         """
 
 
-class Waiting(Protocol):
-    """A call that may be answered in few steps."""
+class BatchedCall(Protocol):
+    """A call that may be answered in few steps, together with others."""
 
     message: bytes
 
@@ -82,7 +82,7 @@ class Waiting(Protocol):
         """End the call well."""
 
 
-_Waiting = TypeVar("_Waiting", bound=Waiting)
+_Call = TypeVar("_Call", bound=BatchedCall)
 
 
 def handlers(
@@ -132,8 +132,10 @@ class _Answering:
         outcome: Any
         try:
             remaining = context.time_remaining()
-            if not context.is_active() or (remaining is not None and remaining <= 0):
+            if remaining is not None and remaining <= 0:
                 raise DeadlinePassedError
+            if not context.is_active():
+                raise CallerLeftError
             if self._late():
                 raise OverloadedError
             outcome = self._service.ask(self._method, request)
@@ -174,7 +176,7 @@ class _BatchingHandler(_Answering):
         """Whether that takes less time than to have a call run by a thread of its own."""
         return self._service.is_cheap(message)
 
-    def answer_many(self, calls: Sequence[_Waiting]) -> Sequence[_Waiting]:
+    def answer_many(self, calls: Sequence[_Call]) -> Sequence[_Call]:
         """Answer several calls; returns those that are to be run one by one."""
         started, now = time.perf_counter(), time.time()
         left = [call for call in calls if not call.is_awaited(now)]

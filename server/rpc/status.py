@@ -12,6 +12,7 @@ from grpc_status import rpc_status
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.errors import (
+    CallerLeftError,
     DeadlinePassedError,
     GenerationGoneError,
     GenerationLoadingError,
@@ -44,6 +45,7 @@ _RETRIED: dict[type[MovieMatchError], tuple[int, str]] = {
 """Code and reason of what passes by itself."""
 
 _FINAL: dict[type[MovieMatchError], tuple[int, str]] = {
+    CallerLeftError: (code_pb2.CANCELLED, "CANCELLED"),
     DeadlinePassedError: (code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
     GenerationGoneError: (code_pb2.FAILED_PRECONDITION, "GENERATION_GONE"),
     UnknownCallerError: (code_pb2.UNAUTHENTICATED, "API_KEY_INVALID"),

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -89,3 +90,21 @@ def test_a_request_whose_deadline_has_passed_does_no_work(
         running.stub.Recommend(pb.RecommendRequest(), timeout=10)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert len(asked) == 2
+
+
+def test_a_call_that_its_caller_took_back_does_no_work_and_is_taken_down_as_cancelled(
+    serve: Callable[..., Any],
+) -> None:
+    go_on, cancelled, codes = threading.Event(), threading.Event(), SimpleQueue[str]()
+    with serve(Current(), threads=1, observe=lambda _, code, *__: codes.put(code)) as running:
+        running.wiring.pool.submit(go_on.wait)  # the only thread
+        call = running.stub.Recommend.future(pb.RecommendRequest(page_size=200))
+        while not running.wiring.pool.waiting:
+            pass
+        own = vars(running.wiring.server)["_state"].rpc_states
+        [state] = own
+        state.callbacks.append(cancelled.set)
+        call.cancel()
+        assert cancelled.wait(10)
+        go_on.set()
+        assert codes.get(timeout=10) == "CANCELLED"
