@@ -15,6 +15,7 @@ from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.host.process import create_server
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.trainer.quiet import import_tensorflow
@@ -86,7 +87,7 @@ def store(run: Path) -> Store:
 def client(store: Store) -> Iterator[Client]:
     current = Current()
     current.set(Recommender(store.load()))
-    wiring = create_server(current)
+    wiring = create_server(current, ServeOptions(store=Path(), port=0))
     wiring.start()
     wiring.health.serve()
     with Client(f"127.0.0.1:{wiring.port}") as client:

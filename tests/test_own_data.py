@@ -12,6 +12,7 @@ from deepmoviematch.client import CallError, Client, pb
 from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.host.process import create_server
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.trainer.quiet import import_tensorflow
@@ -79,7 +80,7 @@ def client(
     build(folder / "run", Store(folder / "store"))
     current = Current()
     current.set(Recommender(Store(folder / "store").load()))
-    wiring = create_server(current)
+    wiring = create_server(current, ServeOptions(store=folder / "store", port=0))
     wiring.start()
     wiring.health.serve()
     with Client(f"127.0.0.1:{wiring.port}") as client:

@@ -19,6 +19,7 @@ from deepmoviematch.indexer.build import build
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.host.process import create_server
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.trainer.quiet import import_tensorflow
@@ -102,7 +103,7 @@ def folder(dataset: Dataset, towers: Fitted[TwoTowers], tmp_path_factory: pytest
 def address(folder: Path) -> Iterator[str]:
     current = Current()
     current.set(Recommender(Store(folder / "store").load()))
-    wiring = create_server(current)
+    wiring = create_server(current, ServeOptions(store=folder / "store", port=0))
     wiring.start()
     wiring.health.serve()
     try:

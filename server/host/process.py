@@ -92,65 +92,52 @@ class Wiring:
 
 def create_server(
     current: Current,
+    options: ServeOptions,
     *,
     health: Health | None = None,
-    host: str = ServeOptions.host,
-    port: int = 0,
-    threads: int = ServeOptions.threads,
-    shares_port: bool = False,
-    connection_s: float = ServeOptions.connection_s,
     keys: Keys | None = None,
     credentials: grpc.ServerCredentials | None = None,
-    reflects: bool = True,
     tokens: Tokens | None = None,
     observe: Observer | None = None,
-    keeps: int = 0,
     clock: Callable[[], float] = time.process_time,
 ) -> Wiring:
     """Wire up a server over `current`; its health is NOT_SERVING until told otherwise.
 
     Args:
         current: What answers.
+        options: How to serve; where there are several workers, they share the port. Files are not read.
         health: Says what is served; None makes one.
-        host: Address to listen on.
-        port: 0 takes a free one.
-        threads: Calls that are worked on at once.
-        shares_port: Whether other processes of this user may listen there too.
-        connection_s: How long a connection may last before its client is asked to make
-            a new one, which may reach another process.
         keys: Who may call; None lets everybody in.
         credentials: For TLS; None speaks in the clear.
-        reflects: Whether to tell callers what the services look like.
         tokens: Seals page tokens; None does so with a key that nobody else has.
         observe: Told of every call; see `handlers`.
-        keeps: How many replies to have at hand for whoever asks the same again.
         clock: Tells seconds of processor time; see `Pool`.
 
     Raises:
         ServeError: If the address cannot be had.
     """
-    pool: Any = Pool(threads, clock=clock)
+    pool: Any = Pool(options.threads, clock=clock)
     server = grpc.server(
         pool,
         options=[
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
             ("grpc.max_concurrent_streams", MAX_STREAMS),
             # Unshared, else a second server on the port would quietly take half of the calls.
-            ("grpc.so_reuseport", int(shares_port)),
-            ("grpc.max_connection_age_ms", round(1e3 * connection_s)),
+            ("grpc.so_reuseport", int(options.workers > 1)),
+            ("grpc.max_connection_age_ms", round(1e3 * options.connection_s)),
             ("grpc.max_connection_age_grace_ms", round(1e3 * CONNECTION_GRACE_S)),
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
-    servicer = RecommenderService(current, tokens or Tokens(), keeps=keeps)
+    servicer = RecommenderService(current, tokens or Tokens(), keeps=options.kept_replies)
     door = Door(handlers(servicer, SERVICE, pool.late, observe), pool, keys)
     health = health or Health()
     server.add_generic_rpc_handlers((door,))
     health.join(server)
-    if reflects:
+    if not options.production:
         server.add_generic_rpc_handlers((Reflection().handler(),))
-    address = authority(host, port)
+    address = authority(options.host, options.port)
     try:
         if credentials is None:
             bound = server.add_insecure_port(address)
@@ -158,7 +145,7 @@ def create_server(
             bound = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         pool.shutdown()
-        raise taken(host, port) from error
+        raise taken(options.host, options.port) from error
     return Wiring(server, health, door, pool, bound)
 
 
@@ -201,18 +188,12 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> Wiring:
     follower.poll()
     wiring = create_server(
         current,
+        options,
         health=health,
-        host=options.host,
-        port=options.port,
-        threads=options.threads,
-        shares_port=worker is not None,
-        connection_s=options.connection_s,
         keys=keys,
         credentials=credentials,
-        reflects=not options.production,
         tokens=tokens,
         observe=all_of([each.observe for each in (metrics, traces) if each is not None]),
-        keeps=options.kept_replies,
         # Loading a generation takes turns with the calls: they wait for it, but are not too many for that.
         clock=lambda: time.process_time() - follower.thread_s(),
     )

@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.search import batch
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.host.process import create_server
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.telemetry import logs
@@ -168,8 +170,13 @@ def _normal(rng: np.random.Generator, *shape: int) -> Floats:
 
 @contextmanager
 def serving(current: Any, **options: Any) -> Iterator[SimpleNamespace]:
-    """A server over a real socket, with a channel and a stub."""
-    wiring = create_server(current, port=0, **options)
+    """A server over a real socket, with a channel and a stub; it keeps no replies unless it is told to.
+
+    Options are those of `ServeOptions` and what else `create_server` takes.
+    """
+    settings: dict[str, Any] = {"store": Path(), "port": 0, "kept_replies": 0}
+    settings |= {each.name: options.pop(each.name) for each in fields(ServeOptions) if each.name in options}
+    wiring = create_server(current, ServeOptions(**settings), **options)
     wiring.start()
     address = f"127.0.0.1:{wiring.port}"
     try:

@@ -132,7 +132,7 @@ def swapped(
         follower.poll()
         return name
 
-    with serve(current, keeps=100) as running:
+    with serve(current, kept_replies=100) as running:
         yield SimpleNamespace(store=Store(folder), stub=running.stub, swap=swap, current=current)
 
 

@@ -165,12 +165,12 @@ def test_a_port_that_is_taken_is_a_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServeError, match=f"must be free and of this machine, got 127.0.0.1:{port}"):
-            create_server(Current(), port=port)
+            create_server(Current(), ServeOptions(store=Path(), port=port))
 
 
 def test_a_second_server_on_the_port_is_refused(running: SimpleNamespace) -> None:
     with pytest.raises(ServeError, match="must be free"):
-        create_server(Current(), port=running.wiring.port)
+        create_server(Current(), ServeOptions(store=Path(), port=running.wiring.port))
 
 
 def test_a_server_that_cannot_have_its_address_leaves_the_file_of_its_holder_alone(
@@ -248,8 +248,7 @@ def test_a_connection_lasts_long_enough_for_a_call_and_no_longer_than_grpc_can_c
         ServeError, match=r"--connection-s must be 1 to 2147483 \(24 days\), got .*; name a time"
     ):
         ServeOptions(store=tmp_path, connection_s=connection_s)
-    longest = ServeOptions(store=tmp_path, connection_s=2_147_483)
-    create_server(Current(), connection_s=longest.connection_s).stop()
+    create_server(Current(), ServeOptions(store=tmp_path, port=0, connection_s=2_147_483)).stop()
 
 
 @pytest.mark.parametrize("form", ["json", "text"])

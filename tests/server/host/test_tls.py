@@ -114,7 +114,7 @@ def test_settings_that_do_not_fit_are_refused(
 
 
 def test_in_production_there_is_no_reflection(serve: Callable[..., Any], current: Current) -> None:
-    with serve(current, reflects=False) as running:
+    with serve(current, production=True) as running:
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(running.channel)
         request = reflection_pb2.ServerReflectionRequest(list_services="")
         with pytest.raises(grpc.RpcError) as caught:

@@ -35,7 +35,7 @@ def trying(tmp_path: Path, publish: Callable[..., Generation], serve: Callable[.
     follower = Follower(tmp_path, current, on_ready=lambda: None)
     follower.poll()
     assert current.generation_id == newer.id
-    with serve(current, keeps=100) as running:
+    with serve(current, kept_replies=100) as running:
         running.wiring.health.serve()
         yield SimpleNamespace(
             stub=running.stub,
