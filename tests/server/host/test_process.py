@@ -41,14 +41,14 @@ import sys
 from deepmoviematch.server import __main__
 from deepmoviematch.server.ranking import recommender
 
-original = recommender.Recommender.recommend
+original = recommender.Recommender.recommend_batch
 
 def slow(self, *question):
     print("begun", flush=True)
     sys.stdin.readline()
     return original(self, *question)
 
-recommender.Recommender.recommend = slow
+recommender.Recommender.recommend_batch = slow
 sys.exit(__main__.main())
 """
 
