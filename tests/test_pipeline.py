@@ -1,6 +1,7 @@
 """Training, export, index and server agree: the same users get the same ranking at the wire."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ import_tensorflow()
 
 from deepmoviematch.trainer.__main__ import main  # noqa: E402
 from deepmoviematch.trainer.errors import TrainingError  # noqa: E402
-from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial  # noqa: E402
+from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Trial, held_out  # noqa: E402
 from deepmoviematch.trainer.evaluation.ranking import meter_of, rank  # noqa: E402
 from deepmoviematch.trainer.experiments.plan import Plan  # noqa: E402
 from deepmoviematch.trainer.experiments.wire import Served, Units, ask, evaluate_served, request_of  # noqa: E402
@@ -171,16 +172,38 @@ def test_a_run_is_asked_for_the_users_whom_it_held_out(
             assert measured.ours[metric]["mean"] == pytest.approx(interval["mean"], abs=1e-4)
 
 
-@pytest.mark.parametrize(("refit", "held_out"), [(False, 0.2), (True, 0.0)])
+@pytest.mark.parametrize("refit", [False, True])
 def test_towers_that_were_fitted_again_on_everyone_have_held_nobody_out(
-    folder: Path, address: str, dataset: Dataset, refit: bool, held_out: float
+    folder: Path, address: str, dataset: Dataset, refit: bool
 ) -> None:
     run = Run.load(folder / "run")
     run.provenance["metrics"]["refit_on_everyone"] = refit
+    asked = held_out(folder / "run", run.provenance, dataset)
+    assert (asked is None) == refit
     with Client(address) as client:
-        served = Served(client, address, Units(dataset.ratings), run)
-    assert served.held_out == held_out
+        served = Served(client, address, Units(dataset.ratings), run, asked)
     assert ["their run was fitted on everyone" in caveat for caveat in served.caveats] == [True] * refit
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_run_is_asked_for_users_held_out_of_the_very_ratings_that_it_was_fitted_on(
+    folder: Path, address: str, dataset: Dataset, refit: bool, tmp_path: Path
+) -> None:
+    """Without one user others are drawn, most of whom the run was fitted on."""
+    others = replace(dataset, ratings=dataset.ratings.take(dataset.ratings.users != 5))
+    canonical.write(others, tmp_path / "less one")
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["metrics"]["refit_on_everyone"] = refit
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    plan = Plan(("new-users",))
+    if refit:  # where nobody is said to be unseen, any ratings of the same items will do
+        (table,) = evaluate_served(tmp_path / "less one", address, plan, run=run)
+        assert "trained on these users" in table.notes[0]
+        return
+    message = rf"^--data must be what the run held users out of, .* got less one .* {dataset.digest:.12}; "
+    with pytest.raises(TrainingError, match=message):
+        evaluate_served(tmp_path / "less one", address, plan, run=run)
 
 
 def test_without_the_run_the_table_says_that_it_may_flatter(folder: Path, address: str) -> None:

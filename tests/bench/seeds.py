@@ -20,7 +20,7 @@ from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import item_tower
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.metrics import ndcg, top_rows
-from deepmoviematch.trainer.evaluation.protocols import held_out_share, new_users
+from deepmoviematch.trainer.evaluation.protocols import held_out
 from tests.bench import machine
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0)
@@ -42,13 +42,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="what it was fitted on")
     chosen = parser.parse_args()
     dataset, run = read(chosen.data), Run.load(chosen.run)
-    share = held_out_share(run.provenance)
-    if not share:
+    unseen = held_out(chosen.run, run.provenance, dataset)
+    if unseen is None:
         raise TrainingError(f"--run must have been fitted with refit=false, got {chosen.run}")
     tower, ratings = item_tower(run.item_tower), dataset.ratings
     directions = tower.directions(tower.embed(dataset.catalogue))
-    held = {*new_users(dataset.catalogue, ratings, run.provenance["seed"], share=share).user_ids}
-    users = [place for place, user in enumerate(ratings.user_ids) if user in held]
+    users = np.flatnonzero(np.isin(ratings.user_ids, unseen.user_ids))
     rated = [slice(*ratings.offsets[user : user + 2]) for user in users]
     rng = np.random.default_rng(chosen.seed)
     histories = [(ratings.items[rows], ratings.stars[rows]) for rows in rated]

@@ -28,7 +28,7 @@ from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.ranking.diversity import intra_list_diversity
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.meter import RankingMeter
-from deepmoviematch.trainer.evaluation.protocols import Trial, held_out_share, new_users
+from deepmoviematch.trainer.evaluation.protocols import Trial, held_out
 from deepmoviematch.trainer.evaluation.ranking import meter_of
 from deepmoviematch.trainer.experiments.wire import Units, request_of
 from tests.bench import machine
@@ -51,10 +51,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the data that it was fitted on")
     chosen = parser.parse_args()
     run, data = Run.load(chosen.run), read(chosen.data)
-    share, seed = held_out_share(run.provenance), run.provenance["seed"]
-    if not share:
+    trial = held_out(chosen.run, run.provenance, data)
+    if trial is None:
         sys.exit(f"error: --run must have held users out, got {chosen.run}; fit it with --set refit=false")
-    trial = new_users(data.catalogue, data.ratings, seed, share=share)
     units = Units(data.ratings)
     asked = [request_of(trial, user, data.catalogue, units) for user in range(len(trial.users))]
     results = []
@@ -69,8 +68,8 @@ def main() -> None:
                 ]
                 _print(knob, rows)
                 results += rows
-    report = {"dataset": run.provenance["dataset"], "users": len(asked), "seed": seed, "results": results}
-    machine.report(report, chosen.json)
+    about = {name: run.provenance[name] for name in ("dataset", "seed")}
+    machine.report(about | {"users": len(asked), "results": results}, chosen.json)
 
 
 def _measure(client: Client, generation: Generation, trial: Trial, asked: list[Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.catalogue import Catalogue
+from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.features import LIKE_STARS, preferences_from_lift
 from deepmoviematch.data.ratings import TOP_STARS, Ratings, pair_codes
 from deepmoviematch.data.splits import hold_out_users
@@ -99,16 +100,30 @@ def refuse_other_catalogue(folder: Path, fitted: Catalogue, asked: Catalogue) ->
         raise TrainingError(f"--run must have been fitted on --data, got {folder} with another catalogue")
 
 
-def held_out_share(run: Mapping[str, Any]) -> float:
-    """The share of the users, as `new_users` draws them, that a run's towers were surely not fitted on.
+def held_out(folder: Path, run: Mapping[str, Any], dataset: Dataset) -> Trial | None:
+    """The users of `dataset` whom the run in `folder` held out, and its towers were not fitted on.
 
     Args:
+        folder: Of the run.
         run: Its provenance.
+        dataset: What it was fitted on; `new_users` draws others from any other.
+
+    Returns:
+        None if the towers were fitted on everyone.
+
+    Raises:
+        TrainingError: If the run held users out of other data.
     """
     metrics = run["metrics"]
-    if metrics.get("refit_on_everyone") or not metrics.get("users"):
-        return 0.0
-    return float(metrics.get("held_out_share", run["recipe"].get("validation_share", 0.0)))
+    if metrics.get("refit_on_everyone") or not metrics.get("held_out_share"):
+        return None
+    if run["data_digest"] != dataset.digest:
+        raise TrainingError(
+            f"--data must be what the run held users out of, to the row, got {dataset.name} with the digest "
+            f"{dataset.digest:.12} for {folder}, fitted on {run['dataset']} with {run['data_digest']:.12}; "
+            "name the data as they were (and --lenient if it was fitted so), or fit the run anew"
+        )
+    return new_users(dataset.catalogue, dataset.ratings, run["seed"], share=metrics["held_out_share"])
 
 
 def next_item(catalogue: Catalogue, ratings: Ratings, _seed: int, _fold: int = 0) -> Trial:

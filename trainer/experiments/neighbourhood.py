@@ -17,7 +17,7 @@ from deepmoviematch.indexer.run import Run
 from deepmoviematch.indexer.towers import item_tower
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.metrics import top_rows
-from deepmoviematch.trainer.evaluation.protocols import held_out_share, new_users, refuse_other_catalogue
+from deepmoviematch.trainer.evaluation.protocols import held_out, refuse_other_catalogue
 from deepmoviematch.trainer.likes import like_matrix
 
 _BLOCK = 1024
@@ -46,18 +46,18 @@ class Neighbourhood:
         """What the run in `folder` makes of `dataset`; the users are those it held out, else everyone.
 
         Raises:
-            MovieMatchError: If the run is damaged, or was fitted on another catalogue.
+            MovieMatchError: If the run is damaged, was fitted on another catalogue, or held users out of
+                other ratings.
         """
         run, catalogue, ratings = Run.load(folder), dataset.catalogue, dataset.ratings
         refuse_other_catalogue(folder, run.catalogue, catalogue)
-        share = held_out_share(run.provenance)
-        if share:
-            held = new_users(catalogue, ratings, run.provenance["seed"], share=share).user_ids
-            ratings = ratings.take(np.isin(ratings.user_ids, held)[ratings.users])
+        unseen = held_out(folder, run.provenance, dataset)
+        if unseen is not None:
+            ratings = ratings.take(np.isin(ratings.user_ids, unseen.user_ids)[ratings.users])
         tower = item_tower(run.item_tower)
         directions = tower.directions(tower.embed(catalogue))
         likes = like_matrix(ratings, len(catalogue)).tocsc()
-        return cls(catalogue, directions, likes, unseen=bool(share))
+        return cls(catalogue, directions, likes, unseen=unseen is not None)
 
     @property
     def counts(self) -> Longs:

@@ -29,7 +29,7 @@ from deepmoviematch.trainer.evaluation.protocols import (
     PROTOCOLS,
     Split,
     Trial,
-    held_out_share,
+    held_out,
     new_users,
     refuse_other_catalogue,
 )
@@ -72,10 +72,10 @@ def evaluate_served(
             f"a server must be asked for what it answers, got {', '.join(refused)}: its generation knows "
             "every item, has seen every rating, and reads only what helped of the moment"
         )
-    built_from = None if run is None else _run(run, dataset, plan)
+    built_from, asked = (None, None) if run is None else _run(run, dataset, plan)
     with Client(address, timeout_s=TIMEOUT_S, wait=False) as client:
         _refuse_other_data(client, address, dataset)
-        served = Served(client, address, Units(dataset.ratings), built_from)
+        served = Served(client, address, Units(dataset.ratings), built_from, asked)
         return [
             replace(
                 table,
@@ -107,12 +107,13 @@ def _unanswered(address: str, error: CallError) -> TrainingError:
     return TrainingError(f"the server at {address} must answer, got {error}")
 
 
-def _run(folder: Path, dataset: Dataset, plan: Plan) -> Run:
+def _run(folder: Path, dataset: Dataset, plan: Plan) -> tuple[Run, Trial | None]:
+    """The run in `folder`, and the users whom it held out."""
     run = Run.load(folder)
     refuse_other_catalogue(folder, run.catalogue, dataset.catalogue)
     if plan.splits > 1:
         raise TrainingError(f"a run held users out once, got --splits {plan.splits}; leave it or --run out")
-    return run
+    return run, held_out(folder, run.provenance, dataset)
 
 
 class Units:
@@ -143,6 +144,9 @@ class Served:
     run: Run | None
     """What the generation was built from, if known."""
 
+    held_out: Trial | None = None
+    """The users whom the served towers are known not to have been fitted on, if any."""
+
     name: str = "served"
 
     @property
@@ -151,19 +155,14 @@ class Served:
         return {} if self.run is None else dict(self.run.provenance["recipe"])
 
     @property
-    def held_out(self) -> float:
-        """The share of the users that the served towers are known not to have been fitted on."""
-        return 0.0 if self.run is None else held_out_share(self.run.provenance)
-
-    @property
     def pooled(self) -> dict[str, str]:
         """What the header says of the users, where the run decides who they are."""
-        return {"pooled": "the users whom the run held out"} if self.held_out else {}
+        return {"pooled": "the users whom the run held out"} if self.held_out is not None else {}
 
     @property
     def caveats(self) -> tuple[str, ...]:
         """What has to be read before the figures: that the towers may know the answers."""
-        if self.held_out:
+        if self.held_out is not None:
             return ()
         if self.run is None:
             return (
@@ -177,14 +176,13 @@ class Served:
 
     def split(self, split: Split, catalogue: Catalogue, ratings: Ratings, seed: int, fold: int) -> Trial:
         """The run's validation users where they are known, else those of the protocol."""
-        if not self.held_out or self.run is None:
+        if self.held_out is None:
             return split(catalogue, ratings, seed, fold)
-        validation = new_users(catalogue, ratings, self.run.provenance["seed"], share=self.held_out)
         if split is new_users:
-            return validation
-        held = np.isin(ratings.user_ids, validation.user_ids)
+            return self.held_out
+        held = np.isin(ratings.user_ids, self.held_out.user_ids)
         return replace(
-            split(catalogue, ratings.take(held[ratings.users]), seed, fold), train=validation.train
+            split(catalogue, ratings.take(held[ratings.users]), seed, fold), train=self.held_out.train
         )
 
     def answer(self, trials: Mapping[str, Trial], catalogue: Catalogue, fold: int) -> dict[str, Measured]:
@@ -199,7 +197,7 @@ class Served:
             raise _unanswered(self.address, error) from error
         report = meter.report()
         notes, failure = [answers.sentence], ""
-        if self.held_out:
+        if self.held_out is not None:
             later = ", while later ratings of others were" if trial.users.asks_next.any() else ""
             notes.append(
                 f"the users are those whom the run held out to follow its training: not trained on{later}"
