@@ -61,13 +61,15 @@ class Trial:
     """[N] items that are ranked; None ranks all."""
 
     def __post_init__(self) -> None:
-        """Refuse a trial whose targets are known or out of the running."""
+        """Refuse a trial whose targets are known, out of the running or in disorder."""
         if len(self.target_users) == 0:
             raise TrainingError("a protocol needs users with targets, got none; the data may be too small")
         if not (self.train.stars >= LIKE_STARS).any():
             raise TrainingError("a protocol needs likes to train on, got none but those that are asked for")
         if not np.array_equal(np.unique(self.target_users), np.arange(len(self.users))):
             raise TrainingError("every user of a trial must have a target")
+        if (np.diff(self.target_users) < 0).any():
+            raise TrainingError("the targets of a trial must be sorted by user")
         for known in (self.hidden, self.users):
             width = int(max(self.target_items.max(), known.items.max(initial=0))) + 1
             targets = pair_codes(self.target_users, self.target_items, width)

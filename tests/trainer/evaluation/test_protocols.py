@@ -127,6 +127,12 @@ def test_a_trial_whose_target_is_known_is_refused(ratings: Ratings) -> None:
         Trial(ratings, ("a",), users, users, np.array([0], dtype=np.int32), np.array([4], dtype=np.int32))
 
 
+def test_targets_are_sorted_by_user(catalogue: Catalogue, ratings: Ratings) -> None:
+    trial = trial_of("new-users", catalogue, ratings, 1)
+    with pytest.raises(TrainingError, match="must be sorted by user"):
+        replace(trial, target_users=trial.target_users[::-1], target_items=trial.target_items[::-1])
+
+
 def test_folds_of_a_seed_share_no_user(catalogue: Catalogue, ratings: Ratings) -> None:
     asked = [trial_of("new-users", catalogue, ratings, 1, fold).user_ids for fold in range(10)]
     assert sorted(name for names in asked for name in names) == sorted(ratings.user_ids)
