@@ -49,9 +49,13 @@ class RatingHead:
         usual, axes, spread = arrays["usual"], arrays["axes"], arrays["spread"]
         self._damping, penalty = float(settings["damping"]), float(settings["penalty"])
         width = len(axes)
-        safe = self._damping > 0 and penalty > 0 and (spread >= 0).all()  # NaN is not either
-        if settings["kind"] != KIND or not safe:
-            raise ValueError(f"a head of the kind {settings['kind']!r}, or one that divides by 0")
+        if settings["kind"] != KIND:
+            raise ValueError(f"a head must be of the kind {KIND!r}, got {settings['kind']!r}")
+        if not (self._damping > 0 and penalty > 0 and (spread >= 0).all()):  # NaN is not either
+            raise ValueError(
+                f"a head must not divide by 0, got damping {self._damping:g}, penalty {penalty:g} "
+                f"and a least spread of {spread.min():g}"
+            )
         if usual.shape != (len(directions),) or spread.shape != (width,):
             raise ValueError(f"usual {usual.shape} for {len(directions)} items")
         if axes.shape != (width, width) or width > directions.shape[1]:

@@ -64,8 +64,10 @@ class Weights:
         if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
             raise DataError(f"{folder / SETTINGS}: a tower's settings must name its kind")
         for name, array in arrays.items():
-            if array.dtype != np.float32 or not np.isfinite(array).all():
-                raise DataError(f"{folder / name}.npy: weights must be finite float32, got {array.dtype}")
+            if array.dtype != np.float32:
+                raise DataError(f"{folder / name}.npy: weights must be float32, got {array.dtype}")
+            if not np.isfinite(array).all():
+                raise DataError(f"{folder / name}.npy: weights must be finite, got NaN or infinity")
         return cls(settings=settings, arrays=arrays)
 
 

@@ -92,3 +92,19 @@ def test_damaged_weights_are_refused(tmp_path: Path, kind: str) -> None:
     damage(tmp_path, kind)
     with pytest.raises(DataError):
         Weights.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("array of another type", "mean.npy: weights must be float32, got int64"),
+        ("NaN", "mean.npy: weights must be finite, got NaN or infinity"),
+    ],
+)
+def test_weights_that_are_no_numbers_of_the_kind_say_which_rule_they_break(
+    tmp_path: Path, kind: str, message: str
+) -> None:
+    weights().save(tmp_path)
+    damage(tmp_path, kind)
+    with pytest.raises(DataError, match=message):
+        Weights.load(tmp_path)
