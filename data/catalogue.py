@@ -108,8 +108,10 @@ class Catalogue:
         try:
             names = tuple(map(str, values["genre_names"]))
             genres = np.zeros((len(values["item_ids"]), len(names)), dtype=np.bool_)
-            for row, flags in enumerate(values["genres"]):
-                genres[row, flags] = True
+            for flags, columns in zip(genres, values["genres"], strict=True):
+                if columns and not 0 <= min(columns) <= max(columns) < len(names):
+                    raise DataError(f"genres must be in 0..{len(names) - 1}, got {columns!r:.100}")
+                flags[columns] = True
             return cls(
                 item_ids=tuple(map(str, values["item_ids"])),
                 titles=tuple(map(str, values["titles"])),

@@ -74,6 +74,9 @@ def column_of(kind: str, *values: object, **changes: object) -> dict[str, Any]:
     [
         {"years": "old"},
         {"genres": [[7], [], []]},
+        {"genres": [[-1], [], []]},
+        {"genres": [[0], []]},
+        {"genres": [[0], [], [], []]},
         {"titles": None},
         {"item_ids": 3},
         {"columns": 3},
