@@ -36,9 +36,15 @@ class Header:
         """Read the names in a file of one line.
 
         Raises:
-            DataError: If names are repeated, or none or several of them are ids.
+            DataError: If the file is not one line of UTF-8, names are repeated, or none or several are ids.
         """
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        try:
+            lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        except UnicodeDecodeError as error:
+            got = f"byte 0x{error.object[error.start]:02x}"
+            raise DataError(f"{path.name}: a header must be UTF-8, got {got}; save it so") from error
+        if len(lines) > 1:
+            raise DataError(f"{path.name}:2: a header must be one line, got {lines[1]!r}; leave it out")
         names = tuple(name.strip() for name in ",".join(lines[:1]).split(","))
         plain = {name: name.lower().replace("_", " ") for name in names}
         ids = [name for name in names if plain[name] in _IDS]

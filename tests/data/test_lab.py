@@ -189,6 +189,10 @@ def test_years_that_are_none_are_unknown(lab: Writer) -> None:
             {"item_train_header": "movie id,year,Action,Action"},
             "content_item_train_header.txt:1: columns must have",
         ),
+        (
+            {"user_train_header": "user id,Action,Comedy\n2,3,4\n"},
+            "content_user_train_header.txt:2: a header must be one line, got '2,3,4'",
+        ),
     ],
 )
 def test_matrices_that_do_not_fit_are_refused_with_the_place(
@@ -196,6 +200,14 @@ def test_matrices_that_do_not_fit_are_refused_with_the_place(
 ) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         read_lab(lab(**changes))
+
+
+def test_header_that_is_not_utf8_is_refused(lab: Writer) -> None:
+    folder = lab()
+    (folder / "content_user_train_header.txt").write_bytes("user id,Comédie".encode("latin-1"))
+    message = "content_user_train_header.txt: a header must be UTF-8, got byte 0xe9"
+    with pytest.raises(DataError, match=message):
+        read_lab(folder)
 
 
 @pytest.mark.parametrize("missing", LAB_FILES)
