@@ -34,7 +34,10 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over both tables: equal data, equal digest, whatever the file form."""
+        """SHA-256 over both tables: equal rows in an equal order, equal digest, whatever the file form.
+
+        The order of rows counts, for splits and batches are drawn from it: shuffled files are other data.
+        """
         ratings, catalogue = self.ratings, self.catalogue
         digest = hashlib.sha256()
         for names in (catalogue.item_ids, catalogue.titles, catalogue.genre_names, ratings.user_ids):

@@ -19,6 +19,12 @@ def test_digest_is_of_the_data_alone() -> None:
     assert same.digest == Dataset("two", catalogue(), ratings(), dropped=("a row",)).digest
 
 
+def test_digest_counts_the_order_of_the_users() -> None:
+    """Splits draw from it, so that shuffled files are other data to whoever asks a run."""
+    rows, shuffled = ratings(), ratings(user_ids=tuple(reversed(ratings().user_ids)))
+    assert Dataset("d", catalogue(), rows).digest != Dataset("d", catalogue(), shuffled).digest
+
+
 @pytest.mark.parametrize(
     "other",
     [
