@@ -14,6 +14,11 @@ def test_a_shipped_recipe_is_what_its_description_says(name: str) -> None:
     assert recipe.name == name
 
 
+def test_shipped_recipes_are_the_defaults_of_their_families() -> None:
+    assert load_recipe("seed") == SeedRecipe(name="seed")
+    assert load_recipe("retrieval") == RetrievalRecipe(name="retrieval")
+
+
 def test_the_seed_recipe_has_the_authors_settings() -> None:
     recipe = load_recipe("seed")
     assert isinstance(recipe, SeedRecipe)
