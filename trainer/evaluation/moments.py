@@ -18,8 +18,8 @@ from deepmoviematch.trainer.models.moments import Moments
 from deepmoviematch.trainer.models.two_towers import TwoTowers
 
 RANKS = 100
-BLOCK = 32
-"""Users that are asked for at once, each as often as there are likes."""
+BLOCK = 256
+"""Likes that are asked for at once."""
 
 FEWEST_USERS = 20
 """Of fewer users a gain says nothing."""
@@ -103,12 +103,13 @@ def _moments(trial: Trial, ratings: Ratings, devices: tuple[str, ...]) -> Ints:
 def _found(vectors: Floats, items: Floats, trial: Trial) -> Floats:
     """[T] the NDCG@100 of each target alone, for users who are at `vectors` [T, D] when they ask for it."""
     places = np.empty(len(vectors), dtype=np.int64)
-    for first in range(0, len(trial.users), BLOCK):
-        hidden = trial.hidden.slice(first, first + BLOCK)
+    for first in range(0, len(vectors), BLOCK):
+        mine = slice(first, first + BLOCK)
+        users = trial.target_users[mine]  # sorted, and each user has a like
+        hidden = trial.hidden.slice(users[0], users[-1] + 1)
         known = np.zeros((len(hidden), len(items)), dtype=np.bool_)
         known[hidden.owners, hidden.items] = True
-        mine = slice(*np.searchsorted(trial.target_users, [first, first + BLOCK]))
         scores = vectors[mine] @ items.T
         own = np.take_along_axis(scores, trial.target_items[mine, None], axis=1)
-        places[mine] = 1 + np.sum((scores > own) & ~known[trial.target_users[mine] - first], axis=1)
+        places[mine] = 1 + np.sum((scores > own) & ~known[users - users[0]], axis=1)
     return np.where(places <= RANKS, 1 / np.log2(1 + places), 0).astype(np.float32)
