@@ -98,16 +98,17 @@ def _ratio_of_ratios(
 def _counterparts(around: Neighbourhood, rows: Longs, others: Longs, known: Longs, seed: int) -> Longs:
     """[P] for each pair a random item that is as popular as the other, and shares no genre with the first.
 
-    It is no neighbour of the first either; -1 where there is none.
+    It is no neighbour of the first either; -1 where there is none. `rows` never decrease.
     """
     rng = np.random.default_rng(seed)
     ranked = known[np.argsort(-around.counts[known], kind="stable")]
     places = np.zeros(len(around.catalogue), dtype=np.int64)
     places[ranked] = np.arange(len(ranked))
     found = np.full(len(rows), -1, dtype=np.int64)
-    for pair, (row, place) in enumerate(zip(rows, places[others], strict=True)):
+    starts, ends = (np.searchsorted(rows, rows, side=side) for side in ("left", "right"))  # rows are sorted
+    for pair, (row, place, start, end) in enumerate(zip(rows, places[others], starts, ends, strict=True)):
         near = ranked[max(0, place - WINDOW) : place + WINDOW + 1]
-        fit = ~around.share_genre(np.array([row]), near) & ~np.isin(near, others[rows == row])
+        fit = ~around.share_genre(np.array([row]), near) & ~np.isin(near, others[start:end])
         if fit.any():
             found[pair] = rng.choice(near[fit])
     return found
