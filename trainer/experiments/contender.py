@@ -49,18 +49,29 @@ class FittedRecipe:
 
     def answer(self, trials: Mapping[str, Trial], catalogue: Catalogue, fold: int) -> dict[str, Measured]:
         """See `Contender.answer`."""
-        recipe = replace(self.recipe, seed=self.recipe.seed + fold)
         asks_next = any(trial.users.asks_next.any() for trial in trials.values())
-        if isinstance(recipe, RetrievalRecipe) and not asks_next:
-            recipe = replace(recipe, sequence_epochs=0)  # taste is answered as if order had never been learnt
+        recipe: Recipe
+        if isinstance(self.recipe, SeedRecipe):
+            recipe = replace(self.recipe, seed=self.recipe.seed + fold)
+        else:
+            recipe = for_split(self.recipe, fold, asks_next=asks_next)
         return answers(partial(_fit_recipe, recipe), trials, catalogue)
 
 
 def _fit_recipe(recipe: Recipe, catalogue: Catalogue, ratings: Ratings) -> Ranker:
     if isinstance(recipe, SeedRecipe):
         return fit_seed(catalogue, SeedRows.of_ratings(catalogue, ratings, recipe), recipe).towers
-    # The settings stand, so nobody need be held out again: peers are fitted on everyone too.
-    return fit_retrieval(catalogue, ratings, replace(recipe, validation_share=0.0)).towers
+    return fit_retrieval(catalogue, ratings, recipe).towers
+
+
+def for_split(recipe: RetrievalRecipe, fold: int, *, asks_next: bool = False) -> RetrievalRecipe:
+    """What is fitted of `recipe` on a split, with a seed for each `fold`.
+
+    Nobody is held out again: the settings stand, and peers are fitted on everyone too. Order is learnt where
+    users are asked what is next; all else is answered as if it never had been.
+    """
+    mine = replace(recipe, seed=recipe.seed + fold, validation_share=0.0)
+    return mine if asks_next else replace(mine, sequence_epochs=0)
 
 
 def answers(

@@ -1,11 +1,10 @@
 """The moments protocol: what each feature of the moment adds for users whom nothing was fitted by."""
 
-from dataclasses import replace
-
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.moments import Gain, gains
 from deepmoviematch.trainer.evaluation.protocols import new_users
+from deepmoviematch.trainer.experiments.contender import for_split
 from deepmoviematch.trainer.experiments.plan import Plan
 from deepmoviematch.trainer.experiments.table import Table, about
 from deepmoviematch.trainer.fit import fit_moments, fit_retrieval
@@ -30,7 +29,7 @@ def moments_table(dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
             raise TrainingError(
                 "this protocol needs ratings at different times or on different devices, got none"
             )
-        mine = replace(recipe, seed=recipe.seed + fold, validation_share=0.0, sequence_epochs=0)
+        mine = for_split(recipe, fold)
         towers = fit_retrieval(dataset.catalogue, trial.train, mine).towers
         settled.append(towers.recipe.chosen)
         moments, _ = fit_moments(towers, trial.train, features, mine, "moments")

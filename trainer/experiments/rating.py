@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.ratings import pair_codes
@@ -15,6 +17,7 @@ from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
 from deepmoviematch.trainer.evaluation.protocols import new_users
 from deepmoviematch.trainer.evaluation.stars import StarErrors
+from deepmoviematch.trainer.experiments.contender import for_split
 from deepmoviematch.trainer.experiments.plan import Plan
 from deepmoviematch.trainer.experiments.table import Table, about
 from deepmoviematch.trainer.fit import fit_retrieval, fit_seed, predicts_ratings, seed_rows
@@ -32,6 +35,9 @@ from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 
 FACTORS = "user + movie bias + 16 factors"
 """What a rating model has to beat."""
+
+TestPredictor: TypeAlias = Callable[[], Floats]
+"""Gives what a fitted model predicts for the test rows."""
 
 
 def rating_table(data: Path, dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
@@ -61,22 +67,25 @@ def rating(dataset: Dataset, rows: SeedRows, recipe: SeedRecipe) -> Table:
     train, test = everything.take(rows.train), everything.take(rows.test)
     half_range = float(np.ptp(train.ratings)) / 2 or 1.0  # scaled ratings run from -1 to 1
     scale = dataset.ratings.scale
-    fits: dict[str, Callable[[], Predictor]] = {
-        "global mean": lambda: global_mean(train),
-        "user mean": lambda: user_mean(train),
-        "movie mean": lambda: item_mean(train),
-        "user + movie bias": lambda: bias_model(train, seed=recipe.seed),
-        FACTORS: lambda: penalised(train, seed=recipe.seed),
-        "the same, Bayesian": lambda: bayesian(train, seed=recipe.seed),
-        recipe.name: lambda: _predictor(dataset.catalogue, rows, recipe),
+    peers: dict[str, Callable[[RatingRows], Predictor]] = {
+        "global mean": global_mean,
+        "user mean": user_mean,
+        "movie mean": item_mean,
+        "user + movie bias": partial(bias_model, seed=recipe.seed),
+        FACTORS: partial(penalised, seed=recipe.seed),
+        "the same, Bayesian": partial(bayesian, seed=recipe.seed),
     }
+    fits: dict[str, Callable[[], TestPredictor]] = {
+        name: partial(_fit_peer, fit, train, test) for name, fit in peers.items()
+    }
+    fits[recipe.name] = partial(_fit_towers, dataset.catalogue, rows, recipe)
     measured: dict[str, dict[str, Any]] = {}
     squares = {}
     for name, fit in fits.items():
         started = time.perf_counter()
         predict = fit()
         seconds = time.perf_counter() - started
-        predicted = predict(test)
+        predicted = predict()
         errors = (predicted - test.ratings).astype(np.float64)
         in_stars = scale.stars(predicted) - scale.stars(test.ratings)
         squares[name] = in_stars**2
@@ -118,9 +127,7 @@ def rating_of_new_users(dataset: Dataset, recipe: RetrievalRecipe, *, seed: int,
     parts, settled = [], []
     for fold in range(splits):
         trial = new_users(catalogue, ratings, seed, fold)
-        # Neither who is held out within the others nor what comes next has a part in ratings.
-        own = replace(recipe, seed=recipe.seed + fold, validation_share=0.0, sequence_epochs=0)
-        fitted = fit_retrieval(catalogue, trial.train, own)
+        fitted = fit_retrieval(catalogue, trial.train, for_split(recipe, fold))
         settled.append(fitted.towers.recipe.chosen)
         if fitted.rating_head is not None:
             directions = fitted.towers.directions()
@@ -139,9 +146,13 @@ def rating_of_new_users(dataset: Dataset, recipe: RetrievalRecipe, *, seed: int,
     return Table(about=header, rows=errors.figures(seed=seed), notes=notes)
 
 
-def _predictor(catalogue: Catalogue, rows: SeedRows, recipe: SeedRecipe) -> Predictor:
+def _fit_peer(fit: Callable[[RatingRows], Predictor], train: RatingRows, test: RatingRows) -> TestPredictor:
+    return partial(fit(train), test)
+
+
+def _fit_towers(catalogue: Catalogue, rows: SeedRows, recipe: SeedRecipe) -> TestPredictor:
     towers = fit_seed(catalogue, rows, recipe).towers
-    return lambda _: towers.predict(rows.users[rows.test], rows.items[rows.test])
+    return partial(towers.predict, rows.users[rows.test], rows.items[rows.test])
 
 
 def _repeated_share(train: RatingRows, test: RatingRows) -> float:

@@ -139,7 +139,7 @@ def test_order_is_learnt_where_someone_asks_what_comes_next(
 
     monkeypatch.setattr(contender, "_fit_recipe", fit)
     table_of(dataset, replace(RETRIEVAL, sequence_epochs=3), protocol)
-    assert fitted == [replace(RETRIEVAL, sequence_epochs=3 if learnt else 0)]
+    assert fitted == [replace(RETRIEVAL, validation_share=0.0, sequence_epochs=3 if learnt else 0)]
 
 
 def test_next_item_asks_the_peers_once_and_persons_are_resampled_whole(
