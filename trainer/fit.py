@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.dataset import Dataset
@@ -89,7 +88,7 @@ def fit_run(
             fitted = fit_seed(dataset.catalogue, rows, recipe, checkpoint=checkpoint)
         else:
             if warning := Likes.of(dataset.ratings).warning:
-                Console(stderr=True).print(warning, style="yellow", highlight=False, markup=False)
+                print(warning, file=sys.stderr)
             digest = dataset.digest
             checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
             ranking = fit_retrieval(dataset.catalogue, dataset.ratings, recipe, checkpoint=checkpoint)
