@@ -43,6 +43,9 @@ from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 from deepmoviematch.trainer.run import Fitted, Towers, write_run
 
 CHECKPOINT = "checkpoint"
+OURS = "of-a-run"
+"""A file beside the states in `CHECKPOINT`: other projects have a folder of that name too."""
+
 VALIDATION, VALIDATION_ERROR = "validation_ndcg@100", "validation_error"
 """What decides when to stop: the mean of the users' NDCG told by history and by genres, and its error."""
 
@@ -81,6 +84,7 @@ def fit_run(
         elif not kept.is_dir():
             print(f"there is no checkpoint in {out} to go on from; beginning anew", file=sys.stderr)
         kept.mkdir(parents=True, exist_ok=True)
+        (kept / OURS).touch()
         if isinstance(recipe, SeedRecipe):
             rows = seed_rows(data, dataset, recipe)
             digest = rows.digest
@@ -102,7 +106,7 @@ def fit_run(
 
 def _refuse_other_folder(out: Path) -> None:
     """A run is written to a new folder, or over another one, whole or interrupted."""
-    if (out / CHECKPOINT).exists() or not out.is_dir() or not any(out.iterdir()):
+    if (out / CHECKPOINT / OURS).exists() or not out.is_dir() or not any(out.iterdir()):
         return
     try:
         kind = json.loads((out / "manifest.json").read_bytes())["kind"]

@@ -357,6 +357,17 @@ def test_a_folder_with_the_manifest_of_something_else_is_left_as_it_is(
     assert (tmp_path / "manifest.json").read_text() == manifest
 
 
+def test_a_checkpoint_of_something_else_does_not_make_a_folder_a_run(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "checkpoint" / "model.npz"
+    state.parent.mkdir()
+    state.write_text("mine")
+    assert run("fit", "--data", data, "--out", tmp_path, *SMALL) == 1
+    assert f"got {tmp_path} with other files; choose another" in capsys.readouterr().err
+    assert state.read_text() == "mine"
+
+
 def test_a_recipe_of_ones_own_does_not_make_a_folder_a_run(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -367,7 +378,7 @@ def test_a_recipe_of_ones_own_does_not_make_a_folder_a_run(
     assert mine.read_text() == 'family = "seed"  # as I like it\n'
 
 
-@pytest.mark.parametrize("left", ["manifest.json", "checkpoint/state"])
+@pytest.mark.parametrize("left", ["manifest.json", "checkpoint/of-a-run"])
 def test_what_is_left_of_a_run_may_be_written_over(left: str, data: Path, tmp_path: Path) -> None:
     (tmp_path / left).parent.mkdir(exist_ok=True)
     (tmp_path / left).write_text('{"kind": "run"}')
