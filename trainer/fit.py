@@ -97,7 +97,7 @@ def fit_run(
             checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
             ranking = fit_retrieval(dataset.catalogue, dataset.ratings, recipe, checkpoint=checkpoint)
             fitted, recipe = ranking, ranking.towers.recipe
-        write_run(out, fitted=fitted, recipe=recipe, dataset=dataset, digest=digest)
+        write_run(out, fitted=fitted, recipe=recipe, dataset=dataset, digest=digest, lenient=lenient)
         shutil.rmtree(kept)
     except OSError as error:
         raise TrainingError(f"{out}: a run's folder must be writable, got {error}") from error

@@ -1,16 +1,6 @@
 """The run folder: what a fit leaves, complete once its manifest is there.
 
-recipe.toml       the resolved recipe
-manifest.json     provenance, metrics and the SHA-256 of every other file; written last
-catalogue.json    the catalogue the towers know, and how its items were rated
-user_tower/, item_tower/   weights for NumPy
-user_tower.keras, item_tower.keras   the Keras models, for tools of your own
-rating_head/      weights of what predicts ratings, where the recipe wants that
-popularity.npy    [N] share of the training users who liked each item
-reference.json    distributions of features and scores, and sample users
-curves.csv, curves.png   figures of every epoch of every phase
-card.md           the model card, for people
-map.png           the catalogue in two dimensions: what is near is alike to users
+`reports.card.FILES` says what each file is.
 """
 
 import hashlib
@@ -87,7 +77,15 @@ class Fitted(Generic[Towers_co]):
     """For a phase that measured itself the epoch whose weights it kept."""
 
 
-def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str) -> None:
+def write_run(
+    folder: Path,
+    *,
+    fitted: Fitted[Towers],
+    recipe: Recipe,
+    dataset: Dataset,
+    digest: str,
+    lenient: bool = False,
+) -> None:
     """Replace the run in `folder`; it counts as absent until the new manifest is written.
 
     Args:
@@ -96,8 +94,9 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
         recipe: What was fitted.
         dataset: What it was fitted on.
         digest: Names what training saw of it (`Dataset.digest`, `SeedRows.digest`).
+        lenient: Whether bad rows were dropped.
     """
-    contents = _files(fitted, recipe, dataset, digest)
+    contents = _files(fitted, recipe, dataset, digest, lenient)
     models = {"user_tower.keras": fitted.towers.user, "item_tower.keras": fitted.towers.item}
     about = {
         "format": FORMAT,
@@ -105,6 +104,7 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
         "recipe": recipe.to_dict(),
         "dataset": dataset.name,
         "data_digest": digest,
+        "lenient": lenient,
         "seed": recipe.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "code_version": importlib.metadata.version("deepmoviematch"),
@@ -130,11 +130,13 @@ def write_run(folder: Path, *, fitted: Fitted[Towers], recipe: Recipe, dataset: 
 
 def libraries() -> dict[str, str]:
     """Versions of what decides the figures."""
-    names = ("tensorflow", "keras", "numpy", "scikit-learn", "pyarrow")
+    names = ("tensorflow", "keras", "numpy", "scipy", "scikit-learn", "pyarrow")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
-def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str) -> dict[str, bytes]:
+def _files(
+    fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str, lenient: bool
+) -> dict[str, bytes]:
     """Name -> contents of every file that is not a Keras model or the manifest."""
     likers = popularity(dataset.ratings, len(dataset.catalogue))
     buffer = io.BytesIO()
@@ -158,6 +160,7 @@ def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str
         popularity=likers,
         parameters={name: tower.count_params() for name, tower in towers.items()},
         digest=digest,
+        lenient=lenient,
     ).encode()
     parts = dict(zip(("user_tower", "item_tower"), fitted.towers.export(), strict=True))
     if fitted.rating_head is not None:
@@ -196,6 +199,7 @@ def _reference(towers: Towers, dataset: Dataset) -> dict[str, Any]:
     samples = UserBatch.of(genres, [{}] * len(histories), histories)
     best = np.sort(towers.score(samples), axis=1)[:, ::-1][:, :10]
     sizes = np.diff(ratings.offsets)
+    counts = np.bincount(ratings.items, minlength=len(dataset.catalogue))
     return {
         "histories": [list(history.items()) for history in histories],  # the oldest first
         "preferences": [
@@ -205,7 +209,7 @@ def _reference(towers: Towers, dataset: Dataset) -> dict[str, Any]:
         "features": {
             "history_size": _quantiles(sizes),
             "stars": _quantiles(ratings.stars),
-            "genre_shares": dataset.catalogue.genres[ratings.items].mean(axis=0).tolist(),
+            "genre_shares": (counts @ dataset.catalogue.genres / len(ratings)).tolist(),
         },
         "scores": {"best_ten": _quantiles(best)},
     }
@@ -230,4 +234,5 @@ def _json(values: dict[str, Any]) -> str:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

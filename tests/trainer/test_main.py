@@ -1,6 +1,7 @@
 """The command line, on files as a user has them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -296,6 +297,23 @@ def test_data_that_breaks_a_rule_is_named(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,nan,0\n")
     assert run("fit", "--data", tmp_path, "--out", tmp_path / "run") == 1
     assert "ratings.csv:2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+def test_a_run_says_how_it_is_made_again(lenient: bool, data: Path, tmp_path: Path) -> None:
+    if lenient:
+        data = shutil.copytree(data, tmp_path / "data")
+        with (data / "ratings.csv").open("a") as file:
+            file.write("u1,i1,many,0\n")
+    options = ["--lenient"] * lenient
+    assert run("fit", "--data", data, "--out", tmp_path / "run", "--recipe", "seed", *SMALL, *options) == 0
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["lenient"] is lenient
+    (command,) = [
+        line
+        for line in (tmp_path / "run" / "card.md").read_text().splitlines()
+        if line.startswith("    python")
+    ]
+    assert command.endswith(" --out RUN" + " --lenient" * lenient)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,25 @@ def test_the_manifest_says_where_the_run_comes_from(folder: Path, dataset: Datas
     assert manifest["scale"] == {"low": 1.0, "top": 5.0}
     assert manifest["metrics"]["users"] == 12
     assert set(manifest["metrics"]["rankings"]) == {"towers", "popularity", "ease"}
-    assert {"tensorflow", "keras", "numpy"} <= set(manifest["libraries"])
+    assert {"tensorflow", "keras", "numpy", "scipy"} <= set(manifest["libraries"])
+
+
+def test_the_card_names_every_file(folder: Path) -> None:
+    files = (folder / "card.md").read_text().partition("## Files")[2]
+    for path in folder.iterdir():
+        assert f"`{path.name}{'/' if path.is_dir() else ''}`" in files
+
+
+def test_the_card_says_that_settings_were_chosen_from_the_ratings_of_the_users_asked_too(
+    folder: Path,
+) -> None:
+    quality = (folder / "card.md").read_text().partition("## Quality")[2].partition("## ")[0]
+    assert "was chosen from all ratings, those of the same users among them" in quality
+
+
+def test_the_reference_says_how_often_each_genre_was_rated(folder: Path, dataset: Dataset) -> None:
+    shares = json.loads((folder / "reference.json").read_text())["features"]["genre_shares"]
+    assert shares == pytest.approx(dataset.catalogue.genres[dataset.ratings.items].mean(axis=0).tolist())
 
 
 def test_figures_that_no_manifest_can_hold_leave_the_run_before_as_it_was(

@@ -18,6 +18,21 @@ from deepmoviematch.trainer.reports.curves import Curves
 TOP_SHARE = 0.1
 """The most liked share of the items, whose share of the likes the card names."""
 
+FILES = {
+    "manifest.json": "where the run comes from, its figures, and the SHA-256 of every other file",
+    "recipe.toml": "the recipe, with what the data chose",
+    "catalogue.json": "the catalogue that the towers know, and how its items were rated",
+    "user_tower/, item_tower/": "weights for NumPy, which the indexer takes",
+    "user_tower.keras, item_tower.keras": "the Keras models, for tools of your own",
+    "rating_head/": "weights of what predicts ratings beside a ranking, where the recipe wants that",
+    "popularity.npy": "the share of the training users who liked each item",
+    "reference.json": "distributions of features and scores, and sample users",
+    "curves.csv, curves.png": "the figures of every epoch of every phase",
+    "map.png": "the catalogue in two dimensions: what is near is alike to users",
+    "card.md": "this card",
+}
+"""What a run's folder holds."""
+
 COLUMNS = {"ndcg@100": "NDCG@100", "ndcg@10": "NDCG@10", "recall@20": "Recall@20", "recall@50": "Recall@50"}
 LISTS = {
     "coverage@10": "share of the catalogue that is in someone's first ten",
@@ -36,6 +51,7 @@ def card(
     popularity: Floats,
     parameters: Mapping[str, int],
     digest: str,
+    lenient: bool,
 ) -> str:
     """The card, in Markdown.
 
@@ -47,6 +63,7 @@ def card(
         popularity: [N] share of the users who liked each item.
         parameters: How many numbers each tower learnt.
         digest: Names what training saw of the data.
+        lenient: Whether bad rows were dropped.
     """
     about = describe(dataset)
     sections = {
@@ -60,7 +77,8 @@ def card(
             f"The same data (digest `{digest}`), seed and library versions (`manifest.json`) give the same "
             "weights on one machine:",
             "",
-            "    python -m deepmoviematch.trainer fit --data DATA --recipe recipe.toml --out RUN",
+            "    python -m deepmoviematch.trainer fit --data DATA --recipe recipe.toml --out RUN"
+            + " --lenient" * lenient,
         ],
     }
     parts = [f"# {_plain(recipe.name)} on {_plain(dataset.name)}", ""]
@@ -148,6 +166,10 @@ def _quality(metrics: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
         f"{metrics['users']:,} users were held out whole; 80 % of each one's ratings were told, the likes "
         "among the rest asked for, in the full catalogue without what was told. Means over users with 95 % "
         "bootstrap intervals."
+    )
+    yield (
+        "What the recipe left to the data of width, penalty and temperature was chosen from all ratings, "
+        "those of the same users among them."
     )
     if not isinstance(recipe, SeedRecipe) and recipe.patience:
         yield (
@@ -249,12 +271,10 @@ def _limits(
 
 
 def _files() -> Iterator[str]:
-    yield (
-        "`manifest.json` says where the run comes from, with the SHA-256 of every other file; "
-        "`recipe.toml` is the recipe; `user_tower/` and `item_tower/` are the weights for NumPy, "
-        "which the indexer takes; the "
-        "`.keras` files are the Keras models; `curves.csv` has the figures of every epoch."
-    )
+    yield "| | |"
+    yield "|---|---|"
+    for names, meaning in FILES.items():
+        yield f"| {', '.join(f'`{name}`' for name in names.split(', '))} | {meaning} |"
 
 
 def _span(first: object, last: object) -> str:
