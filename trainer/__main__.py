@@ -60,6 +60,10 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    if options.at is not None:
+        _refuse_unread(options, "recipe", "set", rule="with --at a server answers, as it was fitted")
+    elif options.run is not None:
+        raise TrainingError("--run names what a server's generation was built from, got no --at host:port")
     recipe = _recipe(options)
     from deepmoviematch.trainer.experiments.experiment import evaluate  # noqa: PLC0415
     from deepmoviematch.trainer.experiments.plan import Plan  # noqa: PLC0415
@@ -77,8 +81,6 @@ def _evaluate(options: argparse.Namespace) -> None:
         from deepmoviematch.trainer.experiments.wire import evaluate_served  # noqa: PLC0415
 
         tables = evaluate_served(options.data, options.at, plan, run=options.run, lenient=options.lenient)
-    elif options.run is not None:
-        raise TrainingError("--run names what a server's generation was built from, got no --at host:port")
     else:
         tables = evaluate(options.data, recipe, plan, lenient=options.lenient)
     if options.json:
@@ -96,6 +98,13 @@ def _evaluate(options: argparse.Namespace) -> None:
             raise TrainingError(f"--plot must be writable, got {error}") from error
     if failures := [f"{table.about['protocol']}: {table.failure}" for table in tables if table.failure]:
         raise TrainingError("; ".join(failures))
+
+
+def _refuse_unread(options: argparse.Namespace, *names: str, rule: str) -> None:
+    """Refuse options that were given where nothing reads them; `rule` says where that is."""
+    given = {name: getattr(options, name) for name in names}
+    if got := ", ".join(f"--{name} {value}" for name, value in given.items() if value):
+        raise TrainingError(f"{rule}, got {got}; leave it out")
 
 
 def _refuse_plot(path: Path, protocols: Sequence[str]) -> None:
@@ -133,6 +142,10 @@ def _exercise(options: argparse.Namespace) -> None:
 
 
 def _neighbours(options: argparse.Namespace) -> None:
+    if options.item is None:
+        _refuse_unread(options, "beside", "count", rule="without --item no neighbours are listed")
+    else:
+        _refuse_unread(options, "seed", rule="with --item nothing is drawn")
     from deepmoviematch.data.readers import read  # noqa: PLC0415
     from deepmoviematch.trainer.experiments.neighbourhood import Neighbourhood  # noqa: PLC0415
     from deepmoviematch.trainer.experiments.neighbours import measure, neighbours_of  # noqa: PLC0415
@@ -140,9 +153,9 @@ def _neighbours(options: argparse.Namespace) -> None:
 
     around = Neighbourhood.of(options.run, read(options.data, lenient=options.lenient))
     if options.item is None:
-        found = measure(around, seed=options.seed)
+        found = measure(around, seed=options.seed or 1)
     else:
-        listed = neighbours_of(around, options.item, options.beside, count=options.count)
+        listed = neighbours_of(around, options.item, options.beside, count=options.count or 10)
         found = {"item": options.item, "users": around.likes.shape[0], "neighbours": listed}
     if options.json:
         print(json.dumps(finite(found), allow_nan=False))
@@ -155,7 +168,8 @@ def _neighbours(options: argparse.Namespace) -> None:
 
 def _recipe(options: argparse.Namespace) -> Recipe:
     """The recipe to fit, and with it what fits it."""
-    recipe = load_recipe(options.recipe, dict(map(_setting, options.set)))
+    name = options.usual_recipe if options.recipe is None else options.recipe
+    recipe = load_recipe(name, dict(map(_setting, options.set)))
     import_tensorflow()
     return recipe
 
@@ -290,11 +304,9 @@ def _parser() -> argparse.ArgumentParser:
     neighbours.add_argument(
         "--beside", action="append", default=[], metavar="TITLE", help="with --item: say where this ranks too"
     )
+    neighbours.add_argument("--count", type=_positive, help="with --item: neighbours listed (default: 10)")
     neighbours.add_argument(
-        "--count", type=_positive, default=10, help="with --item: neighbours listed (default: %(default)s)"
-    )
-    neighbours.add_argument(
-        "--seed", type=_positive, default=1, help="of random pairs and bootstrap (default: %(default)s)"
+        "--seed", type=_positive, help="without --item: of random pairs and bootstrap (default: 1)"
     )
     neighbours.add_argument("--json", action="store_true", help="print it as one line of JSON")
     neighbours.set_defaults(command=_neighbours)
@@ -303,9 +315,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser, *, recipe: str) -> None:
     _add_data(parser)
-    parser.add_argument(
-        "--recipe", default=recipe, help="seed, retrieval, or the path of a .toml file (default: %(default)s)"
-    )
+    parser.add_argument("--recipe", help=f"seed, retrieval, or the path of a .toml file (default: {recipe})")
+    parser.set_defaults(usual_recipe=recipe)
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the recipe"
     )

@@ -270,6 +270,18 @@ def test_exercise_prints_six_tables(data: Path, capsys: pytest.CaptureFixture[st
             "error: the moments protocol needs a recipe that ranks",
         ),
         (["evaluate", "--run", "x"], "error: --run names what a server's generation was built from"),
+        (
+            ["evaluate", "--at", "127.0.0.1:1", "--recipe", "seed", "--set", "epochs=2"],
+            "error: with --at a server answers, as it was fitted, got --recipe seed, --set ['epochs=2']",
+        ),
+        (
+            ["neighbours", "--run", "x", "--beside", "Heat", "--count", "4"],
+            "error: without --item no neighbours are listed, got --beside ['Heat'], --count 4; leave it out",
+        ),
+        (
+            ["neighbours", "--run", "x", "--item", "Heat", "--seed", "4"],
+            "error: with --item nothing is drawn, got --seed 4; leave it out",
+        ),
         (["evaluate", "--protocol", "rating", "--plot", "x.png"], "error: --plot draws rankings, got"),
         (["evaluate", "--plot", "/nowhere/x.png"], "error: --plot must be a file in a folder that is there"),
         (["exercise", "--taste", "sad"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
