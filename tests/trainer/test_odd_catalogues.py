@@ -170,6 +170,9 @@ WORLDS = {
         rows=tuple((row, row * row // 576, 5.0) for row in range(72)),
         **ALIKE,
     ),
+    "most like one thing that nobody else does": replace(
+        USUAL, items=60, people=60, rows=(*_PAIRS, *((row, row, 5.0) for row in range(24, 60)))
+    ),
     "one item liked by all": replace(
         USUAL,
         rows=tuple((row, item, 5.0 if item == 7 else 1.0) for row in range(24) for item in (7, row % 7)),

@@ -63,6 +63,9 @@ MOST_ASKED = 16_384
 USUAL_WIDTH = 64
 """Of the embedding, up to which the tables do not decay."""
 
+FAINT = 0.01
+"""Share of the longest taste up to which one is nothing but rounding: nobody else has what the user likes."""
+
 STATED = 4
 """Times that each user states preferences before training starts."""
 
@@ -126,8 +129,9 @@ class RetrievalTask:
         the bags' product with the items is about 60 (L A + O C) Q Q^T over the root of the number of
         likes. The bag of other ratings is divided by the root of their own number instead, for which r
         makes up on average. The table of likes that are told alone is 20 A'Q, with A' of the teacher that
-        reads nothing else. The scale is one over the temperature: for the median user it makes the logits
-        those of the teacher, but for the root of the number of likes, for which 6 stands.
+        reads nothing else. The scale is one over the temperature: for the median user of whom the teacher
+        knows more than nothing it makes the logits those of the teacher, but for the root of the number of
+        likes, for which 6 stands.
         """
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, 2])
@@ -144,7 +148,8 @@ class RetrievalTask:
         if self._towers.genres:
             self._start_genres(users, tastes, roots)
         lengths = np.linalg.norm(tastes, axis=1)
-        return float(np.median(lengths)) / (10 * recipe.teacher_temperature) if lengths.any() else 1.0
+        heard = lengths > FAINT * lengths.max()
+        return float(np.median(lengths[heard])) / (10 * recipe.teacher_temperature) if heard.any() else 1.0
 
     def _start_genres(self, users: Longs, tastes: Floats, weights: Floats) -> None:
         """Let what reads preferences guess the `tastes` [U, D] that the likes of `users` [U] give."""

@@ -15,7 +15,7 @@ from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.protocols import new_users
 from deepmoviematch.trainer.evaluation.ranking import rank
 from deepmoviematch.trainer.fit import fit_retrieval
-from deepmoviematch.trainer.models import retrieval
+from deepmoviematch.trainer.models import retrieval, teacher
 from deepmoviematch.trainer.models.loop import make_deterministic
 from deepmoviematch.trainer.models.retrieval import RetrievalTask
 from deepmoviematch.trainer.models.teacher import Known
@@ -108,6 +108,26 @@ def test_the_towers_start_as_ease(
     scores = towers.embed_tastes(users) @ towers.item_vectors().T
     assert scores == pytest.approx(np.stack(expected), abs=0.01)
     assert np.abs(liked - alone).max() > 0.1
+
+
+@pytest.mark.parametrize("largest", [30, 10], ids=["exact", "of low rank"])
+def test_the_scale_is_of_those_who_share_a_taste_even_where_most_do_not(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    monkeypatch.setattr(teacher, "LARGEST", largest)
+    users, items = np.nonzero(np.random.default_rng(1).random((16, 12)) < 0.5)
+    scales = []
+    for alone in (0, 18):  # each of them likes one item that nobody else rated
+        rows = np.arange(alone)
+        known = Ratings.from_columns(
+            tuple(map(str, range(16 + alone))),
+            np.concatenate([users, 16 + rows]).astype(np.int32),
+            np.concatenate([items, 12 + rows]).astype(np.int32),
+            np.full(len(users) + alone, 5, dtype=np.float32),
+            None,
+        )
+        scales.append(RetrievalTask(untrained(catalogue, known, RECIPE), catalogue, known, RECIPE).log_scale)
+    assert scales[1] == pytest.approx(scales[0], abs=1)
 
 
 def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalogue, ratings: Ratings) -> None:
