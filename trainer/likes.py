@@ -16,6 +16,12 @@ def like_matrix(ratings: Ratings, items: int) -> sparse.csr_matrix:
     return marked(ratings.users[liked], ratings.items[liked], (len(ratings.user_ids), items))
 
 
+def popularity(ratings: Ratings, items: int) -> Floats:
+    """[N] share of the users who liked each item."""
+    likes = np.bincount(ratings.items[ratings.stars >= LIKE_STARS], minlength=items)
+    return (likes / len(ratings.user_ids)).astype(np.float32)
+
+
 def liked_histories(users: UserBatch, items: int) -> sparse.csr_matrix:
     """[B, N] the same of the histories that users tell."""
     liked = users.stars >= LIKE_STARS

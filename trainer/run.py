@@ -24,7 +24,7 @@ from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.user_batch import UserBatch
 from deepmoviematch.data.weights import FORMAT, Weights
-from deepmoviematch.trainer.peers.rankers import popularity
+from deepmoviematch.trainer.likes import popularity
 from deepmoviematch.trainer.recipe import Recipe
 from deepmoviematch.trainer.reports.card import card
 from deepmoviematch.trainer.reports.catalogue_map import map_png

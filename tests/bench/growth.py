@@ -110,7 +110,7 @@ def top_share(ratings: Ratings) -> float:
 
 
 def _teacher(ratings: Ratings) -> str:
-    from deepmoviematch.trainer.peers.ease import LARGEST  # noqa: PLC0415 - with the trainer
+    from deepmoviematch.trainer.ease import LARGEST  # noqa: PLC0415 - with the trainer
 
     rated = len(np.unique(ratings.items))
     solved_exactly = rated <= LARGEST and min(len(ratings.user_ids), 2 * rated) <= LARGEST

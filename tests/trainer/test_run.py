@@ -10,8 +10,8 @@ from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.indexer.run import Run
 from deepmoviematch.trainer import run as trainer_run
 from deepmoviematch.trainer.fit import fit_retrieval, fit_seed
+from deepmoviematch.trainer.likes import popularity
 from deepmoviematch.trainer.models.seed import SeedRows
-from deepmoviematch.trainer.peers.rankers import popularity
 from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe, load_recipe
 from deepmoviematch.trainer.run import write_run
 

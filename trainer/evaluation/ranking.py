@@ -8,7 +8,8 @@ from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.lists import popularity_ranks
 from deepmoviematch.trainer.evaluation.meter import Bands, RankingMeter, RankingReport
 from deepmoviematch.trainer.evaluation.protocols import Trial
-from deepmoviematch.trainer.peers.rankers import Ranker, popularity
+from deepmoviematch.trainer.likes import popularity
+from deepmoviematch.trainer.peers.rankers import Ranker
 
 BLOCK = 256
 """Users that are scored at once."""

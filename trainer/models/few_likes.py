@@ -17,8 +17,8 @@ import numpy as np
 from scipy import linalg, sparse
 
 from deepmoviematch.data.arrays import Floats, Ints
+from deepmoviematch.trainer.ease import LARGEST
 from deepmoviematch.trainer.models.similar_users import compared
-from deepmoviematch.trainer.peers.ease import LARGEST
 
 TOLD_LIKES = 3
 """Likes of a history, for which it is the best guess."""

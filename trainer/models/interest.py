@@ -8,8 +8,8 @@ Symbols: `U` users, `N` items.
 import numpy as np
 from scipy import sparse
 
+from deepmoviematch.trainer.ease import Ease
 from deepmoviematch.trainer.models.similar_users import compared
-from deepmoviematch.trainer.peers.ease import Ease
 
 MOST_USERS = MOST_ITEMS = 2000
 """Of more a sample of users, and the items with most likes."""

@@ -16,9 +16,9 @@ from scipy import linalg, sparse
 from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.data.features import LIKE_STARS, RECENCY, TRANSITION, WINDOW
 from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.trainer.ease import LARGEST
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.models.prefixes import later_ratings
-from deepmoviematch.trainer.peers.ease import LARGEST
 
 MOST_ASKED = 300_000
 """Ratings that it is fitted on, each with what came before and after; of more a sample."""

@@ -15,12 +15,12 @@ from deepmoviematch.data.arrays import Doubles, Floats
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.trainer.ease import LARGEST
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.interest import interest_signal
 from deepmoviematch.trainer.models.retrieval import MOST_ASKED, USUAL_WIDTH
 from deepmoviematch.trainer.models.similar_users import compared
 from deepmoviematch.trainer.models.teacher import Known, Teacher, known_of, start, teacher_of
-from deepmoviematch.trainer.peers.ease import LARGEST
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)

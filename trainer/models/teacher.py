@@ -23,10 +23,10 @@ from scipy import linalg, sparse
 from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.trainer.ease import LARGEST
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
-from deepmoviematch.trainer.peers.ease import LARGEST
 from deepmoviematch.trainer.recipe import RetrievalRecipe
 
 WIDEST = 3

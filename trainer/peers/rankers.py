@@ -13,11 +13,11 @@ from threadpoolctl import threadpool_limits
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.catalogue import Catalogue
-from deepmoviematch.data.features import LIKE_STARS, lift_from_preferences
+from deepmoviematch.data.features import lift_from_preferences
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.user_batch import UserBatch
+from deepmoviematch.trainer.ease import Ease
 from deepmoviematch.trainer.likes import base_shares, genre_lift, genre_shares, like_matrix, liked_histories
-from deepmoviematch.trainer.peers.ease import Ease
 
 BLOCK = 256
 """Items whose neighbours are looked for at once: a square of the catalogue would not fit."""
@@ -115,7 +115,7 @@ def _nearest(scaled: sparse.csr_matrix, first: int, kept: int) -> sparse.csr_mat
 
 
 class EaseRanker:
-    """Ranks by closed-form EASE (`ease.py`)."""
+    """Ranks by closed-form EASE (`trainer/ease.py`)."""
 
     def __init__(self, catalogue: Catalogue, ratings: Ratings, penalty: float) -> None:
         """Solve EASE for the training likes."""
@@ -190,9 +190,3 @@ class GenreCosine:
         shares = genre_shares(liked_histories(users, len(self._genres)), self._genres)
         scores: Floats = (shares @ self._unit.T).astype(np.float32)
         return scores
-
-
-def popularity(ratings: Ratings, items: int) -> Floats:
-    """[N] share of the users who liked each item."""
-    likes = np.bincount(ratings.items[ratings.stars >= LIKE_STARS], minlength=items)
-    return (likes / len(ratings.user_ids)).astype(np.float32)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from deepmoviematch.trainer.peers import ease
-from deepmoviematch.trainer.peers.ease import Ease
+from deepmoviematch.trainer import ease
+from deepmoviematch.trainer.ease import Ease
 
 
 @pytest.mark.parametrize("users", [20, 5], ids=["more users than items", "fewer"])

@@ -1,4 +1,4 @@
-"""EASE, the closed-form linear recommender."""
+"""EASE, the closed-form linear recommender: a peer of the towers, and what their teachers are made of."""
 
 from dataclasses import dataclass
 
