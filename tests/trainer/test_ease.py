@@ -4,6 +4,7 @@ from scipy import sparse
 
 from deepmoviematch.trainer import ease
 from deepmoviematch.trainer.ease import Ease
+from deepmoviematch.trainer.errors import TrainingError
 
 
 @pytest.mark.parametrize("users", [20, 5], ids=["more users than items", "fewer"])
@@ -18,6 +19,14 @@ def test_the_weights_are_the_least_squares_answer_without_the_diagonal(users: in
         expected = np.linalg.solve(gram, likes[:, others].T @ likes[:, item])
         assert weights[others, item] == pytest.approx(expected, abs=1e-5)
         assert weights[item, item] == 0
+
+
+@pytest.mark.parametrize("users", [20, 5], ids=["more users than items", "fewer"])
+@pytest.mark.parametrize("penalty", [1e-9, 1e39])
+def test_a_penalty_that_single_precision_cannot_solve_with_is_refused(users: int, penalty: float) -> None:
+    likes = sparse.csr_matrix(np.ones((users, 6), dtype=np.float32))
+    with pytest.raises(TrainingError, match=r"ease_penalty must be neither .* got 1e[-+]\d+; try 100"):
+        Ease.fit(likes, penalty)
 
 
 def test_an_item_that_nobody_likes_scores_nothing() -> None:

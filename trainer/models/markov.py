@@ -16,7 +16,7 @@ from scipy import linalg, sparse
 from deepmoviematch.data.arrays import Floats, Longs
 from deepmoviematch.data.features import LIKE_STARS, RECENCY, TRANSITION, WINDOW
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.trainer.ease import LARGEST
+from deepmoviematch.trainer.ease import LARGEST, root_of
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.models.prefixes import later_ratings
 
@@ -112,9 +112,8 @@ def _inverse(
     if histories.shape[1] > LARGEST:
         return LowRankInverse.fit(histories, penalty, rng)
     gram = (histories.T @ histories).toarray()
-    gram[np.diag_indices(len(gram))] += penalty
-    factor = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
-    return lambda vectors: linalg.cho_solve(factor, vectors, check_finite=False)
+    root = root_of(gram, penalty, "transition_penalty")
+    return lambda vectors: linalg.cho_solve((root, True), vectors, check_finite=False)
 
 
 def _fading(ratings: Ratings, asked: Longs, items: int, direction: int) -> sparse.csr_matrix:

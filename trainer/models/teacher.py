@@ -23,8 +23,7 @@ from scipy import linalg, sparse
 from deepmoviematch.data.arrays import Flags, Floats, Ints, Longs
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.trainer.ease import LARGEST
-from deepmoviematch.trainer.errors import TrainingError
+from deepmoviematch.trainer.ease import LARGEST, root_of
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.low_rank import LowRankInverse, leading
 from deepmoviematch.trainer.recipe import RetrievalRecipe
@@ -282,14 +281,7 @@ def _inverse_root(rows: sparse.csr_matrix, penalty: float) -> tuple[Floats, int,
     users, columns = rows.shape
     wide = users < columns
     gram = (rows @ rows.T if wide else rows.T @ rows).toarray()
-    gram[np.diag_indices(len(gram))] += penalty
-    try:
-        factor = linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
-    except linalg.LinAlgError as error:
-        raise TrainingError(
-            f"ease_penalty must be large enough to tell likes from ratings of any kind, got {penalty:g}; "
-            "try 100 or more"
-        ) from error
+    factor = root_of(gram, penalty, "ease_penalty")
     if wide:
         root = linalg.solve_triangular(factor, rows.toarray(), lower=True, check_finite=False)
         root /= np.float32(np.sqrt(penalty))

@@ -4,6 +4,7 @@ from hypothesis import given, settings, strategies as st
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.ratings import Ratings
+from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.models import markov as transitions
 from deepmoviematch.trainer.models.markov import BACKWARDS, OTHERS, RARITY, Markov
 
@@ -51,6 +52,11 @@ def solved_by_hand(ratings: Ratings, penalty: float) -> Floats:
         histories.T @ histories + penalty * np.eye(ITEMS), histories.T @ follows
     )
     return weights
+
+
+def test_a_penalty_that_single_precision_cannot_solve_with_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"transition_penalty must be neither .* got 1e-09; try 100"):
+        Markov.fit(some_ratings(1), ITEMS, penalty=1e-9, width=ITEMS, seed=1)
 
 
 @settings(max_examples=20)

@@ -64,7 +64,7 @@ def test_it_is_ridge_regression_of_each_item_on_what_was_liked_and_what_was_rate
 def test_a_penalty_that_cannot_tell_likes_from_ratings_is_refused() -> None:
     likes = sparse.csr_matrix((np.random.default_rng(3).random((5000, 4)) < 0.5).astype(np.float32))
     nothing = sparse.csr_matrix(likes.shape, dtype=np.float32)
-    with pytest.raises(TrainingError, match=r"ease_penalty must be large enough .* got 1e-06; try 100"):
+    with pytest.raises(TrainingError, match=r"ease_penalty must be neither too small .* got 1e-06; try 100"):
         teacher_of(Known(likes, nothing), replace(RECIPE, ease_penalty=1e-6), 1.0)
 
 
