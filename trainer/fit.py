@@ -36,11 +36,11 @@ from deepmoviematch.trainer.models.rating_head import fit_rating_head
 from deepmoviematch.trainer.models.retrieval import RetrievalTask
 from deepmoviematch.trainer.models.seed import SeedRows, SeedTask, SeedTowers
 from deepmoviematch.trainer.models.sequence import SequenceTask
-from deepmoviematch.trainer.models.settled import settled
 from deepmoviematch.trainer.models.two_towers import TwoTowers
 from deepmoviematch.trainer.peers.rankers import EaseRanker, Popularity, Ranker
 from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 from deepmoviematch.trainer.run import Fitted, Towers, write_run
+from deepmoviematch.trainer.settled import settled
 
 CHECKPOINT = "checkpoint"
 OURS = "of-a-run"

@@ -101,7 +101,7 @@ class RetrievalRecipe(CommonRecipe):
     family: ClassVar[str] = "retrieval"
 
     embedding_dim: int = 0
-    """As above; 0 leaves it to the data (`models/settled.py`)."""
+    """As above; 0 leaves it to the data (`trainer/settled.py`)."""
 
     epochs: int = 0
     """As above; 0 leaves it to the data."""

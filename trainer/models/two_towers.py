@@ -62,7 +62,7 @@ class TwoTowers:
             catalogue: N items.
             counts: [N] ratings of each item, one of them at least above 0: where there are
                 none, content has to stand in for what was learnt.
-            recipe: Settled (`settled.py`): widths of the layers, their dropout, how stated preferences fade.
+            recipe: Settled (`trainer/settled.py`): widths of layers, dropout, how stated preferences fade.
         """
         self.recipe = recipe
         """What they are made by, settled."""

@@ -8,11 +8,10 @@ from scipy import sparse
 
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.trainer.evaluation.metrics import ndcg, top_rows
-from deepmoviematch.trainer.models import settled as module
-from deepmoviematch.trainer.models.settled import PENALTIES, TEMPERATURES, WIDTHS, settled
+from deepmoviematch.trainer import settled as module
 from deepmoviematch.trainer.models.teacher import Known
 from deepmoviematch.trainer.recipe import RetrievalRecipe
+from deepmoviematch.trainer.settled import PENALTIES, TEMPERATURES, WIDTHS, settled
 
 OPEN = RetrievalRecipe(name="open", embedding_dim=0, epochs=0, ease_penalty=0.0, teacher_temperature=0.0)
 USERS, SERIES = 300, 100
@@ -142,19 +141,13 @@ def test_what_is_told_is_never_asked_for_and_everyone_asked_has_a_target() -> No
     assert (targets.getnnz(axis=1) > 0).all()
 
 
-def test_its_figure_is_the_one_of_the_evaluation() -> None:
-    rng = np.random.default_rng(4)
-    scores = rng.random((5, 20)).astype(np.float32)
-    draw = rng.random((5, 20))
+def test_what_is_told_is_not_in_the_running() -> None:
+    scores = np.array([[9, 5, 8, 7, 1]], dtype=np.float32)
     likes, others, targets = (
-        sparse.csr_matrix(((draw > low) & (draw <= low + 0.3)).astype(np.float32)) for low in (0, 0.3, 0.6)
+        sparse.csr_matrix(np.eye(5, dtype=np.float32)[rows].sum(axis=0, keepdims=True))
+        for rows in ([0], [2], [1, 3])
     )
-    hidden = np.where((likes + others).toarray() > 0, -np.inf, scores)
-    wanted = targets.toarray() > 0
-    hits = np.take_along_axis(wanted, top_rows(hidden, 20), axis=1)
-    assert module._ndcg(scores, Known(likes, others), targets) == pytest.approx(
-        ndcg(hits, wanted.sum(axis=1), 20)
-    )
+    assert module._ndcg(scores, Known(likes, others), targets) == pytest.approx([1])
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.2, 0.05])
@@ -167,7 +160,7 @@ def test_the_temperature_is_the_one_that_likes_are_drawn_by(spread: float) -> No
     liked = sparse.csr_matrix((np.ones(users, np.float32), (np.arange(users), drawn)), nothing.shape)
     told = Known(nothing, nothing)
     teacher: Any = SimpleNamespace(score=lambda *_: scores)
-    assert module._Trial(told, 0.0, told, liked).temperature(teacher) == spread
+    assert module._Chooser(told, 0.0, told, liked).temperature(teacher) == spread
 
 
 def test_sparse_data_are_followed_at_a_low_temperature_and_dense_data_are_not() -> None:

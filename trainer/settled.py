@@ -16,6 +16,7 @@ from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.trainer.ease import LARGEST
+from deepmoviematch.trainer.evaluation.metrics import ndcg, top_rows
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.interest import interest_signal
 from deepmoviematch.trainer.models.retrieval import MOST_ASKED, USUAL_WIDTH
@@ -65,7 +66,7 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     Args:
         recipe: What to complete.
         catalogue: N items.
-        ratings: Of the users whom the towers are to be fitted on.
+        ratings: Of everybody, those users among them who are held out to measure the towers later.
     """
     if not recipe.epochs:
         recipe = replace(recipe, epochs=_epochs(recipe, ratings))
@@ -87,16 +88,16 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     if targets.shape[0] < FEW:
         return usual
     train = known.take(others)
-    trial = _Trial(train, interest_signal(*train, usual.ease_penalty, recipe.seed), told, targets)
+    chooser = _Chooser(train, interest_signal(*train, usual.ease_penalty, recipe.seed), told, targets)
     if not recipe.ease_penalty:
-        usual = replace(usual, ease_penalty=trial.penalty(usual))
+        usual = replace(usual, ease_penalty=chooser.penalty(usual))
     if recipe.teacher_temperature and recipe.embedding_dim:
         return usual
-    teacher = trial.teacher(usual)
+    teacher = chooser.teacher(usual)
     if not recipe.teacher_temperature:
-        usual = replace(usual, teacher_temperature=trial.temperature(teacher))
+        usual = replace(usual, teacher_temperature=chooser.temperature(teacher))
     if not recipe.embedding_dim:
-        usual = replace(usual, embedding_dim=trial.width(teacher, recipe.seed))
+        usual = replace(usual, embedding_dim=chooser.width(teacher, recipe.seed))
     return usual
 
 
@@ -109,8 +110,8 @@ def _epochs(recipe: RetrievalRecipe, ratings: Ratings) -> int:
     return max(round(min(wanted, MOST_EPOCHS)), 1)
 
 
-class _Trial(NamedTuple):
-    """Users who are asked for, and those whom EASE learns from."""
+class _Chooser(NamedTuple):
+    """Chooses by users who are asked for, with EASE of others."""
 
     train: Known
 
@@ -168,7 +169,7 @@ class _Trial(NamedTuple):
         return float(_ndcg(scores, self.told, self.targets).mean())
 
 
-def _best(found: Mapping[float, Doubles]) -> float:
+def _best(found: Mapping[float, Floats | Doubles]) -> float:
     """The setting of the largest mean over [B] users, if clearly larger than that of the first; else that."""
     usual = next(iter(found))
     best = max(found, key=lambda setting: float(found[setting].mean()))
@@ -191,17 +192,9 @@ def _drawn(flags: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.c
     return first, second
 
 
-def _ndcg(scores: Floats, told: Known, targets: sparse.csr_matrix) -> Doubles:
+def _ndcg(scores: Floats, told: Known, targets: sparse.csr_matrix) -> Floats:
     """[B] of all ranks, of what is not told, by the scores [B, N], in which what is told is struck out."""
     items = targets.shape[1]
     scores[(told.likes + told.others).nonzero()] = -np.inf
-    ranks = np.empty(scores.shape, dtype=np.int32)
-    np.put_along_axis(
-        ranks, np.argsort(-scores, axis=1, kind="stable"), np.arange(items, dtype=np.int32)[None], axis=1
-    )
-    discounts = 1 / np.log2(np.arange(2, items + 2))
-    users, columns = targets.nonzero()
-    gains = np.bincount(users, weights=discounts[ranks[users, columns]], minlength=targets.shape[0])
-    ideal = np.cumsum(discounts)[targets.getnnz(axis=1) - 1]
-    found: Doubles = gains / ideal
-    return found
+    hits = np.take_along_axis(targets.toarray() > 0, top_rows(scores, items), axis=1)
+    return ndcg(hits, targets.getnnz(axis=1), items)
