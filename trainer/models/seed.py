@@ -270,12 +270,11 @@ class SeedTask:
             rows = order[first : first + self._recipe.batch_size]
             yield self._users[rows], self._items[rows], self._targets[rows]
 
-    def loss(self, *batch: tf.Tensor) -> tf.Tensor:
+    def loss(self, *batch: tf.Tensor, training: bool = True) -> tf.Tensor:
         """Mean squared error in scaled units."""
         users, items, targets = batch
-        products = tf.reduce_sum(
-            self._towers.user(users, training=True) * self._towers.item(items, training=True), axis=1
-        )
+        vectors = self._towers.user(users, training=training), self._towers.item(items, training=training)
+        products = tf.reduce_sum(vectors[0] * vectors[1], axis=1)
         return tf.reduce_mean(tf.square(products - targets))
 
     def measure(self) -> dict[str, float]:
@@ -284,5 +283,5 @@ class SeedTask:
         for first in range(0, len(self._rows.test), BLOCK):
             rows = self._rows.test[first : first + BLOCK]
             batch = (self._users[rows], self._items[rows], self._targets[rows])
-            total += len(rows) * float(self.loss(*map(tf.constant, batch)))
+            total += len(rows) * float(self.loss(*map(tf.constant, batch), training=False))
         return {"test_mse": total / len(self._rows.test)}

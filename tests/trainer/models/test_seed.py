@@ -116,6 +116,23 @@ def test_the_same_seed_gives_the_same_bits(catalogue: Catalogue, rows: SeedRows)
         assert one.to_files() == other.to_files()
 
 
+def test_test_rows_are_measured_without_training(
+    catalogue: Catalogue, rows: SeedRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towers = SeedTowers(rows, catalogue.genres, RECIPE)
+    task, said = SeedTask(towers, rows, RECIPE), []
+
+    def user(features: tf.Tensor, *, training: bool) -> tf.Tensor:
+        said.append(training)
+        return tf.zeros((len(features), RECIPE.embedding_dim))
+
+    monkeypatch.setattr(towers, "user", user)
+    assert task.measure()["test_mse"] == pytest.approx(
+        np.mean(towers.target_scaler.transform(rows.ratings[rows.test][:, None]) ** 2)
+    )
+    assert said == [False]
+
+
 def test_a_catalogue_without_genres_is_refused(catalogue: Catalogue, ratings: Ratings) -> None:
     bare = replace(catalogue, genre_names=(), genres=catalogue.genres[:, :0])
     rows = SeedRows.of_ratings(bare, ratings, RECIPE)
