@@ -74,7 +74,8 @@ def likeness(content: Floats) -> Floats:
 
     An animated film for children is not what animation and children's films are on average.
     The products are those of a Gaussian kernel, seen from landmarks among the items
-    (Nystroem features; Williams and Seeger, 2001), times the square of `LIKENESS`.
+    (Nystroem features; Williams and Seeger, 2001), times the square of `LIKENESS`. Which items these are
+    goes by the catalogue alone, whatever the recipe's seed: they change what is approximated, not what is.
 
     Args:
         content: [N, F] content features.
