@@ -156,7 +156,8 @@ class RetrievalRecipe(CommonRecipe):
     above."""
 
     softmax_items: int = 0
-    """Items that a step's softmax draws beside those it asks for, all if no more are; 0 goes by size."""
+    """Items that a step's softmax draws beside those it asks for, all if no more are; 0 goes by size, and
+    draws 1,000 where order is learnt."""
 
     triplet_weight: float = 0.0
     """Weight of the triplet loss over the same questions; 0 leaves it out."""

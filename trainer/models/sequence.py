@@ -32,8 +32,8 @@ PREFIXES = 20
 MOST_ASKED = 65_536
 """Histories that an epoch takes at most."""
 
-MOST_DRAWN = 1000
-"""Items that a step draws at most beside those that it asks for, each by one history."""
+DRAWN = 1000
+"""Items that a step draws beside those that it asks for, each by one history, unless the recipe says."""
 
 MOST_NUMBERS = 2**22
 """In a table of transitions, whose width shrinks with the catalogue: 256 for up to 16,384 items."""
@@ -57,7 +57,7 @@ class SequenceTask:
         self._candidates = Candidates(
             np.bincount(ratings.items[ratings.stars >= LIKE_STARS], minlength=len(self._items)),
             towers.rated,
-            min(recipe.drawn_items(len(self._items)), MOST_DRAWN),
+            recipe.softmax_items or DRAWN,
         )
         self._likes = later_likes(ratings)
         self.tower = sequence_tower(

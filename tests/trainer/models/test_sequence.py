@@ -98,6 +98,18 @@ def test_a_batch_knows_what_came_before_and_asks_for_the_next_like(towers: TwoTo
         assert set(seen[seen[:, 0] == row, 1]) == set(known)
 
 
+@pytest.mark.parametrize(("said", "drawn"), [(0, 6), (9, 9)], ids=["by default", "as the recipe says"])
+def test_a_step_draws_as_many_items_as_the_recipe_says(
+    towers: TwoTowers, chain: Ratings, monkeypatch: pytest.MonkeyPatch, said: int, drawn: int
+) -> None:
+    monkeypatch.setattr(sequence, "DRAWN", 6)
+    task = SequenceTask(towers, chain, replace(RECIPE, softmax_items=said, batch_size=1))
+    for _, _, _, items, correction, *_ in task.batches(0):
+        asked = 4 * task._recipe.batch_size
+        assert (correction == 0).sum() <= asked < len(items) <= asked + drawn
+    assert task._candidates.chances.sum() == pytest.approx(drawn)
+
+
 @pytest.mark.parametrize("block", [65_536, 25, 3], ids=["one block", "two users each", "less than a user"])
 def test_tastes_before_each_like_are_those_of_the_histories_cut_there(
     towers: TwoTowers, chain: Ratings, monkeypatch: pytest.MonkeyPatch, block: int
