@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,10 @@ import numpy as np
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.errors import DataError
-from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.lab import read_lab
 from deepmoviematch.data.likes import Likes
 from deepmoviematch.data.ratings import Ratings
 from deepmoviematch.data.readers import holds_lab, read
-from deepmoviematch.data.splits import MIN_LIKES
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
@@ -166,56 +164,76 @@ def fit_retrieval(
     """
     recipe = settled(recipe, catalogue, ratings)
     trial = _validation_trial(catalogue, ratings, recipe)
-    curves: dict[str, list[Row]] = {}
-    metrics: dict[str, Any] = {"protocol": "new-users", "users": 0}
-    kept: dict[str, int] = {}
-    epochs = recipe.epochs
-    features: tuple[str, ...] = ()
-    if trial is not None:
-        stopping = Stopping(VALIDATION, VALIDATION_ERROR, recipe.patience) if recipe.patience else None
-        questions = {"history": trial}
-        if catalogue.genre_names:  # for those who tell no more than how much they like each genre
-            questions["genres"] = genres_only(catalogue, trial, recipe.seed)
-        measure = partial(_validate, questions, catalogue)
-        towers, curves["measure"] = _fit_towers(
-            catalogue,
-            trial.train,
-            recipe,
-            "measure",
-            epochs=epochs,
-            measure=measure,
-            stopping=stopping,
-            checkpoint=checkpoint,
+    if trial is None:
+        towers, curve = _fit_towers(
+            catalogue, ratings, recipe, "fit", epochs=recipe.epochs, checkpoint=checkpoint
         )
-        if stopping is not None:
-            epochs = kept["measure"] = stopping.best(curves["measure"]) + 1
-        metrics |= _metrics(towers, trial, catalogue, recipe)
-        if (head := _rating_head(towers, trial.train, recipe)) is not None:
-            errors = StarErrors.of(ratings, trial, head, towers.directions())
-            metrics["ratings"] = errors.figures(seed=recipe.seed)
-        metrics |= {"epochs": epochs, "refit_on_everyone": recipe.refit}
-        metrics |= {"held_out_share": _held_out_share(ratings, recipe)}
-        metrics["moments"] = added = _added(towers, trial, ratings, recipe, checkpoint)
-        features = tuple(name for name, figures in added.items() if figures["on"])
-    if trial is None or recipe.refit:
-        phase = "fit" if trial is None else "refit"
-        towers, curves[phase] = _fit_towers(
-            catalogue, ratings, recipe, phase, epochs=epochs, checkpoint=checkpoint
-        )
-    fitted_on = ratings if trial is None or recipe.refit else trial.train
-    if fitted_on.tells_order and recipe.sequence_epochs and len(later_likes(fitted_on)):
+        fitted = Fitted(towers, {"fit": curve}, {"protocol": "new-users", "users": 0})
+        return _with_further_phases(fitted, ratings, recipe, checkpoint)
+    fitted = _fit_and_measure(catalogue, ratings, trial, recipe, checkpoint)
+    if not recipe.refit:
+        return _with_further_phases(fitted, trial.train, recipe, checkpoint)
+    towers, curve = _fit_towers(
+        catalogue, ratings, recipe, "refit", epochs=fitted.metrics["epochs"], checkpoint=checkpoint
+    )
+    fitted = replace(fitted, towers=towers, curves={**fitted.curves, "refit": curve})
+    return _with_further_phases(fitted, ratings, recipe, checkpoint)
+
+
+def _fit_and_measure(
+    catalogue: Catalogue,
+    ratings: Ratings,
+    trial: Trial,
+    recipe: RetrievalRecipe,
+    checkpoint: Checkpoint | None,
+) -> Fitted[TwoTowers]:
+    """Towers fitted on those who are not held out, and what the held-out users of `trial` say of them."""
+    stopping = Stopping(VALIDATION, VALIDATION_ERROR, recipe.patience) if recipe.patience else None
+    questions = {"history": trial}
+    if catalogue.genre_names:  # for those who tell no more than how much they like each genre
+        questions["genres"] = genres_only(catalogue, trial, recipe.seed)
+    towers, curve = _fit_towers(
+        catalogue,
+        trial.train,
+        recipe,
+        "measure",
+        epochs=recipe.epochs,
+        measure=partial(_validate, questions, catalogue),
+        stopping=stopping,
+        checkpoint=checkpoint,
+    )
+    kept = {} if stopping is None else {"measure": stopping.best(curve) + 1}
+    metrics = {"protocol": "new-users"} | _metrics(towers, trial, catalogue, recipe)
+    if (head := _rating_head(towers, trial.train, recipe)) is not None:
+        errors = StarErrors.of(ratings, trial, head, towers.directions())
+        metrics["ratings"] = errors.figures(seed=recipe.seed)
+    metrics |= {
+        "epochs": kept.get("measure", recipe.epochs),
+        "refit_on_everyone": recipe.refit,
+        "held_out_share": _held_out_share(ratings, recipe),
+        "moments": _added(towers, trial, ratings, recipe, checkpoint),
+    }
+    return Fitted(towers, {"measure": curve}, metrics, kept=kept)
+
+
+def _with_further_phases(
+    fitted: Fitted[TwoTowers], ratings: Ratings, recipe: RetrievalRecipe, checkpoint: Checkpoint | None
+) -> Fitted[TwoTowers]:
+    """The same with order, moments and the rating head, for towers that were fitted on `ratings`."""
+    towers, curves = fitted.towers, dict(fitted.curves)
+    if ratings.tells_order and recipe.sequence_epochs and len(later_likes(ratings)):
         make_deterministic(recipe.seed)
-        task = SequenceTask(towers, fitted_on, recipe)
+        task = SequenceTask(towers, ratings, recipe)
         curves["sequence"] = train(
             task, "sequence", epochs=recipe.sequence_epochs, seed=recipe.seed, checkpoint=checkpoint
         )
         towers.order = task.order()
-    if features:
+    added = fitted.metrics.get("moments", {})
+    if features := tuple(name for name, figures in added.items() if figures["on"]):
         towers.moments, curves["moments"] = fit_moments(
-            towers, fitted_on, features, recipe, "moments", checkpoint=checkpoint
+            towers, ratings, features, recipe, "moments", checkpoint=checkpoint
         )
-    head = _rating_head(towers, fitted_on, recipe)
-    return Fitted(towers=towers, curves=curves, metrics=metrics, rating_head=head, kept=kept)
+    return replace(fitted, curves=curves, rating_head=_rating_head(towers, ratings, recipe))
 
 
 def predicts_ratings(recipe: RetrievalRecipe, ratings: Ratings) -> bool:
@@ -311,14 +329,10 @@ def _metrics(
 
 
 def _validation_trial(catalogue: Catalogue, ratings: Ratings, recipe: RetrievalRecipe) -> Trial | None:
-    """The users to validate on; None where the recipe wants none, or too few like enough."""
-    share = _held_out_share(ratings, recipe)
-    likes = np.bincount(ratings.users[ratings.stars >= LIKE_STARS])
-    if round(share * int((likes >= MIN_LIKES).sum())) == 0:
-        return None
+    """The users to validate on; None where the recipe wants none, or too few like enough to ask for."""
     try:
-        return new_users(catalogue, ratings, recipe.seed, share=share)
-    except DataError:  # the few who were drawn have no like outside their histories
+        return new_users(catalogue, ratings, recipe.seed, share=_held_out_share(ratings, recipe))
+    except DataError:
         return None
 
 

@@ -66,7 +66,7 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     Args:
         recipe: What to complete.
         catalogue: N items.
-        ratings: Of everybody, those users among them who are held out to measure the towers later.
+        ratings: Of everybody whom a fit is given, those whom it will hold out to measure the towers too.
     """
     if not recipe.epochs:
         recipe = replace(recipe, epochs=_epochs(recipe, ratings))
