@@ -74,6 +74,8 @@ class TwoTowers:
         self._content = content_features(catalogue, *self._year, self._knots)  # [N, F]
         features = np.concatenate([self._content, likeness(self._content)], axis=1)
         self._regression = ContentRegression(features, counts)
+        self._placed = np.empty(0, np.float32), np.empty(0, np.float32)
+        """The latest vectors as learnt, and with the unrated placed: a ranking asks again and again."""
         self.rated: Flags = counts > 0
         """[N] whether anyone rated the item."""
         self.user = taste_user_tower(
@@ -200,7 +202,10 @@ class TwoTowers:
 
     def item_vectors(self) -> Floats:
         """[N, D] vectors of the catalogue, whose length carries popularity."""
-        return self._regression.place(self.embed_items(tf.range(len(self._content))).numpy())
+        learnt = self.embed_items(tf.range(len(self._content))).numpy()
+        if not np.array_equal(learnt, self._placed[0]):
+            self._placed = learnt, self._regression.place(learnt)
+        return self._placed[1]
 
     def learn_agreement(self, ratings: Ratings) -> None:
         """Find out on what the users of `ratings` agree, of many users by some."""

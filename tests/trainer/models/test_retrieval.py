@@ -1,6 +1,7 @@
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import numpy.typing as npt
@@ -139,6 +140,24 @@ def test_an_item_without_ratings_is_embedded_from_its_content(catalogue: Catalog
     assert towers.item_vectors()[cold].any()
     funny, sad = towers.score(UserBatch.of(3, [{0: 5.0}, {1: 5.0}], [{}, {}]))
     assert funny[cold] > sad[cold]
+
+
+def test_a_ranking_places_items_once_and_the_next_epoch_anew(
+    catalogue: Catalogue, ratings: Ratings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = ratings.take(ratings.items != 4)
+    towers = untrained(catalogue, known, RECIPE)
+    RetrievalTask(towers, catalogue, known, RECIPE)  # gives them something to place by
+    place = Mock(wraps=towers._regression.place)
+    monkeypatch.setattr(towers._regression, "place", place)
+    users = UserBatch.of(3, [{0: 5.0}], [{}])
+    before = towers.score(users)
+    assert (towers.score(users) == before).all()
+    assert place.call_count == 1
+    ids = towers.item.get_layer("ids")
+    ids.set_weights([2 * weights for weights in ids.get_weights()])
+    assert towers.score(users) == pytest.approx(2 * before, abs=1e-5)
+    assert place.call_count == 2
 
 
 def test_items_that_nobody_rated_are_not_in_the_running(catalogue: Catalogue, ratings: Ratings) -> None:
