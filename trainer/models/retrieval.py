@@ -11,9 +11,11 @@ Symbols: `B` users of a batch, `U` users, `N` items, `C` items of a step, `G` ge
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from scipy import sparse
 
@@ -39,7 +41,7 @@ from deepmoviematch.trainer.models.similar_tastes import SimilarTastes
 from deepmoviematch.trainer.models.similar_users import SimilarUsers
 from deepmoviematch.trainer.models.teacher import Known, known_of, start, teacher_of
 from deepmoviematch.trainer.models.towers import TABLES
-from deepmoviematch.trainer.models.two_towers import Inputs, TwoTowers, cells
+from deepmoviematch.trainer.models.two_towers import TwoTowers, UserInputs, cells
 from deepmoviematch.trainer.models.views import (
     DECIDED,
     RatedBy,
@@ -68,6 +70,31 @@ FAINT = 0.01
 
 STATED = 4
 """Times that each user states preferences before training starts."""
+
+
+class Questions(NamedTuple):
+    """What a step asks of 3 B users, the views one after the other: arrays, or tensors of the same shapes."""
+
+    candidates: Ints
+    """[C] rows of the catalogue."""
+
+    correction: Floats
+    """[C] what to add to their logits for the draw."""
+
+    known: Longs
+    """[., 2] user and column that are out of the running."""
+
+    targets: Longs
+    """[., 2] user and column that are asked for."""
+
+    taught: Floats
+    """[3 B C] the logits of each view's teacher, flat, as the loop lets no second dimension change."""
+
+    followed: Floats
+    """[3 B] share of the loss that follows the teacher."""
+
+    weights: Floats
+    """[3 B] of the users in the loss."""
 
 
 class RetrievalTask:
@@ -169,14 +196,14 @@ class RetrievalTask:
         """What the softmax learnt to multiply products with, as a logarithm."""
         return float(self._log_scale.numpy())
 
-    def batches(self, epoch: int) -> Iterator[Inputs]:
-        """See `trainer.models.loop.Task.batches`; the arguments of `loss`."""
+    def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.generic], ...]]:
+        """See `trainer.models.loop.Task.batches`: `UserInputs` of 3 B users, then `Questions`."""
         rng = np.random.default_rng([self._recipe.seed, epoch])
         users = rng.permutation(self._users)[: self._asked]
         for first in range(0, len(users), self._recipe.batch_size):
             yield self._batch(users[first : first + self._recipe.batch_size], rng)
 
-    def _batch(self, users: Longs, rng: np.random.Generator) -> Inputs:
+    def _batch(self, users: Longs, rng: np.random.Generator) -> tuple[npt.NDArray[np.generic], ...]:
         recipe, rated = self._recipe, self._rated_by(users)
         statements = sample_statements(self._shares[users], self._base, rng)
         stated = statements.preferences
@@ -210,16 +237,16 @@ class RetrievalTask:
         followed = np.repeat(
             (recipe.distillation, recipe.short_distillation, recipe.stated_distillation), rated.size
         )
-        return (
-            *self._towers.user_inputs(likes, others, preferences),
-            candidates,
-            correction,
-            np.column_stack([known[there, 0], known_columns]),
-            np.column_stack([asked[:, 0], columns_of(asked[:, 1], candidates)[1]]),
-            taught.ravel(),
-            (followed * follows).astype(np.float32),
-            np.repeat(shares, rated.size).astype(np.float32),
+        questions = Questions(
+            candidates=candidates,
+            correction=correction,
+            known=np.column_stack([known[there, 0], known_columns]),
+            targets=np.column_stack([asked[:, 0], columns_of(asked[:, 1], candidates)[1]]),
+            taught=taught.ravel(),
+            followed=(followed * follows).astype(np.float32),
+            weights=np.repeat(shares, rated.size).astype(np.float32),
         )
+        return *self._towers.user_inputs(likes, others, preferences), *questions
 
     def _taught(
         self,
@@ -267,22 +294,24 @@ class RetrievalTask:
 
     def loss(self, *batch: tf.Tensor) -> tf.Tensor:
         """Mix of the softmax over held-out likes and the teacher's over all three views, perhaps triplets."""
-        *inputs, candidates, correction, known, targets, teacher, followed, weights = batch
+        told = len(UserInputs._fields)
+        inputs, asked = UserInputs(*batch[:told]), Questions(*batch[told:])
         users = tf.math.l2_normalize(self._towers.embed_features(inputs, training=True), axis=1)  # [3 B, D]
-        items = self._towers.embed_items(candidates)  # [C, D]
-        asking, drawn = tf.shape(users)[0], tf.shape(candidates)[0]
-        open_items = logit_mask(correction, known, asking)  # [3 B, C]
+        items = self._towers.embed_items(asked.candidates)  # [C, D]
+        asking, drawn = tf.shape(users)[0], tf.shape(asked.candidates)[0]
+        open_items = logit_mask(asked.correction, asked.known, asking)  # [3 B, C]
         logits = tf.matmul(tf.exp(self._log_scale.value) * users, items, transpose_b=True) + open_items
-        counts = target_counts(targets, asking)
-        taught = tf.nn.softmax(tf.reshape(teacher, (-1, drawn)) + open_items)  # [3 B, C]
-        wanted = shares_of(targets, counts, drawn)
-        wanted += followed[:, None] * (taught - wanted)
+        counts = target_counts(asked.targets, asking)
+        taught = tf.nn.softmax(tf.reshape(asked.taught, (-1, drawn)) + open_items)  # [3 B, C]
+        wanted = shares_of(asked.targets, counts, drawn)
+        wanted += asked.followed[:, None] * (taught - wanted)
         # A user with many targets counts for more than one with few, but not in proportion,
         # so that heavy raters do not drown the rest.
-        loss = tf.reduce_sum(weights * tf.sqrt(counts) * soft_cross_entropy(logits, wanted, correction))
+        weights = asked.weights * tf.sqrt(counts)
+        loss = tf.reduce_sum(weights * soft_cross_entropy(logits, wanted, asked.correction))
         if self._recipe.triplet_weight:
             longest = tf.stop_gradient(tf.reduce_max(tf.norm(items, axis=1)))
             scores = tf.matmul(users, items, transpose_b=True) / longest  # as they are served
-            apart = triplet_loss(scores, targets, known, self._recipe.triplet_margin)
-            loss += self._recipe.triplet_weight * tf.reduce_sum(weights * apart)
+            apart = triplet_loss(scores, asked.targets, asked.known, self._recipe.triplet_margin)
+            loss += self._recipe.triplet_weight * tf.reduce_sum(asked.weights * apart)
         return loss

@@ -3,12 +3,11 @@
 Symbols: `B` users, `N` items, `F` content features, `D` width.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from scipy import sparse
 
@@ -42,8 +41,41 @@ from deepmoviematch.trainer.recipe import RetrievalRecipe
 if TYPE_CHECKING:
     from deepmoviematch.trainer.models.moments import Moments
 
-Inputs: TypeAlias = tuple[npt.NDArray[np.generic], ...]
-"""What `TwoTowers.user_inputs` makes."""
+
+class UserInputs(NamedTuple):
+    """What `TwoTowers.embed_features` takes: arrays, or tensors of the same shapes.
+
+    The items of each bag are told as [., 2] int64 cells of user and item, each with the 1 over the root of
+    the bag's size that makes it as long as a unit vector.
+    """
+
+    likes: Longs
+    """[., 2] of users who told other ratings too, or few likes."""
+
+    likes_norms: Floats
+    """[.]"""
+
+    alone: Longs
+    """[., 2] likes of users who told nothing else."""
+
+    alone_norms: Floats
+    """[.]"""
+
+    others: Longs
+    """[., 2] ratings that are no likes."""
+
+    others_norms: Floats
+    """[.]"""
+
+    signal: Floats
+    """[B, max(G, 1)] of the stated preferences."""
+
+    counts: Floats
+    """[B, 2] logarithms of one more than the number of likes and of other ratings."""
+
+    gate: Floats
+    """[B, 1] share of the stated preferences."""
+
 
 BLOCK = 16_384
 """Ratings whose running sums are laid out at once."""
@@ -98,7 +130,9 @@ class TwoTowers:
             dim=recipe.embedding_dim,
         )
 
-    def user_inputs(self, likes: sparse.csr_matrix, others: sparse.csr_matrix, preferences: Floats) -> Inputs:
+    def user_inputs(
+        self, likes: sparse.csr_matrix, others: sparse.csr_matrix, preferences: Floats
+    ) -> UserInputs:
         """What the user tower takes, as arrays for `embed_features`.
 
         Args:
@@ -109,27 +143,39 @@ class TwoTowers:
         counts = np.stack([likes.getnnz(axis=1), others.getnnz(axis=1)], axis=1)  # [B, 2]
         norms = (1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32)
         liked, disliked = cells(likes), cells(others)
-        alone = tells_likes_alone(*counts.T)[liked[:, 0]]
-        bags = [(liked[~alone], 0), (liked[alone], 0), (disliked, 1)]  # as `TABLES`
-        return (
-            *(part for bag, kind in bags for part in (bag, norms[bag[:, 0], kind])),
-            *self._beside_bags(counts.astype(np.int64), preferences),
+        tells_no_more = tells_likes_alone(*counts.T)[liked[:, 0]]
+        beside, alone = liked[~tells_no_more], liked[tells_no_more]
+        signal, logarithms, gate = self._beside_bags(counts.astype(np.int64), preferences)
+        return UserInputs(
+            likes=beside,
+            likes_norms=norms[beside[:, 0], 0],
+            alone=alone,
+            alone_norms=norms[alone[:, 0], 0],
+            others=disliked,
+            others_norms=norms[disliked[:, 0], 1],
+            signal=signal,
+            counts=logarithms,
+            gate=gate,
         )
 
-    def _beside_bags(self, counts: Longs, preferences: Floats) -> Inputs:
+    def _beside_bags(self, counts: Longs, preferences: Floats) -> tuple[Floats, Floats, Floats]:
         """What the head takes beside the bags of users with `counts` [B, 2] likes and other ratings."""
         stated: Flags = np.isfinite(preferences).max(axis=1, initial=False)
         gate = preference_gate(stated, counts.sum(axis=1), self.recipe.gate)
         return preference_signal(preferences), np.log1p(counts).astype(np.float32), gate[:, None]
 
-    def embed_features(self, inputs: Sequence[tf.Tensor], *, training: bool) -> tf.Tensor:
+    def embed_features(self, users: UserInputs, *, training: bool) -> tf.Tensor:
         """[B, D] vectors of users whom `user_inputs` described, not yet of unit length."""
-        rest = inputs[2 * len(TABLES) :]
-        likes, alone, others = (
-            _bags(self.user.get_layer(name).kernel.value, rated, values, tf.shape(rest[0])[0])
-            for name, rated, values in zip(TABLES, inputs[::2], inputs[1::2], strict=False)
+        told = (
+            (users.likes, users.likes_norms),
+            (users.alone, users.alone_norms),
+            (users.others, users.others_norms),
         )
-        return self.head([likes + alone, others, *rest], training=training)
+        likes, alone, others = (
+            _bags(self.user.get_layer(name).kernel.value, *bag, tf.shape(users.counts)[0])
+            for name, bag in zip(TABLES, told, strict=True)
+        )
+        return self.head([likes + alone, others, users.signal, users.counts, users.gate], training=training)
 
     def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
         """[C, D] vectors of `rows` [C] of the catalogue as they were learnt; length carries popularity."""
@@ -139,8 +185,8 @@ class TwoTowers:
         """[B, D] vectors of users, whatever the order of their histories."""
         liked = users.stars >= LIKE_STARS
         likes, others = (self._histories(users, chosen) for chosen in (liked, ~liked))
-        inputs = map(tf.constant, self.user_inputs(likes, others, users.preferences))
-        vectors: Floats = self.embed_features(list(inputs), training=False).numpy()
+        inputs = UserInputs(*map(tf.constant, self.user_inputs(likes, others, users.preferences)))
+        vectors: Floats = self.embed_features(inputs, training=False).numpy()
         return vectors
 
     def _histories(self, users: UserBatch, chosen: Flags) -> sparse.csr_matrix:

@@ -180,7 +180,7 @@ def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings
     task = RetrievalTask(untrained(catalogue, ratings, recipe), catalogue, ratings, recipe)
     batch: tuple[npt.NDArray[Any], ...] = next(task.batches(0))
     likes, like_values, alone, alone_values, others, *_ = batch
-    items, correction, known_cells, targets, teacher, followed, scale = batch[-7:]
+    items, correction, known_cells, targets, taught, followed, scale = batch[-7:]
     size = RECIPE.batch_size
     assert items.tolist() == list(range(30))  # so columns are rows
     assert not correction.any()
@@ -196,13 +196,13 @@ def test_a_batch_asks_for_likes_that_are_not_known(catalogue: Catalogue, ratings
     counts = np.bincount(np.concatenate([likes, alone])[:, 0], minlength=3 * size)
     assert like_values == pytest.approx(counts[likes[:, 0]] ** -0.5)
     assert alone_values == pytest.approx(counts[alone[:, 0]] ** -0.5)
-    assert teacher.shape == (3 * size * 30,)
+    assert taught.shape == (3 * size * 30,)
     assert followed.shape == scale.shape == (3 * size,)
     long, short, stated = np.split(followed, 3)
-    for part, taught, told in zip(
+    for part, share, told in zip(
         (long, short), (RECIPE.distillation, RECIPE.short_distillation), np.split(counts, 3), strict=False
     ):
-        assert part == pytest.approx(np.where(told > 0, taught, 0))  # no likes, no teacher
+        assert part == pytest.approx(np.where(told > 0, share, 0))  # no likes, no teacher
     assert set(stated) == {0, np.float32(RECIPE.stated_distillation)}  # some tick favourites
     assert (scale > 0).all()
 
