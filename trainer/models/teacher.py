@@ -57,13 +57,16 @@ def known_of(ratings: Ratings, items: int) -> Known:
 
 
 class Teacher(Protocol):
-    """Item-to-item weights A of likes and C of other ratings, [N, N] with no diagonals, in whatever form."""
+    """Item-to-item weights A of likes and C of other ratings, [N, N] with no diagonals, in whatever form.
+
+    Where likes alone are read there is no C, which would be 0.
+    """
 
     def score(self, known: Known, asked: Ints) -> Floats:
         """[B, C] scores of the rows `asked` of the catalogue, known ones at any."""
 
-    def times(self, vectors: Floats) -> tuple[Floats, Floats]:
-        """A @ `vectors` [N, .] and C @ `vectors`."""
+    def times(self, vectors: Floats) -> tuple[Floats, ...]:
+        """A @ `vectors` [N, .] and, if there is a C, C @ `vectors`."""
 
     def transposed_times(self, likes: Floats, others: Floats) -> Floats:
         """A' @ `likes` [N, .] + C' @ `others` [N, .]."""
@@ -89,15 +92,8 @@ def teacher_of(known: Known, recipe: RetrievalRecipe, signal: float) -> Teacher:
     else:
         found = LowRankInverse.fit(rows, recipe.ease_penalty, np.random.default_rng([recipe.seed, 3]))
         inverse = found.scale, -1, found.factors.T
-    if not rated_weight:  # likes alone: the other columns would be 0
-        base, sign, root = inverse
-        inverse = (
-            np.pad(base, (0, len(items)), constant_values=1),
-            sign,
-            np.pad(root, ((0, 0), (0, len(items)))),
-        )
     wanted = 1 - signal * recipe.interest, recipe.interest / recipe.rated_weight
-    solved = Solved.of(*inverse, wanted)
+    solved = Solved.of(*inverse, wanted[: len(columns)])
     form = DenseTeacher if len(items) <= WIDEST * len(solved.targets) else FactoredTeacher
     return form.of(solved, items, known.likes.shape[1], rated_weight)
 
@@ -124,8 +120,7 @@ def start(
         """What everyone's scores S make of `vectors`: S'S @ vectors."""
         if scores is not None:
             return np.asarray(scores.T @ (scores @ vectors))
-        likes, others = teacher.times(vectors)
-        found = known.likes @ likes + known.others @ others
+        found = sum(told @ each for told, each in zip(known, teacher.times(vectors), strict=False))
         return teacher.transposed_times(known.likes.T @ found, known.others.T @ found)
 
     found, squares = leading(squared, items, rank, rng)
@@ -134,43 +129,48 @@ def start(
         tables[0, :, 0] = likes / np.linalg.norm(likes)
         return tables[0], tables[1], tables[2]
     tables[0, :, :rank] = found
-    tables[1], tables[2] = teacher.times(tables[0])
+    for table, taught in zip(tables[1:], teacher.times(tables[0]), strict=False):
+        table[:] = taught
     return tables[0], tables[1], tables[2]
 
 
 class Solved(NamedTuple):
-    """B without its zeros: `likes`' `targets` and `rated`' `targets`, one below the other."""
+    """B without its zeros: for each part of Z its own source' `targets`, one below the other."""
 
-    likes: Floats
-    """[K, M]"""
-
-    rated: Floats
-    """[K, M]"""
+    sources: tuple[Floats, ...]
+    """[K, M] each: of likes and, if these are read, of ratings of any kind."""
 
     targets: Floats
     """[K, M]"""
 
     @classmethod
-    def of(cls, base: Floats, sign: int, root: Floats, wanted: tuple[float, float]) -> "Solved":
+    def of(cls, base: Floats, sign: int, root: Floats, wanted: tuple[float, ...]) -> "Solved":
         """Solve, given P = diag(`base`) + `sign` `root`'`root`.
 
         Args:
-            base: [2 M].
+            base: [M] for each part of Z.
             sign: 1 or -1.
-            root: [K, 2 M].
-            wanted: What the two columns of an item count in what is to be rebuilt.
+            root: [K, M] for each part of Z, side by side.
+            wanted: What an item's column of each part counts in what is to be rebuilt.
         """
-        likes, rated = np.split(root, 2, axis=1)
-        first, second = np.split(base.astype(np.float64), 2)
-        first = first + sign * np.einsum("km,km->m", likes, likes)
-        second = second + sign * np.einsum("km,km->m", rated, rated)
-        across = sign * np.einsum("km,km->m", likes, rated).astype(np.float64)
-        area = first * second - across**2
+        roots = np.split(root, len(wanted), axis=1)
+        blocks = [
+            start + sign * np.einsum("km,km->m", each, each)
+            for start, each in zip(np.split(base.astype(np.float64), len(wanted)), roots, strict=True)
+        ]
         # Inverses of the blocks, times what is wanted.
-        by_likes = (second * wanted[0] - across * wanted[1]) / area
-        by_rated = (first * wanted[1] - across * wanted[0]) / area
-        targets = likes * by_likes.astype(np.float32) + rated * by_rated.astype(np.float32)
-        return cls(-sign * likes, -sign * rated, targets)
+        if len(wanted) == 1:
+            counts = [wanted[0] / blocks[0]]
+        else:
+            first, second = blocks
+            across = sign * np.einsum("km,km->m", *roots).astype(np.float64)
+            area = first * second - across**2
+            counts = [
+                (second * wanted[0] - across * wanted[1]) / area,
+                (first * wanted[1] - across * wanted[0]) / area,
+            ]
+        targets = sum(each * by.astype(np.float32) for each, by in zip(roots, counts, strict=True))
+        return cls(tuple(-sign * each for each in roots), np.asarray(targets))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,39 +183,36 @@ class DenseTeacher:
     size: int
     """N"""
 
-    likes: Floats
-    """A [M, M]"""
-
-    others: Floats
-    """C [M, M]"""
+    weights: tuple[Floats, ...]
+    """[M, M] A and, if there is one, C."""
 
     @classmethod
     def of(cls, solved: Solved, items: Ints, size: int, rated_weight: float) -> "DenseTeacher":
         """Multiply out."""
-        likes = solved.likes.T @ solved.targets
-        others = np.zeros_like(likes)
-        if rated_weight:
-            others = np.float32(rated_weight) * (solved.rated.T @ solved.targets)
-            likes += others
-        for weights in (likes, others):
-            weights[np.diag_indices(len(items))] = 0
-        return cls(items, size, likes, others)
+        weights = [source.T @ solved.targets for source in solved.sources]
+        if len(weights) > 1:
+            weights[1] *= np.float32(rated_weight)
+            weights[0] += weights[1]
+        for each in weights:
+            each[np.diag_indices(len(items))] = 0
+        return cls(items, size, tuple(weights))
 
     def score(self, known: Known, asked: Ints) -> Floats:
         """See `Teacher.score`."""
         scores = np.zeros((known.likes.shape[0], self.size), dtype=np.float32)
-        scores[:, self.items] = (
-            known.likes[:, self.items] @ self.likes + known.others[:, self.items] @ self.others
+        scores[:, self.items] = sum(
+            told[:, self.items] @ weights for told, weights in zip(known, self.weights, strict=False)
         )
         return scores[:, asked]
 
-    def times(self, vectors: Floats) -> tuple[Floats, Floats]:
+    def times(self, vectors: Floats) -> tuple[Floats, ...]:
         """See `Teacher.times`."""
-        return self._placed(self.likes @ vectors[self.items]), self._placed(self.others @ vectors[self.items])
+        return tuple(self._placed(weights @ vectors[self.items]) for weights in self.weights)
 
     def transposed_times(self, likes: Floats, others: Floats) -> Floats:
         """See `Teacher.transposed_times`."""
-        return self._placed(self.likes.T @ likes[self.items] + self.others.T @ others[self.items])
+        pairs = zip(self.weights, (likes, others), strict=False)
+        return self._placed(np.asarray(sum(weights.T @ vectors[self.items] for weights, vectors in pairs)))
 
     def _placed(self, rows: Floats) -> Floats:
         placed = np.zeros((self.size, rows.shape[1]), dtype=np.float32)
@@ -227,11 +224,8 @@ class DenseTeacher:
 class FactoredTeacher:
     """Weights A = F G' and C = H G' off their diagonals; see `Teacher`."""
 
-    likes: Floats
-    """F [N, K]"""
-
-    others: Floats
-    """H [N, K]"""
+    sources: tuple[Floats, ...]
+    """[N, K] F and, if there is a C, H."""
 
     targets: Floats
     """G [N, K]"""
@@ -239,28 +233,30 @@ class FactoredTeacher:
     @classmethod
     def of(cls, solved: Solved, items: Ints, size: int, rated_weight: float) -> "FactoredTeacher":
         """Keep the factors."""
-        others = np.float32(rated_weight) * solved.rated
-        tables = np.zeros((3, size, len(others)), dtype=np.float32)
-        tables[:, items] = np.swapaxes(np.stack([solved.likes + others, others, solved.targets]), 1, 2)
-        return cls(*tables)
+        likes, *others = solved.sources
+        others = [np.float32(rated_weight) * each for each in others]
+        parts = [sum(others, start=likes), *others, solved.targets]
+        tables = np.zeros((len(parts), size, len(likes)), dtype=np.float32)
+        tables[:, items] = np.swapaxes(np.stack(parts), 1, 2)
+        return cls(tuple(tables[:-1]), tables[-1])
 
     def score(self, known: Known, asked: Ints) -> Floats:
         """See `Teacher.score`."""
-        scores: Floats = (known.likes @ self.likes + known.others @ self.others) @ self.targets[asked].T
-        return scores
+        found = sum(told @ source for told, source in zip(known, self.sources, strict=False))
+        return np.asarray(found @ self.targets[asked].T)
 
-    def times(self, vectors: Floats) -> tuple[Floats, Floats]:
+    def times(self, vectors: Floats) -> tuple[Floats, ...]:
         """See `Teacher.times`."""
         found = self.targets.T @ vectors
-        likes = self.likes @ found - _diagonal(self.likes, self.targets) * vectors
-        return likes, self.others @ found - _diagonal(self.others, self.targets) * vectors
+        return tuple(source @ found - _diagonal(source, self.targets) * vectors for source in self.sources)
 
     def transposed_times(self, likes: Floats, others: Floats) -> Floats:
         """See `Teacher.transposed_times`."""
-        result: Floats = self.targets @ (self.likes.T @ likes + self.others.T @ others)
-        result -= _diagonal(self.likes, self.targets) * likes
-        result -= _diagonal(self.others, self.targets) * others
-        return result
+        pairs = list(zip(self.sources, (likes, others), strict=False))
+        result = self.targets @ sum(source.T @ vectors for source, vectors in pairs)
+        for source, vectors in pairs:
+            result -= _diagonal(source, self.targets) * vectors
+        return np.asarray(result)
 
 
 def balanced_weights(likes: sparse.csr_matrix) -> Floats:
