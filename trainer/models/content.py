@@ -4,10 +4,12 @@ Closed form, from the vectors of the items that were rated. Symbols: `N` items, 
 them rated, `F` content features, `L` landmarks, `D` width.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import linalg
 
-from deepmoviematch.data.arrays import Flags, Floats, Longs
+from deepmoviematch.data.arrays import Doubles, Flags, Floats, Longs
 
 PENALTY = 20.0
 """L2 penalty, in items of mean weight."""
@@ -20,6 +22,9 @@ LANDMARKS = 512
 
 REACH = 0.1
 """How fast likeness fades with the squared distance between contents."""
+
+BLOCK = 4_096
+"""Items that are laid out at once in double precision."""
 
 LIKENESS = 2.5
 """What likeness counts beside content: the more, the less it is penalised."""
@@ -42,13 +47,23 @@ class ContentRegression:
         self._rated: Flags = counts > 0
         weights = counts[self._rated] ** EXPONENT
         self._weights = weights / weights.mean()
-        known = features[self._rated].astype(np.float64)
-        self._mean = np.average(known, axis=0, weights=self._weights)
-        known -= self._mean
-        self._weighted = (self._weights[:, None] * known).T  # [F, M]
-        gram = self._weighted @ known
+        width = features.shape[1]
+        self._mean = np.zeros(width)  # until it is known
+        total, gram = np.zeros(width), np.zeros((width, width))
+        for weights, known, _ in self._blocks():
+            total += (weights[:, None] * known).sum(axis=0)
+        self._mean = total / self._weights.sum()
+        for weights, known, _ in self._blocks():
+            gram += (weights[:, None] * known).T @ known
         gram[np.diag_indices(len(gram))] += PENALTY
         self._factor = linalg.cho_factor(gram, overwrite_a=True)
+
+    def _blocks(self) -> Iterator[tuple[Doubles, Doubles, slice]]:
+        """Weights [.] and centred content [., F] of a few of the M rated items, and which they are."""
+        rows = np.flatnonzero(self._rated)
+        for first in range(0, len(rows), BLOCK):
+            some = slice(first, first + BLOCK)
+            yield self._weights[some], self._features[rows[some]].astype(np.float64) - self._mean, some
 
     def fit(self, vectors: Floats) -> tuple[Floats, Floats]:
         """The kernel [F, D] and bias [D] that fit what was learnt; rows without ratings do not count.
@@ -58,7 +73,9 @@ class ContentRegression:
         """
         learnt = vectors[self._rated].astype(np.float64)
         mean = np.average(learnt, axis=0, weights=self._weights)
-        kernel = linalg.cho_solve(self._factor, self._weighted @ (learnt - mean))
+        learnt -= mean
+        sums = sum((weights[:, None] * known).T @ learnt[some] for weights, known, some in self._blocks())
+        kernel = linalg.cho_solve(self._factor, sums)
         return kernel.astype(np.float32), (mean - self._mean @ kernel).astype(np.float32)
 
     def place(self, vectors: Floats) -> Floats:
@@ -83,8 +100,12 @@ def likeness(content: Floats) -> Floats:
     drawn = np.random.default_rng(0).choice(len(content), min(LANDMARKS, len(content)), replace=False)
     landmarks = np.unique(content[drawn], axis=0)
     root = np.linalg.cholesky(_kernel(landmarks, landmarks) + 1e-4 * np.eye(len(landmarks)))
-    found = linalg.solve_triangular(root, _kernel(landmarks, content), lower=True)
-    return np.ascontiguousarray(LIKENESS * found.T, dtype=np.float32)
+    features = np.empty((len(content), len(landmarks)), dtype=np.float32)
+    for first in range(0, len(content), BLOCK):
+        some = slice(first, first + BLOCK)
+        found = linalg.solve_triangular(root, _kernel(landmarks, content[some]), lower=True)
+        features[some] = LIKENESS * found.T
+    return features
 
 
 def _kernel(left: Floats, right: Floats) -> Floats:

@@ -21,6 +21,23 @@ def test_without_a_penalty_it_finds_the_line_that_the_vectors_lie_on(monkeypatch
     assert placed[20:] == pytest.approx(features[20:] @ kernel + bias)
 
 
+@pytest.mark.parametrize("block", [7, 4])
+def test_it_says_the_same_of_a_few_items_at_a_time(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    rng = np.random.default_rng(3)
+    features, vectors = (
+        rng.normal(size=(30, 3)).astype(np.float32),
+        rng.normal(size=(30, 2)).astype(np.float32),
+    )
+    counts = rng.integers(0, 3, 30)
+    likenesses, placed = [], []
+    for size in (30, block):
+        monkeypatch.setattr(content, "BLOCK", size)
+        likenesses.append(likeness(features))
+        placed.append(ContentRegression(features, counts).place(vectors))
+    assert likenesses[1] == pytest.approx(likenesses[0], abs=1e-5)
+    assert placed[1] == pytest.approx(placed[0], abs=1e-5)
+
+
 def test_content_that_tells_nothing_leads_to_the_mean_of_what_was_rated_weighted_by_fourth_roots() -> None:
     vectors = np.array([[0, 3], [6, 0], [50, 50]], dtype=np.float32)
     regression = ContentRegression(np.ones((3, 2), dtype=np.float32), np.array([1, 16, 0]))
