@@ -161,7 +161,7 @@ def test_whoever_gave_up_while_waiting_for_a_thread_is_known_not_to_wait(pairs: 
     eventually(lambda: len(pairs.states()) == 2)  # when that has reached the server
     pairs.handler.go_on.set()
     assert [slow.result(), patient.result()] == [b"alone 1", b"alone 5"]
-    assert pairs.handler.active == {b"1": True, b"3": False, b"5": True}
+    eventually(lambda: pairs.handler.active == {b"1": True, b"3": False, b"5": True})  # in whatever order
 
 
 def test_whoever_a_bug_would_leave_without_an_answer_is_told(
