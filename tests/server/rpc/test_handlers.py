@@ -95,9 +95,16 @@ def test_a_request_whose_deadline_has_passed_does_no_work(
 def test_a_call_that_its_caller_took_back_does_no_work_and_is_taken_down_as_cancelled(
     serve: Callable[..., Any],
 ) -> None:
-    go_on, cancelled, codes = threading.Event(), threading.Event(), SimpleQueue[str]()
+    begun, go_on, cancelled = threading.Event(), threading.Event(), threading.Event()
+    codes = SimpleQueue[str]()
+
+    def hold() -> None:
+        begun.set()
+        go_on.wait(10)
+
     with serve(Current(), threads=1, observe=lambda _, code, *__: codes.put(code)) as running:
-        running.wiring.pool.submit(go_on.wait)  # the only thread
+        running.wiring.pool.submit(hold)  # the only thread
+        assert begun.wait(10)
         call = running.stub.Recommend.future(pb.RecommendRequest(page_size=200))
         while not running.wiring.pool.waiting:
             pass
