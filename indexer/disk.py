@@ -1,4 +1,4 @@
-"""The few steps by which the store changes the disk.
+"""The few steps by which the store changes the disk, and how it reads what anybody may have put there.
 
 Each goes through `os`, so that a test can cut the power at any of them. A step that
 returns has reached the disk, unless it says otherwise.
@@ -7,9 +7,28 @@ returns has reached the disk, unless it says otherwise.
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def read_file(path: Path, *, most: int) -> bytes:
+    """The contents of a plain file of at most `most` bytes; of anything else nothing is read or waited for.
+
+    Raises:
+        ValueError: If it is something else, or larger.
+        OSError: If it cannot be read.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else a pipe would wait for its writer
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            kind = stat.filemode(status.st_mode)
+            raise ValueError(f"{kind} of {status.st_size} bytes, not a plain file of {most} at most")
+        return os.read(file, most)
+    finally:
+        os.close(file)
 
 
 @contextmanager

@@ -6,16 +6,16 @@ same of a user, and nobody keeps who got what.
 """
 
 import hashlib
+import json
 import math
 import re
-import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from deepmoviematch.data.ratings import RatingScale
-from deepmoviematch.indexer import manifest
-from deepmoviematch.indexer.errors import GenerationError, StoreError
+from deepmoviematch.indexer import disk, manifest
+from deepmoviematch.indexer.errors import StoreError
 
 FILE = "experiments.json"
 CURRENT = "current"
@@ -137,11 +137,7 @@ def read(path: Path) -> dict[str, Experiment]:
         StoreError: If it cannot be read or breaks a rule.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
-            kind = stat.filemode(status.st_mode)
-            raise ValueError(f"{kind} of {status.st_size} bytes, not a plain file of {MOST_BYTES} at most")
-        values = manifest.read_json(path)["experiments"]
+        values = json.loads(disk.read_file(path, most=MOST_BYTES))["experiments"]
         check_number(values)
         found = [
             Experiment(name, tuple(Variant(**each) for each in variants)) for name, variants in values.items()
@@ -149,9 +145,17 @@ def read(path: Path) -> dict[str, Experiment]:
         return {experiment.name: experiment.check() for experiment in found}
     except FileNotFoundError:
         return {}
-    except (ArithmeticError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = repr(error)
-    except (GenerationError, StoreError) as error:
+    except StoreError as error:
         reason = str(error)
     raise StoreError(
         f"{path} must hold experiments as this code writes them, got {reason}; remove it to end them all"

@@ -25,6 +25,10 @@ from deepmoviematch.indexer.experiments import CURRENT, Experiment
 from deepmoviematch.indexer.generation import Generation, load
 
 
+_MOST_BYTES = 100
+"""Of CURRENT."""
+
+
 class Store:
     """A folder of generations, of which one is current."""
 
@@ -44,16 +48,18 @@ class Store:
             StoreError: If the pointer cannot be read or is no id.
         """
         try:
-            line = self._pointer.read_text(encoding="utf-8")
+            name = disk.read_file(self._pointer, most=_MOST_BYTES).decode().rstrip()
+            if manifest.sequence_of(name) is None:
+                raise ValueError(repr(name[:40]))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise StoreError(f"{self._pointer} must be readable, got {error}") from error
-        if manifest.sequence_of(line.rstrip("\n")) is None:
+        except ValueError as error:
             raise StoreError(
-                f"{self._pointer} must hold the id of a generation, got {line[:40]!r}; name one: rollback ID"
-            )
-        return line.rstrip("\n")
+                f"{self._pointer} must hold the id of a generation, got {error}; name one: rollback ID"
+            ) from error
+        return name
 
     def list(self) -> tuple[str, ...]:
         """The ids of all generations, oldest first, damaged ones too.

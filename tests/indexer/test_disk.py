@@ -25,6 +25,20 @@ def test_a_file_is_never_written_over(tmp_path: Path) -> None:
         disk.write_file(tmp_path / "a", b"new")
 
 
+def test_a_plain_file_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    assert disk.read_file(tmp_path / "a", most=10) == b"0123456789"
+    with pytest.raises(ValueError, match=r"^-.* of 10 bytes, not a plain file of 9 at most"):
+        disk.read_file(tmp_path / "a", most=9)
+
+
+def test_what_is_no_plain_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(ValueError, match="not a plain file of 10 at most"):
+            disk.read_file(path, most=10)
+
+
 def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
     disk.make_folder(tmp_path / "a" / "b" / "c")
     disk.make_folder(tmp_path / "a" / "b" / "c")
