@@ -24,7 +24,6 @@ from deepmoviematch.indexer.errors import GenerationError, StoreError
 from deepmoviematch.indexer.experiments import CURRENT, Experiment
 from deepmoviematch.indexer.generation import Generation, load
 
-
 _MOST_BYTES = 100
 """Of CURRENT."""
 
@@ -61,6 +60,18 @@ class Store:
             ) from error
         return name
 
+    def current_or_refuse(self) -> str:
+        """The id of the generation that serves.
+
+        Raises:
+            StoreError: As `current`, and if there is none.
+        """
+        current = self.current()
+        if current is None:
+            cure = "name one: rollback ID" if self.list() else "build one first"
+            raise StoreError(f"{self.folder} must hold a current generation, got none; {cure}")
+        return current
+
     def list(self) -> tuple[str, ...]:
         """The ids of all generations, oldest first, damaged ones too.
 
@@ -93,7 +104,7 @@ class Store:
             GenerationError: If it fails a check.
         """
         while name is None:
-            current = self._current_or_refuse()
+            current = self.current_or_refuse()
             try:
                 return self.load(current)
             except (StoreError, GenerationError):
@@ -180,7 +191,7 @@ class Store:
         """
         with self._changing():
             if to is None:
-                current = self._current_or_refuse()
+                current = self.current_or_refuse()
                 older = [name for name in self.list() if _age(name) < _age(current)]
                 if not older:
                     raise StoreError(
@@ -313,12 +324,6 @@ class Store:
         except StoreError:  # a broken pointer is about to be replaced
             current = None
         return 1 + max(map(_age, (*self.list(), *([current] if current else []))), default=0)
-
-    def _current_or_refuse(self) -> str:
-        current = self.current()
-        if current is None:
-            raise StoreError(f"{self.folder} must hold a current generation, got none; build one first")
-        return current
 
     def _is_whole(self, name: str) -> bool:
         try:

@@ -66,6 +66,8 @@ class Follower:
         wanted: str | None = None
         try:
             wanted = self._store.current()
+            if wanted is None and self._store.list():  # else nothing was published yet
+                wanted = self._store.current_or_refuse()
             if wanted is not None and wanted != self._current.generation_id:
                 self._load(wanted)
             self._refused = None
@@ -123,7 +125,7 @@ class Follower:
         older = names[: names.index(refused)] if refused in names else names
         for name in reversed(older):
             try:
-                self._load(name, in_place_of=refused or "an unreadable pointer")
+                self._load(name, in_place_of=refused or "a missing or unreadable pointer")
             except MovieMatchError:
                 continue  # the log has a refusal already, and this one is not asked for
             except Exception:

@@ -15,10 +15,10 @@ class Watched:
         """Watch `path`, where nothing has been seen yet."""
         self._path = path
         self._seen: tuple[int, int, int] | None = None
-        self._retry_at = math.inf
+        self._retry_at = -math.inf
 
     def is_due(self) -> bool:
-        """Whether it changed, came or went since it was due the last time, or is to be tried again."""
+        """Whether it changed, came or went since it was due the last time; also at first, and for a retry."""
         signature = self._signature()
         if signature == self._seen and time.monotonic() < self._retry_at:
             return False

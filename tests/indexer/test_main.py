@@ -242,6 +242,15 @@ def test_verify_answers_by_its_status(command: Command, store: Store, two: tuple
     assert errors.endswith("vectors.npy is missing\n")
 
 
+def test_without_a_pointer_the_cure_is_named_and_cures(
+    command: Command, store: Store, two: tuple[str, str]
+) -> None:
+    (store.folder / "CURRENT").unlink()
+    for words in (["show"], ["verify"], ["rollback"]):
+        assert command(*words)[2].endswith("a current generation, got none; name one: rollback ID\n")
+    assert command("rollback", two[0])[0] == command("verify")[0] == 0
+
+
 def test_rollback_and_gc_change_the_store(command: Command, store: Store, two: tuple[str, str]) -> None:
     assert command("rollback")[1] == f"{two[0]} is current\n"
     assert json.loads(command("rollback", two[1], "--json")[1]) == {"current": two[1]}

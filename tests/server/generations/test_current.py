@@ -41,6 +41,7 @@ def damage(folder: Path, generation: Generation) -> None:
 
 def test_an_empty_store_is_waited_for(followed: SimpleNamespace, publish: Callable[..., Generation]) -> None:
     followed.follower.poll()
+    assert followed.follower.refusals == 0
     with pytest.raises(NotReadyError, match="no generation is loaded yet"):
         _ = followed.current.serving
     first = publish(followed.folder)
@@ -164,14 +165,35 @@ def test_a_pointer_to_nothing_is_refused(
     assert len(refusals(caplog)) == 1
 
 
-def test_a_pointer_that_vanishes_changes_nothing(
-    followed: SimpleNamespace, publish: Callable[..., Generation]
+def test_a_pointer_that_vanishes_is_refused_once_while_the_generation_serves_on(
+    followed: SimpleNamespace,
+    publish: Callable[..., Generation],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(watched, "RETRY_S", 0.0)
     good = publish(followed.folder)
     followed.follower.poll()
     (followed.folder / "CURRENT").unlink()
-    followed.follower.poll()
+    for _ in range(3):
+        followed.follower.poll()
     assert followed.current.serving.recommender.generation.id == good.id
+    [facts] = refusals(caplog)
+    assert facts["reason"].endswith("must hold a current generation, got none; name one: rollback ID")
+    assert followed.follower.refusals == 1
+
+
+def test_a_start_without_a_pointer_begins_with_the_newest_generation(
+    followed: SimpleNamespace, publish: Callable[..., Generation], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (publish(followed.folder, seed=seed) for seed in range(2))
+    (followed.folder / "CURRENT").unlink()
+    followed.follower.poll()
+    assert followed.ready == [second.id]
+    assert len(refusals(caplog)) == followed.follower.refusals == 1
+    Store(followed.folder).rollback(first.id)
+    followed.follower.poll()
+    assert followed.ready == [second.id, first.id]
 
 
 def test_a_new_generation_is_picked_up_under_load_without_a_failed_call(
