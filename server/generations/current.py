@@ -72,6 +72,11 @@ class Current:
             self._serving = after
 
     @property
+    def refusals(self) -> int:
+        """How often a generation for later pages could not be had."""
+        return self._cache.refusals
+
+    @property
     def latest(self) -> Recommender | None:
         """The recommender of the current generation, if there is one."""
         return None if self._serving is None else self._serving.recommender

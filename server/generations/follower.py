@@ -40,8 +40,7 @@ class Follower:
         self._refused: tuple[str | None, str] | None = None
         self.loads = 0
         """Generations that began to serve."""
-        self.refusals = 0
-        """Generations that failed a check; the same one for the same reason counts once."""
+        self._refusals = 0
         self._stop = threading.Event()
         self._clock: int | None = None  # of the thread's processor time
         self._took_s = 0.0  # what it said last
@@ -77,6 +76,11 @@ class Follower:
             self._refuse(wanted, str(error) if known else repr(error), exc_info=not known)
             if self._current.generation_id is None:
                 self._fall_back(wanted)
+
+    @property
+    def refusals(self) -> int:
+        """Generations that failed a check, also those for later pages; each once for a reason, or a while."""
+        return self._refusals + self._current.refusals
 
     def thread_s(self) -> float:
         """Seconds of processor time that its thread has taken, to its end if it has ended."""
@@ -138,6 +142,6 @@ class Follower:
         if self._refused == (wanted, reason):
             return
         self._refused = (wanted, reason)
-        self.refusals += 1
+        self._refusals += 1
         facts = {"generation": wanted, "reason": reason, "serving": self._current.generation_id}
         log_event(log, logging.ERROR, "generation refused", facts, exc_info=exc_info)

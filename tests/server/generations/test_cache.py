@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,10 +74,52 @@ def test_what_the_store_has_is_loaded_once_and_outlives_it(
         cache.get(generations[0].id)
 
 
-def test_a_damaged_generation_is_as_good_as_gone(store: Path, generations: list[Generation]) -> None:
-    (store / "generations" / generations[0].id / "popularity.npy").write_bytes(b"cut short")
+def test_a_damaged_generation_is_as_good_as_gone_until_it_is_whole(
+    store: Path,
+    generations: list[Generation],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = store / "generations" / generations[0].id / "popularity.npy"
+    whole = file.read_bytes()
+    file.write_bytes(b"cut short")
+    monkeypatch.setattr(cache_module, "RETRY_S", 0.0)
+    cache = GenerationCache(Store(store))
     with pytest.raises(GenerationGoneError):
-        GenerationCache(Store(store)).get(generations[0].id)
+        cache.get(generations[0].id)
+    assert "popularity.npy" in vars(caplog.records[-1])["facts"]["reason"]
+    file.write_bytes(whole)
+    assert cache.get(generations[0].id).generation.id == generations[0].id
+
+
+def test_a_damaged_generation_is_left_alone_for_a_while_whoever_asks(
+    store: Path,
+    generations: list[Generation],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (store / "generations" / generations[0].id / "popularity.npy").write_bytes(b"cut short")
+    current = Current(store)
+    for _ in range(3):
+        with pytest.raises(GenerationGoneError):
+            current.get(generations[0].id)
+        monkeypatch.setattr(Store, "load", lambda *_: pytest.fail("loaded again"))
+    assert len(caplog.records) == current.refusals == 1
+
+
+def test_a_store_that_cannot_be_listed_is_said_once_and_asked_again(
+    store: Path,
+    generations: list[Generation],
+    hide: Callable[[Path], Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache = GenerationCache(Store(store))
+    with hide(store):
+        for _ in range(3):
+            with pytest.raises(GenerationLoadingError):
+                cache.get(generations[0].id)
+    assert len(caplog.records) == cache.refusals == 1
+    assert cache.get(generations[0].id).generation.id == generations[0].id
 
 
 def test_generations_are_loaded_one_at_a_time_and_nobody_waits(
