@@ -296,7 +296,7 @@ def _refusal(request: pb.RecommendRequest, error: MovieMatchError, now: _Now) ->
     replies, variant = now.route(request)
     # Other generations, which pages may be of, come and go.
     reply = replies.refusal(to_status(error))._replace(lasting=not request.page_token)
-    return _as_tried(reply, request, variant)
+    return _as_tried(reply, request, variant)._replace(trials=())  # of it nothing was tried
 
 
 def _noted(answer: Answer, notes: Sequence[str]) -> Answer:

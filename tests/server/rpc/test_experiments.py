@@ -169,6 +169,17 @@ def test_what_fails_in_a_batch_says_which_variant_failed(trying: SimpleNamespace
     assert response.metadata == pb.ResponseMetadata(variant="control", generation_id=trying.older.id)
 
 
+def test_what_fails_in_a_batch_does_not_count_as_answered(
+    trying: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    user = user_of(trying, "control")
+    refused, answered = asking(user, page_size=-1), asking(user)
+    trying.stub.BatchRecommend(pb.BatchRecommendRequest(requests=[refused, answered]))
+    [facts] = [vars(record)["facts"] for record in caplog.records if record.getMessage() == "request"]
+    assert facts["experiments"] == [{"request": 1, "experiment": "newer", "variant": "control"}]
+
+
 def test_what_is_soon_answered_is_judged_by_the_variant(
     trying: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
