@@ -19,6 +19,13 @@ def authority(host: str, port: int) -> str:
 
 def taken(host: str, port: int) -> ServeError:
     """The error for an address that cannot be had."""
+    try:
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # the latter of a name that could be none
+        return ServeError(
+            "--host must be an address or a name of this machine, IPv6 without brackets, "
+            f"got {host!r}: {error}"
+        )
     return ServeError(
         f"the address must be free and of this machine, got {host}:{port}; "
         "stop what listens there or name another --port (0 takes a free one)"
@@ -51,7 +58,7 @@ def reserve(host: str, port: int) -> socket.socket:
                 held[-1].listen()
                 address = held[-1].getsockname()
                 held.pop().close()
-    except (OSError, UnicodeError) as error:  # the latter of a name that could be none
+    except (OSError, UnicodeError) as error:
         for each in held:
             each.close()
         raise taken(host, port) from error
