@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from deepmoviematch.server.commands.reach import add_reach
-from deepmoviematch.server.commands.types import Subparsers, count, positive, share
+from deepmoviematch.server.commands.types import Subparsers, count, positive, seed, share
 
 
 def add(commands: Subparsers) -> None:
@@ -34,7 +34,7 @@ def add(commands: Subparsers) -> None:
         metavar="SECONDS",
         help="deadline of a call (default: %(default)g)",
     )
-    command.add_argument("--seed", type=int, default=0, help="the same asks the same (default: %(default)s)")
+    command.add_argument("--seed", type=seed, default=0, help="the same asks the same (default: %(default)s)")
     for what, meaning in (("failed", "end in an error"), ("refused", "be refused for overload")):
         command.add_argument(
             f"--allow-{what}",

@@ -59,8 +59,9 @@ def run(arguments: Namespace) -> None:
             f"a test must ask something, got no call in {arguments.seconds:g} s at {arguments.rate:g} "
             "calls/s; raise --seconds or --rate"
         )
-    if arguments.png is not None and not arguments.png.parent.is_dir():
-        raise LoadTestError(f"--png must name a file in a folder that is there, got {arguments.png}")
+    png = arguments.png
+    if png is not None and not (png.suffix == ".png" and png.parent.is_dir()):
+        raise LoadTestError(f"--png must name a .png file in a folder that is there, got {png}")
     histories = read_histories(arguments.data) if arguments.data else None
     reach = Reach.of(arguments)
     try:

@@ -22,6 +22,21 @@ _PARTS = 1e-3
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """What a server told of itself before the test."""
+
+    low: float = -math.inf
+    top: float = math.inf
+    """Ends of the scale of ratings."""
+
+    generation: str = ""
+    """The generation that was asked."""
+
+    ids: frozenset[str] = frozenset()
+    """All items of that generation; none where they are too many to be asked for."""
+
+
+@dataclass(frozen=True)
 class ListCall:
     """A request for a list, and what its answer must look like."""
 
@@ -44,6 +59,9 @@ class ListCall:
     descends: bool = True
     """Whether scores must not rise."""
 
+    learnt: Learnt = Learnt()
+    """What results are held to."""
+
     pages: int = 1
     """How many to ask for, one after the other."""
 
@@ -65,6 +83,9 @@ class ListCall:
         generation = self.generation(response)
         walks = bool(self.pinned)
         due = min(self.size, self.available - len(self.seen))
+        low, top = self.learnt.low - _FLOAT32, self.learnt.top + _FLOAT32
+        rated = [item.predicted_rating for item in found if item.HasField("predicted_rating")]
+        missing = getattr(response, "missing_item_ids", ())
         faults = {
             f"{len(found)} results for {self.size}": len(found) > self.size
             or (len(found) < self.size and not response.metadata.exhausted),
@@ -72,12 +93,19 @@ class ListCall:
             "an item twice": len({*ids, *self.seen}) != len(ids) + len(self.seen),
             "an item that was to be left out": not self.absent.isdisjoint(ids),
             "an item that was not asked for": not all(map(self.fits, found)),
+            "an item that does not exist": bool(self.learnt.ids)
+            and generation == self.learnt.generation
+            and not self.learnt.ids.issuperset(ids),
+            "an unknown item that was not sent": bool(missing)
+            and not _sent(self.request).issuperset(missing),
             "ranks out of order": any(
                 item.rank != rank for rank, item in enumerate(found, start=len(self.seen) + 1)
             ),
             "a score that is no number": not all(math.isfinite(item.score) for item in found),
             "scores out of order": self.descends
             and any(after.score > before.score + _FLOAT32 for before, after in pairwise(found)),
+            "a score outside of -1 to 1": not all(abs(item.score) <= _MOST for item in found),
+            "a rating outside of the scale": not all(low <= rating <= top for rating in rated),
             "another generation on another page": walks and generation != self.pinned,
             "no token for what is left": not response.metadata.exhausted and not response.next_page_token,
         }
@@ -166,6 +194,12 @@ class Embedding:
 
 CheckedCall: TypeAlias = ListCall | Batch | Embedding
 """One call of a load test, which can tell whether its answer is wrong."""
+
+
+def _sent(request: Any) -> set[str]:
+    """The ids that an answer may call unknown."""
+    user = request.user.history if isinstance(request, pb.RecommendRequest) else ()
+    return {*(each.item_id for each in user), *request.exclude_item_ids, *request.candidate_item_ids}
 
 
 def _first(faults: Mapping[str, bool]) -> str | None:

@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from deepmoviematch.client import Client, pb
 from deepmoviematch.server.errors import LoadTestError
-from deepmoviematch.server.tools.questions import Batch, CheckedCall, Embedding, ListCall, adds_up
+from deepmoviematch.server.tools.questions import Batch, CheckedCall, Embedding, Learnt, ListCall, adds_up
 
 SIZES = (5, 10, 20, 50)
 LONGEST = 100
@@ -23,6 +23,11 @@ LONGEST = 100
 
 LARGEST_BATCH = 16
 MOST_PAGES = 5
+
+CATALOGUE_PAGES = 10
+"""Of up to so many pages of items the test asks for all, to know an id that does not exist."""
+
+_PAGE = 1000
 
 _ROWS = 2_000_000
 """Of a larger file the first so many ratings are read."""
@@ -41,9 +46,12 @@ def read_histories(folder: Path) -> Histories:
     histories: dict[str, list[tuple[str, float | None]]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for row, _ in zip(csv.DictReader(file), range(_ROWS), strict=False):
+            rows = csv.DictReader(file)
+            for row, _ in zip(rows, range(_ROWS), strict=False):
+                if None in row.values():
+                    raise ValueError(f"a short line {rows.line_num}")
                 histories.setdefault(row["userId"], []).append((row["movieId"], float(row["rating"])))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise LoadTestError(
             f"{path} must have the columns userId, movieId and rating, got {error!r}; "
             "python -m deepmoviematch.data fetch writes such a file"
@@ -69,9 +77,11 @@ class Traffic:
             CallError: If it does not answer.
         """
         self._rng = np.random.default_rng(seed)
-        popular = client.recommend(pb.RecommendRequest(page_size=1000)).results
+        first = client.recommend(pb.RecommendRequest(page_size=_PAGE))
+        popular = first.results
         self._popular = {item.item_id: item for item in popular}
         self._genres = sorted({genre for item in popular for genre in item.genres})
+        self._learnt = _learn(client, first)
         self._years = [item.year for item in popular if item.year] or [2000]
         if histories is None:
             histories = self._made_up(list(self._popular))
@@ -110,7 +120,7 @@ class Traffic:
 
     def _question(self, call: str, request: Any, size: int, absent: set[str]) -> ListCall:
         left = len(self._popular) - len(absent & self._popular.keys())
-        return ListCall(call, request, size, frozenset(absent), available=left)
+        return ListCall(call, request, size, frozenset(absent), available=left, learnt=self._learnt)
 
     def _explained(self, size: int) -> ListCall:
         question = self._recommend(size)
@@ -240,6 +250,19 @@ class Traffic:
         count = min(12, len(ids))
         rows = [self._rng.choice(len(ids), count, replace=False, p=weights) for _ in range(500)]
         return [[(ids[row], None) for row in each] for each in rows]
+
+
+def _learn(client: Client, page: pb.RecommendResponse) -> Learnt:
+    """What a server tells of itself, which gave this first page of its whole catalogue."""
+    scale = client.find_items(pb.FindItemsRequest(title="a", page_size=1)).rating_scale
+    generation, ids = page.metadata.generation_id, {item.item_id for item in page.results}
+    for _ in range(1, CATALOGUE_PAGES):
+        if page.metadata.exhausted:
+            break
+        token = page.next_page_token
+        page = client.recommend(pb.RecommendRequest(page_size=_PAGE, page_token=token))
+        ids.update(item.item_id for item in page.results)
+    return Learnt(scale.low, scale.top, generation, frozenset(ids if page.metadata.exhausted else ()))
 
 
 def _quoted(text: str) -> str:

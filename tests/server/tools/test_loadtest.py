@@ -15,8 +15,8 @@ from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import LoadTestError, OverloadedError
 from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.recommender import Recommender
-from deepmoviematch.server.tools import loadtest
-from deepmoviematch.server.tools.questions import Batch, Embedding, ListCall, number_of
+from deepmoviematch.server.tools import loadtest, traffic as traffic_module
+from deepmoviematch.server.tools.questions import Batch, Embedding, Learnt, ListCall, number_of
 from deepmoviematch.server.tools.traffic import Histories, Traffic, read_histories
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RecommenderService"]
@@ -36,12 +36,22 @@ def answer(*ids: str, **metadata: Any) -> pb.RecommendResponse:
 
 
 def question(**changes: Any) -> ListCall:
-    return ListCall("Recommend", pb.RecommendRequest(), **{"size": 2, "absent": frozenset("h"), **changes})
+    usual = {"request": pb.RecommendRequest(), "size": 2, "absent": frozenset("h")}
+    return ListCall("Recommend", **{**usual, **changes})
 
 
 def test_a_good_answer_has_no_fault() -> None:
     assert question().fault(answer("a", "b"), oldest=5) is None
     assert question().fault(answer("a", exhausted=True), oldest=-1) is None
+    full = answer("a", "b")
+    full.missing_item_ids.extend("uvw")
+    full.results[0].score = 1.000001  # what is left of a product of unit vectors in float32
+    full.results[0].predicted_rating, full.results[1].predicted_rating = 5.0, 0.5
+    user = pb.UserFeatures(history=[pb.Interaction(item_id="u")])
+    request = pb.RecommendRequest(user=user, exclude_item_ids=["v"], candidate_item_ids=["w"])
+    assert question(request=request, learnt=Learnt(0.5, 5.0)).fault(full, oldest=5) is None
+    later = Learnt(generation="g000004-00000000", ids=frozenset("z"))
+    assert question(learnt=later).fault(answer("a", "b"), oldest=5) is None  # may have other items
 
 
 def test_every_kind_of_wrong_answer_is_found() -> None:
@@ -51,6 +61,10 @@ def test_every_kind_of_wrong_answer_is_found() -> None:
     swapped.results[0].rank, swapped.results[1].rank = 2, 1
     rising = answer("a", "b")
     rising.results[1].score = 2.0
+    nowhere, far, low, high = (answer("a", "b") for _ in range(4))
+    nowhere.missing_item_ids.append("z")
+    far.results[0].score = 1.01
+    low.results[1].predicted_rating, high.results[1].predicted_rating = 0.4, 99.0
     wrong = {
         "1 results for 2": answer("a"),
         "3 results for 2": answer("a", "b", "c"),
@@ -60,9 +74,15 @@ def test_every_kind_of_wrong_answer_is_found() -> None:
         "ranks out of order": swapped,
         "a score that is no number": endless,
         "scores out of order": rising,
+        "an item that does not exist": answer("a", "y"),
+        "an unknown item that was not sent": nowhere,
+        "a score outside of -1 to 1": far,
     }
-    asked = question(fits=lambda item: item.item_id != "x")
+    learnt = Learnt(0.5, 5.0, "g000005-00000000", frozenset("abchx"))
+    asked = question(fits=lambda item: item.item_id != "x", learnt=learnt)
     assert [asked.fault(each, oldest=5) for each in wrong.values()] == list(wrong)
+    for each in (low, high):
+        assert asked.fault(each, oldest=5) == "a rating outside of the scale"
     assert question().fault(answer("a", "b"), oldest=6) == "generation g000005-00000000 after number 6"
     nameless = answer("a", "b")
     nameless.metadata.generation_id = ""
@@ -147,7 +167,17 @@ def test_histories_are_those_of_the_data(tmp_path: Path) -> None:
     assert read_histories(tmp_path) == [[("6", 4.0), ("7", 1.0)], [("7", 3.5)]]
 
 
-@pytest.mark.parametrize("contents", [None, "userId,rating\n1,2\n", "userId,movieId,rating\n1,2,x\n"])
+@pytest.mark.parametrize(
+    "contents",
+    [
+        None,
+        "userId,rating\n1,2\n",
+        "userId,movieId,rating\n1,2,x\n",
+        "userId,movieId,rating\n1,60\n",
+        "userId,rating,movieId\n1,4.0\n",
+        f"userId,movieId,rating\n1,{'6' * 131_073},4.0\n",
+    ],
+)
 def test_data_that_cannot_be_read_are_a_clear_error(tmp_path: Path, contents: str | None) -> None:
     if contents is not None:
         (tmp_path / "ratings.csv").write_text(contents)
@@ -196,6 +226,19 @@ def test_questions_leave_out_what_the_server_does_not_know(running: SimpleNamesp
     assert {item for each in alone + batched for item in each.absent} == {"6"}
     assert {each.call for each in drawn} == set(loadtest._RESPONSES)
     assert set(loadtest._RESPONSES) == {method.name for method in SERVICE.methods}
+
+
+@pytest.mark.parametrize(("pages", "known"), [(3, 25), (2, 0)])
+def test_questions_know_all_items_of_a_small_catalogue(
+    running: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, pages: int, known: int
+) -> None:
+    monkeypatch.setattr(traffic_module, "_PAGE", 10)
+    monkeypatch.setattr(traffic_module, "CATALOGUE_PAGES", pages)
+    with Client(running.address) as client:
+        learnt = Traffic(client, None, seed=0)._learnt
+    assert len(learnt.ids) == known
+    assert (learnt.low, learnt.top) == (0.5, 5.0)
+    assert learnt.generation
 
 
 def test_questions_check_their_filters_and_choices(running: SimpleNamespace) -> None:
@@ -307,7 +350,11 @@ def test_a_check_that_cannot_be_made_ends_the_test_and_says_so(
     ("words", "message"),
     [
         (["--rate", "0.1", "--seconds", "1"], "must ask something, got no call in 1 s at 0.1 calls/s; raise"),
-        (["--png", "nowhere/x.png"], "--png must name a file in a folder that is there, got nowhere/x.png"),
+        (
+            ["--png", "nowhere/x.png"],
+            "--png must name a .png file in a folder that is there, got nowhere/x.png",
+        ),
+        (["--png", "x.xyz"], "--png must name a .png file in a folder that is there, got x.xyz"),
     ],
 )
 def test_what_could_show_nothing_is_refused_before_anything_is_asked(
@@ -315,6 +362,12 @@ def test_what_could_show_nothing_is_refused_before_anything_is_asked(
 ) -> None:
     assert main(["loadtest", "--at", "127.0.0.1:1", *BRIEF, *words]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_seed_below_zero_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["loadtest", "--at", "127.0.0.1:1", *BRIEF, "--seed", "-1"])
+    assert "must be 0 to 18446744073709551615, got '-1'" in capsys.readouterr().err
 
 
 def test_without_a_server_there_is_a_clear_error(
