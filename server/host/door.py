@@ -14,9 +14,8 @@ from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.errors import OverloadedError, StoppingError
 from deepmoviematch.server.host.keys import Keys
 from deepmoviematch.server.host.pool import Pool
-from deepmoviematch.server.host.refusal import ending, refusing
+from deepmoviematch.server.host.refusal import ending, named, refusing
 from deepmoviematch.server.rpc.status import retry_s, to_status
-from deepmoviematch.server.telemetry.request_ids import HEADER, request_id
 
 MOST_REFUSALS = 1000
 """Of the refusals made so many are kept; of each key with few calls there is one for every second to wait."""
@@ -53,7 +52,7 @@ class Door(grpc.GenericRpcHandler):
             return None
         self.started[handler_call_details.method] += 1
         try:
-            self._check(handler_call_details)
+            self._check(handler, handler_call_details)
         except MovieMatchError as error:
             self._pool.refusals.count(type(error))
             return self._refusal(error, handler_call_details.invocation_metadata)
@@ -66,18 +65,15 @@ class Door(grpc.GenericRpcHandler):
                 del self._refusals[next(iter(self._refusals))]  # the oldest
             self._refusals[said] = refusing(ending(to_status(error)))
         refusal = self._refusals[said]
-        name, wanted = request_id(metadata, always=False)
-        if wanted:
-            told = refusal.ending
-            refusal = refusing(told._replace(trailing_metadata=(*told.trailing_metadata, (HEADER, name))))
-        return refusal
+        told = named(refusal.ending, metadata)
+        return refusal if told is refusal.ending else refusing(told)
 
-    def _check(self, handler_call_details: grpc.HandlerCallDetails) -> None:
+    def _check(self, handler: _Handler, handler_call_details: grpc.HandlerCallDetails) -> None:
         if self._closed:
             raise StoppingError
         if self._keys is not None:
             self._keys.check(handler_call_details.invocation_metadata)
-        if self._pool.crowded():
+        if self._pool.crowded(handler):
             raise OverloadedError
 
     def close(self) -> None:

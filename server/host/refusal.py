@@ -15,6 +15,7 @@ from deepmoviematch.server.errors import OverloadedError, RateError, StoppingErr
 from deepmoviematch.server.host.arrival import Ending
 from deepmoviematch.server.rpc.status import REASONS
 from deepmoviematch.server.telemetry.logs import log_event
+from deepmoviematch.server.telemetry.request_ids import HEADER, request_id
 
 REPORT_S = 1.0
 """The log has a line of refusals at most so often; it counts all that there were so far."""
@@ -65,6 +66,12 @@ def ending(status: status_pb2.Status) -> Ending:
     """The end of a call with `status`."""
     told: Any = rpc_status.to_status(status)
     return Ending(told.code, told.details, told.trailing_metadata)
+
+
+def named(told: Ending, metadata: Any) -> Ending:
+    """The same, with the name that the caller's `metadata` give the call, if they do."""
+    name, wanted = request_id(metadata, always=False)
+    return told._replace(trailing_metadata=(*told.trailing_metadata, (HEADER, name))) if wanted else told
 
 
 class _Here(ThreadPoolExecutor):

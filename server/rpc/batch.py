@@ -8,6 +8,9 @@ from deepmoviematch.server.ranking.explanation import MAX_EXPLAINED
 from deepmoviematch.server.rpc.checks import Checks, page_limit
 from deepmoviematch.v1 import recommender_pb2 as pb
 
+BATCH_METHODS = {"BatchRecommend"}
+"""Those that take a batch, one of which may take as long as hundreds of calls."""
+
 MAX_REQUESTS = 256
 MAX_RESULTS = 20_000
 MAX_ITEMS = 100_000

@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.errors import CallerLeftError, DeadlinePassedError, OverloadedError
+from deepmoviematch.server.rpc.batch import BATCH_METHODS
 from deepmoviematch.server.rpc.status import internal, to_status
 from deepmoviematch.server.telemetry.logs import log_answer, logs_answers
 from deepmoviematch.server.telemetry.request_ids import HEADER, request_id
@@ -125,6 +126,8 @@ class _Answering:
     ) -> None:
         self._path, self._method = path, method
         self._service, self._late, self._observe = service, late, observe
+        self.is_bulk = method in BATCH_METHODS
+        """Whether one call may take seconds."""
 
     def __call__(self, request: bytes, context: grpc.ServicerContext) -> Any:
         """Answer a call, or abort it."""

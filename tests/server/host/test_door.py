@@ -16,6 +16,7 @@ from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.host import arrival, door as door_module, pool as pool_module, refusal
 from deepmoviematch.server.host.refusal import Refusals
 from deepmoviematch.server.ranking.recommender import Recommender
+from deepmoviematch.server.rpc.service import RecommenderService
 from deepmoviematch.server.telemetry.request_ids import HEADER
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -76,12 +77,52 @@ def test_too_many_calls_are_refused_at_once_and_told_when_to_come_back(
     assert info.reason == "OVERLOADED"
 
 
+def test_batches_that_wait_keep_nobody_else_from_being_answered(
+    serve: Callable[..., Any],
+    outcome: Outcome,
+    recommender: Recommender,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on, answer = threading.Event(), threading.Event(), RecommenderService.BatchRecommend
+
+    def held(self: RecommenderService, *question: Any) -> Any:
+        begun.set()
+        go_on.wait(WAIT_S)
+        return answer(self, *question)
+
+    def wait_at_most(seconds: float) -> None:
+        for limit in ("PATIENCE_S", "BURST_S", "LONGEST_S"):
+            monkeypatch.setattr(pool_module, limit, seconds)
+
+    monkeypatch.setattr(RecommenderService, "BatchRecommend", held)
+    wait_at_most(WAIT_S)
+    current = Current()
+    current.set(recommender)
+    batch = pb.BatchRecommendRequest(requests=[pb.RecommendRequest()])
+    with serve(current, threads=2) as running:
+        stub = running.stub
+        batches = [stub.BatchRecommend.future(batch) for _ in range(20)]
+        assert begun.wait(WAIT_S)
+        while running.wiring.pool.waiting < 19:  # one runs
+            pass
+        wait_at_most(0.0)
+        outcomes = [
+            outcome(stub.Recommend, pb.RecommendRequest()),
+            outcome(stub.Recommend, pb.RecommendRequest(novelty=0.5)),
+            outcome(stub.FindItems, pb.FindItemsRequest(title="heat")),
+            outcome(stub.BatchRecommend, batch),
+        ]
+        go_on.set()
+        assert None in [each.exception(WAIT_S) for each in batches]  # the one that ran
+    assert [each.code for each in outcomes] == ["OK", "OK", "OK", "RESOURCE_EXHAUSTED"]
+
+
 @pytest.mark.parametrize("supported", [True, False], ids=["ours", "gRPC's own way"])
 def test_a_refusal_does_not_wait_for_the_request(
     serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch, supported: bool
 ) -> None:
     monkeypatch.setattr(arrival, "SUPPORTED", supported)
-    monkeypatch.setattr(pool_module.Pool, "crowded", lambda self: True)
+    monkeypatch.setattr(pool_module.Pool, "crowded", lambda self, handler: True)
     with serve(Held(recommender)) as running:
         call = running.channel.stream_unary(
             "/deepmoviematch.v1.RecommenderService/Recommend", request_serializer=lambda contents: contents

@@ -57,7 +57,7 @@ def test_calls_generations_and_refusals_are_counted(
         damaged = publish(tmp_path, seed=2)
         (tmp_path / "generations" / damaged.id / "popularity.npy").unlink()
         follower.poll()
-        monkeypatch.setattr(Pool, "crowded", lambda self: True)
+        monkeypatch.setattr(Pool, "crowded", lambda self, handler: True)
         outcome(running.stub.SimilarItems, pb.SimilarItemsRequest(item_id="6"))
         seen = scraped(port)
     assert seen["grpc_server_call_started_total", f"{METHOD}/Recommend"] == 4
