@@ -9,7 +9,8 @@ only those that wait for a thread are asked about at once, the others in one go 
 
 What follows rests on names of grpcio that are not public. Where they are not what they
 were (`SUPPORTED` is false then, which a test and a warning at the start tell), calls go gRPC's own
-way: slower, and a call that sends no message holds a thread, for which health waits like other calls.
+way: slower, a call that sends no message holds a thread, for which health waits like other calls, and nobody
+knows which replies are taken.
 """
 
 import inspect
@@ -26,6 +27,8 @@ from typing import Any, NamedTuple, Protocol
 import grpc
 from grpc import _common, _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+from deepmoviematch.server.host.untaken import LEAST_BYTES, Untaken
 
 LEAST_S, MOST_S = 0.001, 0.02
 """How long events are seen to between two pieces of work: for as long as the last one took, within these.
@@ -63,12 +66,13 @@ _READ = {
     "_server._REQUEST_CALL_TAG _server._SEND_MESSAGE_TOKEN _server._RECEIVE_CLOSE_ON_SERVER_TOKEN "
     "_server._DEALLOCATED_SERVER_CHECK_PERIOD_S",
     "cygrpc": "ReceiveMessageOperation SendMessageOperation SendInitialMetadataOperation "
-    "SendStatusFromServerOperation ReceiveCloseOnServerOperation StatusCode.ok CompletionType.queue_timeout",
+    "SendStatusFromServerOperation ReceiveCloseOnServerOperation StatusCode.ok CompletionType.queue_timeout "
+    "Call.cancel",
     "server": "_state.lock _state.completion_queue.poll _state.rpc_states _state.due _state.stage "
     "_state.thread_pool _state.registered_method_handlers _state.generic_handlers "
     "_state.interceptor_pipeline _state.maximum_concurrent_rpcs _state.server_deallocated",
     "context": "_rpc_event _state.context _state.condition _state.due _state.client "
-    "_state.initial_metadata_allowed",
+    "_state.callbacks _state.initial_metadata_allowed",
 }
 """What is read of modules, and of objects as gRPC makes them."""
 
@@ -111,6 +115,8 @@ _NOT_FOUND_OUT = Ending(grpc.StatusCode.UNKNOWN, "Error in service handler!")
 class Host(Protocol):
     """Takes calls, and has work for the polling thread, on which all of this is asked."""
 
+    untaken: Untaken
+
     def expect(self, call: "Call") -> None:
         """A call with one message has begun, which is not there yet; it may be refused until it is."""
 
@@ -127,10 +133,10 @@ class Host(Protocol):
 class Call:
     """A call with one message: run it, or answer it."""
 
-    __slots__ = ("_event", "_own", "_server", "handler", "is_open", "message")
+    __slots__ = ("_event", "_own", "_server", "_untaken", "handler", "is_open", "message")
 
-    def __init__(self, event: Any, server: Any, handler: Any) -> None:
-        self._event, self._server, self.handler = event, server, handler
+    def __init__(self, event: Any, server: Any, handler: Any, untaken: Untaken) -> None:
+        self._event, self._server, self.handler, self._untaken = event, server, handler, untaken
         self.message: Any = None
         self._own: Any = None  # gRPC's state of the call, if it goes gRPC's own way
         self.is_open = True
@@ -145,12 +151,18 @@ class Call:
         self.is_open = False
         self.follow()
         own, handler = self._own, self.handler
-        unary, stream = _server._unary_response_in_pool, _server._stream_response_in_pool
+        answer, serialize = _server._unary_response_in_pool, self._serialized
+        if handler.response_streaming:
+            answer, serialize = _server._stream_response_in_pool, handler.response_serializer
         own.context.run(
-            stream if handler.response_streaming else unary,
+            answer,
             *(self._event, own, behavior, lambda: self.message),
-            *(handler.request_deserializer, handler.response_serializer),
+            *(handler.request_deserializer, serialize),
         )
+
+    def cancel(self) -> None:
+        """End a call that was answered; its caller, if it is there still, finds it CANCELLED."""
+        self._event.call.cancel()
 
     def follow(self) -> None:
         """Know from now on if its caller gives up."""
@@ -176,12 +188,12 @@ class Call:
 
     def answer(self, contents: bytes, trailing_metadata: Iterable[tuple[str, str]] = ()) -> None:
         """End the call well, which must not be followed: send a serialised reply, and nothing more."""
-        self._end(cygrpc.StatusCode.ok, b"", trailing_metadata, cygrpc.SendMessageOperation(contents, 0))
+        self._end(cygrpc.StatusCode.ok, b"", trailing_metadata, contents)
 
     def refuse(self, ending: Ending) -> None:
         """End the call, which must not be followed, without an answer."""
         code = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE[ending.code]
-        self._end(code, ending.details.encode(), ending.trailing_metadata)
+        self._end(code, ending.details.encode(), ending.trailing_metadata, None)
 
     def await_message(self, host: Host) -> None:
         """Have `host` receive the call with its message, or None if none comes."""
@@ -201,19 +213,38 @@ class Call:
         host.receive(self)
         return None, ()
 
-    def _end(self, code: Any, details: bytes, trailing_metadata: Any, *operations: Any) -> None:
+    def _serialized(self, reply: Any) -> bytes:
+        """The reply, which gRPC sends next unless its caller has left."""
+        serialize = self.handler.response_serializer
+        contents: bytes = serialize(reply) if serialize else reply
+        self.message = None  # which may be larger than the reply, and would last as long
+        with self._own.condition:
+            if len(contents) >= LEAST_BYTES and self._own.callbacks is not None:
+                self._untaken.add(self, len(contents))
+                self._own.callbacks.append(partial(self._untaken.remove, self))
+        return contents
+
+    def _end(self, code: Any, details: bytes, trailing_metadata: Any, contents: bytes | None) -> None:
         if not self.is_open or self._own is not None:
             raise RuntimeError("a call must be ended once, and run if it is followed")
-        self.is_open = False
+        self.is_open, self.message = False, None
+        ended: Callable[[Any], Any] = self._ended
+        if contents is not None and len(contents) >= LEAST_BYTES:
+            self._untaken.add(self, len(contents))
+            ended = self._taken
         self._event.call.start_server_batch(
             (
                 cygrpc.SendInitialMetadataOperation((), 0),
-                *operations,
+                *(() if contents is None else (cygrpc.SendMessageOperation(contents, 0),)),
                 cygrpc.ReceiveCloseOnServerOperation(0),
                 cygrpc.SendStatusFromServerOperation(trailing_metadata, code, details, 0),
             ),
-            self._ended,
+            ended,
         )
+
+    def _taken(self, event: Any) -> Any:
+        self._untaken.remove(self)
+        return self._ended(event)
 
     def _ended(self, _event: Any) -> Any:
         return self, ()  # what gRPC no longer has to keep
@@ -339,7 +370,7 @@ def _open(state: Any, event: Any, host: Host) -> None:
         state.rpc_states.add(own)
         _server._handle_with_method_handler(event, own, handler, state.thread_pool)
         return
-    call = Call(event, state, handler)
+    call = Call(event, state, handler, host.untaken)
     state.rpc_states.add(call)
     if ending is None:
         call.await_message(host)

@@ -43,7 +43,7 @@ class Door(grpc.GenericRpcHandler):
         self.started = dict.fromkeys(handlers, 0)
         """Path -> calls that came, whatever became of them."""
         self.refused = pool.refusals.counts
-        """Why -> calls that were not let in, or thrown out before they were whole."""
+        """Why -> calls that were not let in, or thrown out half-sent or before their reply was taken."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """See `grpc.GenericRpcHandler`; gRPC asks on its own thread, once for each call."""

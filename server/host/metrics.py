@@ -116,7 +116,9 @@ class Metrics(Collector):
         for method, count in self._door.started.items():
             started.add_metric([method[1:]], count)
         refused = CounterMetricFamily(
-            "deepmoviematch_calls_refused", "Calls that were refused unread.", labels=["reason"]
+            "deepmoviematch_calls_refused",
+            "Calls that were refused unread, or have made room for others before their reply was taken.",
+            labels=["reason"],
         )
         for reason, count in self._door.refused.items():
             refused.add_metric([reason], count)

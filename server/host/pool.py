@@ -31,6 +31,7 @@ import grpc
 from deepmoviematch.server.errors import OverloadedError
 from deepmoviematch.server.host.arrival import INTERNAL, Call, start
 from deepmoviematch.server.host.refusal import Refusals, ending, named
+from deepmoviematch.server.host.untaken import Untaken
 from deepmoviematch.server.rpc.status import to_status
 
 PATIENCE_S = 0.015
@@ -151,6 +152,8 @@ class Pool(Executor):
         """
         self.refusals = Refusals()
         """Of this pool, and of whoever asks it before a call is let in."""
+        self.untaken = Untaken(partial(self.refusals.count, OverloadedError))
+        """Of the calls that it has answered."""
         self._waiting = _Queue(MOST_WAITING, clock, monotonic)  # for a thread
         self._bulk = _Queue(MOST_BULK, clock, monotonic)  # for one of some threads
         self._cheap = _Queue(MOST_WAITING, clock, monotonic)  # for the polling thread, and known to it alone

@@ -1,6 +1,7 @@
 """Ends calls of any kind unread, for as little as gRPC allows, and counts them."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,22 +25,25 @@ log = logging.getLogger(__name__)
 
 
 class Refusals:
-    """Counts the calls that were refused unread, and has the log say so; one thread at a time may."""
+    """Counts the calls that were refused unread or have made room for others, and has the log say so."""
 
     def __init__(self) -> None:
         errors = (OverloadedError, StoppingError, UnknownCallerError, RateError)
         self.counts = {REASONS[error]: 0 for error in errors}
         """Why -> calls."""
         self._reported_at = float("-inf")
+        self._lock = threading.Lock()
 
     def count(self, error: type[MovieMatchError]) -> None:
         """Count one that was refused for an error of this type."""
-        self.counts[REASONS[error]] += 1
-        now = time.monotonic()
-        if now - self._reported_at >= REPORT_S:
+        with self._lock:
+            self.counts[REASONS[error]] += 1
+            now = time.monotonic()
+            if now - self._reported_at < REPORT_S:
+                return
             self._reported_at = now
             counts = {reason: count for reason, count in self.counts.items() if count}
-            log_event(log, logging.WARNING, "calls refused", {"in_all": counts})
+        log_event(log, logging.WARNING, "calls refused", {"in_all": counts})
 
 
 def refusing(told: Ending) -> Any:

@@ -51,10 +51,11 @@ class Pairing:
         if any(call.message == b"0" for call in calls):
             self.held.set()
             self.go_on.wait(WAIT_S)
-        for call in awaited:
-            if int(call.message) % 2 == 0:
+        left = [call for call in calls if call not in awaited or int(call.message) % 2]
+        for call in calls:
+            if call not in left:
                 call.answer(b"together " + call.message, (("x-name", call.message.decode()),))
-        return [call for call in calls if call not in awaited or int(call.message) % 2]
+        return left
 
 
 @pytest.fixture
