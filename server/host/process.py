@@ -42,7 +42,7 @@ LEAVE_S = 0.5
 """How long after the news of the end calls are answered still: callers who heed health leave meanwhile."""
 
 SETTLE_S = 0.1
-"""How long the last answers get to leave the machine."""
+"""How long the last answers get to leave the machine; large ones are waited for until gRPC has sent them."""
 
 TURN_S = 0.0002
 """Python's switch interval: how long a load or an explanation may keep a step of a call waiting."""
@@ -76,7 +76,7 @@ class Wiring:
         self.pool.shutdown()
 
     def drain(self, grace_s: float) -> None:
-        """Take leave: health first, then no more calls, then wait for those in flight.
+        """Take leave: health first, then no more calls, then wait for those in flight and their replies.
 
         The server itself is not stopped, for that would end as CANCELLED what arrives in
         that very moment. Its end is the process's: whatever is cut off then is UNAVAILABLE.
@@ -85,7 +85,8 @@ class Wiring:
         time.sleep(min(LEAVE_S, grace_s))
         self.door.close()
         deadline = time.monotonic() + grace_s
-        while not self.pool.idle() and time.monotonic() < deadline:
+        # In this order, as a reply is known before its call no longer runs.
+        while (not self.pool.idle() or self.pool.untaken) and time.monotonic() < deadline:
             time.sleep(_STEP_S)
         time.sleep(SETTLE_S)
 

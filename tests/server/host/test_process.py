@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import ServeError
 from deepmoviematch.server.generations.current import Current
+from deepmoviematch.server.host import process as process_module
 from deepmoviematch.server.host.options import ServeOptions
 from deepmoviematch.server.host.process import create_server, serve as serve_process
+from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
+from tests.server.host.http2 import DATA, HEADERS, Caller, Frame
 
 SERVICE = "deepmoviematch.v1.RecommenderService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -301,6 +305,31 @@ def test_sigterm_ends_health_first_and_lets_a_call_in_flight_finish(store: Path)
         server.child.stdin.flush()
         assert len(call.result().results) == 10
         assert server.child.wait(WAIT_S) == 0
+
+
+def test_the_end_waits_for_a_reply_that_is_still_travelling(
+    serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current, steps, heard = Current(), list[float](), list[Frame]()
+    current.set(recommender)
+    batch = pb.BatchRecommendRequest(requests=[pb.RecommendRequest()] * 256).SerializeToString()
+    with serve(current) as server, Caller(server.address) as caller:
+        stream = caller.ask(f"/{SERVICE}/BatchRecommend", batch)
+        while not (server.wiring.pool.untaken and server.wiring.pool.idle()):
+            time.sleep(0.001)
+
+        def sleep(seconds: float) -> None:
+            steps.append(seconds)
+            if steps.count(process_module._STEP_S) == 3:
+                caller.take(stream)
+                while not (heard and heard[-1].ends):
+                    heard.append(caller.hear())
+            time.sleep(min(seconds, 0.001))
+
+        monkeypatch.setattr(process_module, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+        server.wiring.drain(WAIT_S)
+    assert [each.kind for each in heard if each.kind != DATA][-1] == HEADERS
+    assert sum(len(each.contents) for each in heard) > 1 << 16
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux can be told")
