@@ -3,13 +3,18 @@
 No gRPC here: the supervisor of several workers uses this and never loads it.
 """
 
+import errno
 import json
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from deepmoviematch.server.errors import ServeError
+
+_ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+"""What binding says of addresses that this machine does not have, such as IPv6's where there is none."""
 
 
 def authority(host: str, port: int) -> str:
@@ -32,37 +37,71 @@ def taken(host: str, port: int) -> ServeError:
     )
 
 
-def reserve(host: str, port: int) -> socket.socket:
-    """Hold an address for the workers that will share it.
+def check_free(host: str, port: int) -> None:
+    """Refuse a port that somebody has at one of a host's addresses: gRPC is content with the others.
 
-    The socket that is returned never listens, so that no connection goes to it; while
-    it is open, only processes of this user that ask to share the port can have it.
+    Raises:
+        ServeError: If it is taken, or no address is of this machine.
+    """
+    with _failing(host, port), ExitStack() as held:
+        _bind(host, port, held, shares=False)
+
+
+@contextmanager
+def reserve(host: str, port: int) -> Iterator[int]:
+    """Hold a port at all addresses of a host, for the workers that will share it, as a context.
+
+    The sockets never listen, so that no connection goes to them; while they are open, only processes of this
+    user that ask to share the port can have it.
 
     Args:
         host: A name or address of this machine.
-        port: 0 takes a free one; `getsockname()[1]` of what is returned tells which.
+        port: 0 takes a free one.
+
+    Yields:
+        The port.
 
     Raises:
-        ServeError: If the address cannot be had, or somebody has it already.
+        ServeError: If it cannot be had, or somebody has it already.
     """
-    held: list[socket.socket] = []
+    with ExitStack() as held:
+        with _failing(host, port):
+            # A port can be shared with a stranger too, so the first sockets make sure that there is none.
+            with ExitStack() as alone:
+                port = _bind(host, port, alone, shares=False)
+            port = _bind(host, port, held, shares=True)
+        yield port
+
+
+def _bind(host: str, port: int, held: ExitStack, *, shares: bool) -> int:
+    """Bind sockets to every address of a host that this machine has; returns their port."""
+    bound = 0
+    for family, kind, protocol, _, address in dict.fromkeys(
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ):
+        try:
+            each = held.enter_context(socket.socket(family, kind, protocol))
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shares)
+            each.bind((address[0], bound or port, *address[2:]))
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+            continue
+        if not shares:
+            each.listen()
+        bound = each.getsockname()[1]
+    if not bound:
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    return bound
+
+
+@contextmanager
+def _failing(host: str, port: int) -> Iterator[None]:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # A port can be shared with a stranger too, so the first socket makes sure that there is none.
-        for shares in (False, True):
-            held.append(socket.socket(family, kind, protocol))
-            held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shares)
-            held[-1].bind(address)
-            if not shares:
-                held[-1].listen()
-                address = held[-1].getsockname()
-                held.pop().close()
+        yield
     except (OSError, UnicodeError) as error:
-        for each in held:
-            each.close()
         raise taken(host, port) from error
-    return held[0]
 
 
 def announce(host: str, port: int, port_file: Path | None) -> None:

@@ -19,7 +19,7 @@ import grpc
 
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.generations.follower import Follower
-from deepmoviematch.server.host.address import announce, authority, forget, taken, withdraw
+from deepmoviematch.server.host.address import announce, authority, check_free, forget, taken, withdraw
 from deepmoviematch.server.host.door import Door
 from deepmoviematch.server.host.health import Health
 from deepmoviematch.server.host.keys import Keys
@@ -117,6 +117,8 @@ def create_server(
     Raises:
         ServeError: If the address cannot be had.
     """
+    if options.port and options.workers == 1:
+        check_free(options.host, options.port)
     pool: Any = Pool(options.threads, clock=clock)
     server = grpc.server(
         pool,

@@ -78,8 +78,7 @@ class Supervisor:
                 cannot be written or a worker ends before all of them listened.
         """
         self._options.check_paths()
-        with reserve(self._options.host, self._options.port) as held:
-            self._port = held.getsockname()[1]
+        with reserve(self._options.host, self._options.port) as self._port:
             forget(self._options.port_file)
             self._watch_signals()
             try:

@@ -237,26 +237,26 @@ def test_an_address_in_use_is_not_shared(running: SimpleNamespace) -> None:
     with pytest.raises(
         ServeError, match=f"must be free and of this machine, got 127.0.0.1:{running.wiring.port}"
     ):
-        reserve("127.0.0.1", running.wiring.port)
+        reserve("127.0.0.1", running.wiring.port).__enter__()
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(ServeError, match=r"of this machine, got 192\.0\.2\.1:0"):
-        reserve("192.0.2.1", 0)
+        reserve("192.0.2.1", 0).__enter__()
 
 
 @pytest.mark.parametrize("host", ["a" * 70, "a..b", "", "[::1]", "unix:/tmp/x.sock"])
 def test_what_can_be_no_name_is_refused_as_a_host(host: str) -> None:
     with pytest.raises(ServeError, match=f"^--host must be an address .* got '{re.escape(host)}': "):
-        reserve(host, 0)
+        reserve(host, 0).__enter__()
 
 
 def test_a_port_that_is_reserved_goes_to_those_who_share_it() -> None:
-    with reserve("127.0.0.1", 0) as held:
+    with reserve("127.0.0.1", 0) as port:
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(held.getsockname())
+            socket.create_connection(("127.0.0.1", port))
         with socket.socket() as worker:
             worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            worker.bind(held.getsockname())
+            worker.bind(("127.0.0.1", port))
             worker.listen()
-            socket.create_connection(held.getsockname()).close()
+            socket.create_connection(("127.0.0.1", port)).close()
