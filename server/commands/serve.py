@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deepmoviematch.server.commands.libraries import keep_to_one_thread
 from deepmoviematch.server.commands.types import Subparsers, amount, count, number, port
-from deepmoviematch.server.host.options import STOPS, ServeOptions
+from deepmoviematch.server.host.options import ServeOptions, stops
 
 
 def add(commands: Subparsers) -> None:
@@ -67,7 +67,7 @@ def add(commands: Subparsers) -> None:
         type=number,
         default=ServeOptions.grace_s,
         metavar="SECONDS",
-        help="how long calls in flight may take after SIGTERM or SIGINT (default: %(default)g)",
+        help="how long calls in flight may take after SIGTERM, SIGINT or SIGHUP (default: %(default)g)",
     )
     command.add_argument("--production", action="store_true", help="disable server reflection")
     command.add_argument(
@@ -119,7 +119,7 @@ def run(arguments: Namespace) -> None:
     supervises = arguments.workers > 1 and arguments.worker is None
     if not supervises:
         # Before there are other threads, one of which would be killed by them; the server waits for them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, stops())
     # Requests run on threads of our own; libraries that start more only get in their way.
     keep_to_one_thread()
     from deepmoviematch.server.telemetry import logs  # noqa: PLC0415

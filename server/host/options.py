@@ -7,11 +7,14 @@ from pathlib import Path
 
 from deepmoviematch.server.errors import ServeError
 
-STOPS = {signal.SIGTERM, signal.SIGINT}
-"""The signals that ask a server to stop."""
-
 LONGEST_CONNECTION_S = 2_147_483
 """The most that gRPC can tell apart from forever: it counts in milliseconds, of 31 bits."""
+
+
+def stops() -> set[signal.Signals]:
+    """The signals that ask a server to stop; the end of its terminal does, unless `nohup` had it ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return {signal.SIGTERM, signal.SIGINT} | (set() if ignored else {signal.SIGHUP})
 
 
 @dataclass(frozen=True, kw_only=True)

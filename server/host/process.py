@@ -24,7 +24,7 @@ from deepmoviematch.server.host.door import Door
 from deepmoviematch.server.host.health import Health
 from deepmoviematch.server.host.keys import Keys
 from deepmoviematch.server.host.observers import all_of, new_metrics, new_traces
-from deepmoviematch.server.host.options import STOPS, ServeOptions
+from deepmoviematch.server.host.options import ServeOptions, stops
 from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.server.host.reflection import Reflection
 from deepmoviematch.server.rpc.handlers import Observer, handlers
@@ -153,7 +153,7 @@ def create_server(
 
 
 def serve(options: ServeOptions, *, worker: int | None = None) -> Wiring:
-    """Serve until SIGTERM or SIGINT, then drain: health first, calls in flight after.
+    """Serve until one of `stops`, then drain: health first, calls in flight after.
 
     The caller has blocked these signals in every thread there is, and ends the process next, at once.
 
@@ -208,10 +208,11 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> Wiring:
     wiring.start()
     follower.start()
     announce(options.host, wiring.port, port_file)
-    signal.sigwait(STOPS)
-    for number in STOPS:
+    awaited = stops()
+    signal.sigwait(awaited)
+    for number in awaited:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # a second one kills at once
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)  # a second one kills at once
     wiring.drain(options.grace_s)
     withdraw(wiring.port, port_file)
     if traces is not None:

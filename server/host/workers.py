@@ -19,7 +19,7 @@ from typing import IO
 
 from deepmoviematch.server.errors import ServeError
 from deepmoviematch.server.host.address import announce, forget, reserve, withdraw
-from deepmoviematch.server.host.options import ServeOptions
+from deepmoviematch.server.host.options import ServeOptions, stops
 from deepmoviematch.server.rpc.tokens import read_key
 from deepmoviematch.server.telemetry.logs import log_event
 
@@ -71,7 +71,7 @@ class Supervisor:
         self._kill_at = float("inf")
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain every worker; a second signal kills them.
+        """Serve until one of `stops`, then drain every worker; a second signal kills them.
 
         Raises:
             ServeError: If the store is missing, the address cannot be had, the port's file
@@ -162,18 +162,18 @@ class Supervisor:
         log_event(log, logging.ERROR, event, facts)
 
     def _watch_signals(self) -> None:
-        """Have SIGTERM, SIGINT and SIGCHLD wake the selector."""
+        """Have `stops` and SIGCHLD wake the selector."""
         woken, wakes = os.pipe()
         for end in (woken, wakes):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(wakes)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in (*stops(), signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self._selector.register(woken, selectors.EVENT_READ)
 
     def _obey(self, numbers: bytes) -> None:
         for number in numbers:
-            if number in (signal.SIGTERM, signal.SIGINT):
+            if number != signal.SIGCHLD:
                 self._signal(signal.SIGKILL if self._stopping else signal.SIGTERM)
                 self._stopping = True
                 self._kill_at = min(self._kill_at, time.monotonic() + self._options.grace_s + STOP_S)

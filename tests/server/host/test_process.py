@@ -22,7 +22,7 @@ from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import ServeError
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.host import process as process_module
-from deepmoviematch.server.host.options import ServeOptions
+from deepmoviematch.server.host.options import ServeOptions, stops
 from deepmoviematch.server.host.process import create_server, serve as serve_process
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
@@ -32,6 +32,10 @@ SERVICE = "deepmoviematch.v1.RecommenderService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 WAIT_S = 30
+
+unless_ignored = pytest.mark.skipif(
+    signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="the children ignore it too"
+)
 
 PLAIN = """
 import sys
@@ -341,7 +345,21 @@ def test_no_thread_of_a_server_interrupts_another_as_it_wakes_up(store: Path) ->
         assert {os.sched_getscheduler(each) for each in threads} == {os.SCHED_BATCH}
 
 
-@pytest.mark.parametrize(("number", "asked"), [(signal.SIGTERM, ""), (signal.SIGINT, "year > 1990")])
+def test_the_end_of_the_terminal_is_heeded_unless_it_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispositions = iter([signal.SIG_DFL, signal.SIG_IGN])
+    monkeypatch.setattr(signal, "getsignal", lambda number: next(dispositions))
+    assert stops() == {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    assert stops() == {signal.SIGTERM, signal.SIGINT}
+
+
+@pytest.mark.parametrize(
+    ("number", "asked"),
+    [
+        (signal.SIGTERM, ""),
+        (signal.SIGINT, "year > 1990"),
+        pytest.param(signal.SIGHUP, "", marks=unless_ignored),
+    ],
+)
 def test_serving_loads_nothing_that_it_does_not_need(
     store: Path, tmp_path: Path, number: int, asked: str
 ) -> None:

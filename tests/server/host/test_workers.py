@@ -27,6 +27,13 @@ from deepmoviematch.v1 import recommender_pb2 as pb, recommender_pb2_grpc as rpc
 
 WAIT_S = 60
 
+HANGS_UP = pytest.param(
+    signal.SIGHUP,
+    marks=pytest.mark.skipif(
+        signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="the children ignore it too"
+    ),
+)
+
 TELLING = """
 import sys
 from deepmoviematch.server import __main__
@@ -138,7 +145,7 @@ def test_a_killed_worker_is_replaced_and_callers_that_retry_notice_nothing(store
     assert set(ended) == {"OK"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, HANGS_UP])
 def test_whoever_is_told_of_the_end_is_told_unavailable(store: Path, number: int) -> None:
     with supervised("--store", str(store)) as server:
         with asking(server.port) as ended:
