@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 from argparse import SUPPRESS, Namespace
 from dataclasses import fields
 from pathlib import Path
@@ -136,5 +135,4 @@ def run(arguments: Namespace) -> None:
     _held = process.serve(options, worker=arguments.worker)
     # With no goodbye from gRPC, which would end what has just arrived as CANCELLED.
     logging.shutdown()
-    sys.stdout.flush()
     os._exit(0)

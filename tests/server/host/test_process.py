@@ -381,6 +381,21 @@ def test_serving_loads_nothing_that_it_does_not_need(
     assert all(json.loads(line)["level"] == "info" for line in errors.splitlines())
 
 
+def test_a_server_without_standard_output_ends_as_others_do(store: Path, tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    words = ["serve", "--port", "0", "--store", str(store), "--port-file", str(port_file)]
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "deepmoviematch.server", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        until = time.monotonic() + WAIT_S
+        while not port_file.exists():
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        child.terminate()
+        assert child.wait(WAIT_S) == 0
+        assert child.stderr is not None
+        assert "Traceback" not in child.stderr.read()
+
+
 def test_serve_begins_before_the_first_generation(tmp_path: Path, publish: Callable[..., Any]) -> None:
     with process(TELLING, "--store", str(tmp_path)) as server:
         watch = health_of(server.channel).Watch(
