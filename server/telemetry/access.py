@@ -25,6 +25,9 @@ END_S = 1.0
 MOST_WAITING = 10_000
 """Lines; what comes then is lost, and the next line that is written counts it."""
 
+MOST_LISTED = 100
+"""Results left to chance, and requests that are part of experiments, that a line says more of: some KB."""
+
 _STEP_S = 0.005
 
 _Answer: TypeAlias = tuple[float, str, float, str, str]
@@ -48,11 +51,11 @@ class LoggedReply(Protocol):
 
     @property
     def trials(self) -> Sequence[Any]:
-        """What users got as part of experiments, in such tuples too."""
+        """What users got as part of experiments, in named tuples that JSON takes as dictionaries."""
 
     @property
     def chances(self) -> Sequence[Any]:
-        """What was left to chance, in named tuples that JSON takes as dictionaries."""
+        """What was left to chance, in such tuples too; of each result `explored` and `propensities`."""
 
 
 class AccessHandler(logging.Handler):
@@ -121,7 +124,7 @@ class AccessHandler(logging.Handler):
         """Write what waits, no more at once than a pipe takes whole.
 
         So the lines of several processes do not mix, and one that is killed leaves no half of a line; only
-        a line that is longer itself, of some hundred results with their chances, may meet that.
+        a line that is longer itself, of a hundred requests in experiments, may meet that.
         """
         lines, size = list[bytes](), 0
         while self._waiting:
@@ -165,10 +168,30 @@ def outcome(reply: LoggedReply) -> str:
     if reply.requests is not None:
         fields += f', "requests": {reply.requests}'
     if reply.chances:
-        fields += f', "exploration": {json.dumps([each._asdict() for each in reply.chances])}'
+        listed = _listed(reply.chances)
+        left_out = sum(len(each.explored) for each in reply.chances) - sum(
+            len(each.explored) for each in listed
+        )
+        fields += _field("exploration", listed, left_out)
     if reply.trials:
-        fields += f', "experiments": {json.dumps([each._asdict() for each in reply.trials])}'
+        fields += _field("experiments", reply.trials[:MOST_LISTED], len(reply.trials) - MOST_LISTED)
     return fields
+
+
+def _listed(chances: Sequence[Any]) -> list[Any]:
+    """Those of the first results."""
+    listed, left = [], MOST_LISTED
+    for each in chances:
+        if left <= 0:
+            break
+        listed.append(each._replace(explored=each.explored[:left], propensities=each.propensities[:left]))
+        left -= len(each.explored)
+    return listed
+
+
+def _field(name: str, listed: Sequence[Any], left_out: int) -> str:
+    field = f', "{name}": {json.dumps([each._asdict() for each in listed])}'
+    return f'{field}, "{name}_left_out": {left_out}' if left_out > 0 else field
 
 
 def _encoded(line: str) -> bytes:

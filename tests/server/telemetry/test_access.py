@@ -2,6 +2,7 @@ import json
 import logging
 import threading
 from select import PIPE_BUF
+from typing import Any
 
 import pytest
 
@@ -126,12 +127,30 @@ def test_a_pipe_takes_whole_lines_so_that_those_of_others_come_between_them() ->
 def test_a_line_that_no_pipe_takes_whole_is_written_alone() -> None:
     reader = Reader()
     handler = AccessHandler(reader)
-    long = Reply(b"", "g000001-0123abcd", 1000, chances=(Chance(0, 1, [True] * 1000, [0.015625] * 1000),))
+    long = Reply(b"", "g000001-0123abcd", 1000, 100, trials=(Trial(0, "wider", "control"),) * 100)
     for reply in (long, REPLIES[0], long):
         handler.answered(METHOD, 0.001, reply, "order-7")
     handler.flush()
     assert [len(text) > PIPE_BUF for text in reader.taken] == [True, False, True]
     assert [line["results"] for line in reader.lines] == [1000, 10, 1000]
+
+
+def test_a_line_lists_the_first_of_many_chances_and_trials_and_counts_the_others() -> None:
+    reader = Reader()
+    handler = AccessHandler(reader)
+    chances = tuple(Chance(place, 1, [True] * 70, [0.5] * 70) for place in range(250))
+    trials = tuple(Trial(place, "wider", "control") for place in range(250))
+    handler.answered(METHOD, 0.001, Reply(b"", "g", 17500, 250, chances=chances, trials=trials), "order-7")
+    handler.flush()
+    [line] = reader.lines
+    exploration: Any = line["exploration"]
+    assert [(each["request"], len(each["explored"]), len(each["propensities"])) for each in exploration] == [
+        (0, 70, 70),
+        (1, 30, 30),
+    ]
+    assert line["exploration_left_out"] == 17400
+    assert line["experiments"] == [each._asdict() for each in trials[:100]]
+    assert line["experiments_left_out"] == 150
 
 
 def test_what_waits_is_written_when_the_process_ends() -> None:
