@@ -47,7 +47,8 @@ class Metrics(Collector):
         self._registry = CollectorRegistry()
         durations = Histogram(
             "grpc_server_call_duration_seconds",
-            "Time from when a thread takes a call until it is answered.",
+            "Time from when a thread takes a call until it is answered. Not of calls that are refused unread "
+            "or that end before their message is there, which are among those that came.",
             ("grpc_method", "grpc_status"),
             buckets=_SECONDS,
             registry=self._registry,
