@@ -44,6 +44,9 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.
 _LEADING_ZERO = re.compile(r"0\d")
 _EXACT = 2**53
 """Of larger whole numbers, float64 takes some for each other."""
+_UNKNOWN = {"na", "n/a", "nan", "null", "none"}
+"""How programs write a number that is not known."""
+
 _BOOLEANS = {"true": True, "false": False}
 _TITLE_AND_YEAR = re.compile(r"(?P<title>.*\S)\s*\((?P<year>\d{4})(\s*[-–—]\s*(\d{4})?)?\)", re.DOTALL)
 
@@ -154,6 +157,21 @@ def parse_column(name: str, cells: Sequence[str]) -> Column:
         lists = (tuple(entry.strip() for entry in cell.split(SEPARATOR)) for cell in cells)
         return Column(name, Kind.LIST, tuple(tuple(filter(None, entries)) or None for entries in lists))
     return Column(name, Kind.TEXT, tuple(cell or None for cell in cells))
+
+
+def stray_cell(column: Column) -> int | None:
+    """Row of the first cell that makes text of what else is nearly a column of numbers; None in any other.
+
+    Nearly: more than nine in ten of the known cells are numbers, words for "unknown" not counted.
+    """
+    if column.kind is not Kind.TEXT:
+        return None
+    known = [(row, str(value)) for row, value in enumerate(column.values) if value is not None]
+    if any(_looks_like_a_name(cell) for _, cell in known):
+        return None
+    strays = [(row, cell) for row, cell in known if math.isnan(parse_number(cell))]
+    others = sum(cell.casefold() not in _UNKNOWN for _, cell in strays)
+    return strays[0][0] if strays and 9 * others < len(known) - len(strays) else None
 
 
 def _looks_like_a_name(number: str) -> bool:

@@ -22,7 +22,8 @@ class Dataset:
     ratings: Ratings
 
     dropped: tuple[str, ...] = ()
-    """A sentence for each thing that was left out: rows that leniency dropped, columns of no use."""
+    """A sentence for each thing that was left out: rows that leniency dropped, columns of no use;
+    or that was taken otherwise than it may be meant."""
 
     def __post_init__(self) -> None:
         """Refuse ratings of items that the catalogue does not have."""

@@ -22,6 +22,7 @@ from deepmoviematch.data.cells import (
     parse_id,
     parse_rating,
     parse_time,
+    stray_cell,
 )
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.leniency import BrokenRowError, Gate
@@ -73,19 +74,26 @@ def catalogue_of(sheet: Sheet, movies: Iterable[Movie], gate: Gate, further: Seq
         raise DataError(f"{sheet.name}: a catalogue must hold at least one movie, got none")
     names = sorted({name for movie in kept.values() for name in movie.genres})
     column = {name: place for place, name in enumerate(names)}
+    rows = list(kept.values())
     genres = np.zeros((len(kept), len(names)), dtype=np.bool_)
-    for row, movie in enumerate(kept.values()):
+    for row, movie in enumerate(rows):
         genres[row, [column[name] for name in movie.genres]] = True
+    columns = tuple(
+        parse_column(name, [movie.further[place] for movie in rows]) for place, name in enumerate(further)
+    )
+    for each in columns:
+        if (stray := stray_cell(each)) is not None:
+            gate.note(
+                f"{sheet.place(rows[stray].number)}: column {each.name} is text, not numbers, "
+                f"got {each.values[stray]!r}; leave unknown cells empty"
+            )
     return Catalogue(
         item_ids=tuple(kept),
-        titles=tuple(movie.title for movie in kept.values()),
-        years=np.array([movie.year for movie in kept.values()], dtype=np.int32),
+        titles=tuple(movie.title for movie in rows),
+        years=np.array([movie.year for movie in rows], dtype=np.int32),
         genre_names=tuple(names),
         genres=genres,
-        columns=tuple(
-            parse_column(name, [movie.further[place] for movie in kept.values()])
-            for place, name in enumerate(further)
-        ),
+        columns=columns,
     )
 
 

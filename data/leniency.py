@@ -64,12 +64,12 @@ class Gate:
         self._counts[file.name, what, broken.rule] += lost
 
     def note(self, sentence: str) -> None:
-        """Remember what else is left out, which is no fault."""
+        """Remember what else people should know, such as what is left out, which is no fault."""
         self._notes.append(sentence)
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        """A sentence for each thing left out, then one for each file and rule that cost rows or cells."""
+        """A sentence for each note, then one for each file and rule that cost rows or cells."""
         return (
             *self._notes,
             *(

@@ -59,7 +59,7 @@ def print_table(table: "Table", *, slices: bool = False) -> None:
     about = {key: value for key, value in table.about.items() if key not in unsaid}
     print("  ".join(f"{key}: {_text(value)}" for key, value in about.items()))
     for sentence in table.about["dropped"]:
-        print(f"dropped: {sentence}")
+        print(f"note: {sentence}")
     columns = list(dict.fromkeys(name for figures in table.rows.values() for name in figures))
     print_rows(
         ("model", *columns),

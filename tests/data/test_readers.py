@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepmoviematch.data.columns import Kind
 from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.readers import read
 from tests.data.shown import devices, further, genres, triples
@@ -155,6 +156,27 @@ def test_a_column_of_devices_is_read_without_regard_to_case(canonical: Writer, t
     assert triples(data) == [("b", "1", 4), ("b", "7", 0.5), ("a", "0318", 5), ("a", "1", 3.5)]
     assert devices(data) == ["tv", None, "tv", "phone"]
     assert (data.ratings.timestamps is not None) == timed
+
+
+@pytest.mark.parametrize("cell", ["NA", "nan", "null", "N/A"])
+def test_a_word_for_unknown_that_makes_text_of_numbers_is_named(canonical: Writer, cell: str) -> None:
+    prices = ["1", cell, "", cell, "2.5"]
+    movies = "\n".join(["movieId,title,price", *(f"{row},T,{price}" for row, price in enumerate(prices))])
+    data = read(canonical(movies=movies, ratings="userId,movieId,rating\n1,1,4\n"))
+    assert data.catalogue.columns[0].kind is Kind.TEXT
+    assert data.dropped == (
+        f"movies.csv:3: column price is text, not numbers, got {cell!r}; leave unknown cells empty",
+    )
+
+
+@pytest.mark.parametrize(("numbers", "notes"), [(10, 1), (9, 0)])
+def test_another_word_is_named_where_nearly_all_cells_are_numbers(
+    canonical: Writer, numbers: int, notes: int
+) -> None:
+    sizes = ["large", *map(str, range(numbers))]
+    movies = "\n".join(["movieId,title,size", *(f"{row},T,{size}" for row, size in enumerate(sizes))])
+    data = read(canonical(movies=movies, ratings="userId,movieId,rating\n1,1,4\n"))
+    assert len(data.dropped) == notes
 
 
 def test_a_long_device_is_refused_or_dropped(canonical: Writer) -> None:

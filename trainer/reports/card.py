@@ -124,7 +124,7 @@ def _data(about: Description, dataset: Dataset, digest: str) -> Iterator[str]:
     named = ", ".join(f"{_plain(genre.genre)} {genre.items:,}" for genre in genres)
     yield f"| genres | {f'{named}; none for {about.items_without_genre:,} items' if named else 'none'} |"
     for sentence in about.dropped:
-        yield f"| dropped | {_plain(sentence)} |"
+        yield f"| note | {_plain(sentence)} |"
     yield ""
     if about.name in SOURCES:
         yield f"Terms, if this is the data set of GroupLens that its name says: {TERMS}."
