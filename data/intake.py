@@ -71,7 +71,7 @@ def catalogue_of(sheet: Sheet, movies: Iterable[Movie], gate: Gate, further: Seq
         else:
             kept[movie.item_id] = movie
     if not kept:
-        raise DataError(f"{sheet.name}: a catalogue must hold at least one movie, got none")
+        raise DataError(f"{sheet.name}: a catalogue must hold at least one movie, got none{gate.account}")
     names = sorted({name for movie in kept.values() for name in movie.genres})
     column = {name: place for place, name in enumerate(names)}
     rows = list(kept.values())
@@ -130,7 +130,7 @@ def ratings_of(sheet: Sheet, catalogue: Catalogue, gate: Gate) -> Ratings:
         devices.append(names.setdefault(device, len(names)) if device else -1)
         numbers.append(number)
     if not numbers:
-        raise DataError(f"{sheet.name}: there must be at least one rating, got none")
+        raise DataError(f"{sheet.name}: there must be at least one rating, got none{gate.account}")
     columns = [
         np.frombuffer(column, dtype=column.typecode) for column in (owners, items, ratings, times, devices)
     ]

@@ -68,6 +68,11 @@ class Gate:
         self._notes.append(sentence)
 
     @property
+    def account(self) -> str:
+        """What was left out, for the end of an error of which that may be the cause."""
+        return "".join(f"; {sentence}" for sentence in self.dropped)
+
+    @property
     def dropped(self) -> tuple[str, ...]:
         """A sentence for each note, then one for each file and rule that cost rows or cells."""
         return (

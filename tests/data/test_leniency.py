@@ -69,5 +69,11 @@ def test_lenient_reading_does_not_forgive_a_missing_column(canonical: Writer) ->
 
 
 def test_lenient_reading_needs_a_row_to_be_left(canonical: Writer) -> None:
-    with pytest.raises(DataError, match="there must be at least one rating, got none"):
+    with pytest.raises(
+        DataError, match=r"at least one rating, got none; ratings\.csv: 1 row dropped: a rating must"
+    ):
         read(canonical(ratings=HEADER + "1,1,x,1\n"), lenient=True)
+    with pytest.raises(
+        DataError, match=r"at least one movie, got none; movies\.csv: 1 row dropped: a movie id"
+    ):
+        read(canonical(movies="movieId,title\n,Heat\n"), lenient=True)
