@@ -4,6 +4,7 @@ The form is recognised by the names of the files. To add one: a function from
 folder and gate to catalogue and ratings, and a row in `FORMS`.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -93,6 +94,14 @@ def read(folder: Path, *, lenient: bool = False) -> Dataset:
     except (OSError, UnicodeError, pa.ArrowException) as error:
         raise DataError(f"{folder}: the data must be readable, got {error}") from error
     return Dataset(folder.resolve().name, catalogue, ratings, dropped=gate.dropped)
+
+
+def read_and_tell(folder: Path, *, lenient: bool = False) -> Dataset:
+    """`read`, and a line on standard error for each of `Dataset.dropped`."""
+    dataset = read(folder, lenient=lenient)
+    for sentence in dataset.dropped:
+        print(sentence, file=sys.stderr)
+    return dataset
 
 
 def holds_lab(folder: Path) -> bool:

@@ -117,13 +117,13 @@ def _refuse_plot(path: Path, protocols: Sequence[str]) -> None:
 
 def _exercise(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
-    from deepmoviematch.data.readers import read  # noqa: PLC0415
+    from deepmoviematch.data.readers import read_and_tell  # noqa: PLC0415
     from deepmoviematch.trainer.experiments import exercise  # noqa: PLC0415
     from deepmoviematch.trainer.fit import fit_seed, seed_rows  # noqa: PLC0415
 
     if not isinstance(recipe, SeedRecipe):
         raise RecipeError(f"the exercise's tables need a recipe of the seed family, got {recipe.name}")
-    dataset = read(options.data, lenient=options.lenient)
+    dataset = read_and_tell(options.data, lenient=options.lenient)
     rows = seed_rows(options.data, dataset, recipe)
     taste = dict(map(_taste, options.taste)) or dict.fromkeys(rows.genre_names[:1], 5.0)
     exercise.check_taste(rows, taste)
@@ -146,12 +146,12 @@ def _neighbours(options: argparse.Namespace) -> None:
         _refuse_unread(options, "beside", "count", rule="without --item no neighbours are listed")
     else:
         _refuse_unread(options, "seed", rule="with --item nothing is drawn")
-    from deepmoviematch.data.readers import read  # noqa: PLC0415
+    from deepmoviematch.data.readers import read_and_tell  # noqa: PLC0415
     from deepmoviematch.trainer.experiments.neighbourhood import Neighbourhood  # noqa: PLC0415
     from deepmoviematch.trainer.experiments.neighbours import measure, neighbours_of  # noqa: PLC0415
     from deepmoviematch.trainer.experiments.table import finite  # noqa: PLC0415
 
-    around = Neighbourhood.of(options.run, read(options.data, lenient=options.lenient))
+    around = Neighbourhood.of(options.run, read_and_tell(options.data, lenient=options.lenient))
     if options.item is None:
         found = measure(around, seed=options.seed or 1)
     else:

@@ -18,7 +18,7 @@ from deepmoviematch.data.errors import DataError
 from deepmoviematch.data.lab import read_lab
 from deepmoviematch.data.likes import Likes
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.data.readers import holds_lab, read
+from deepmoviematch.data.readers import holds_lab, read_and_tell
 from deepmoviematch.data.weights import Weights
 from deepmoviematch.trainer.errors import TrainingError
 from deepmoviematch.trainer.evaluation.bootstrap import Interval
@@ -60,7 +60,7 @@ EASE_ITEMS = 4_000
 def fit_run(
     data: Path, recipe: Recipe, out: Path, *, resume: bool = False, lenient: bool = False
 ) -> Fitted[Towers]:
-    """Fit `recipe` on the data in a folder and leave the run in `out`.
+    """Fit `recipe` on the data in a folder and leave the run in `out`; say what was dropped of them.
 
     Args:
         data: Folder in any form that `deepmoviematch.data.readers.read` takes.
@@ -72,7 +72,7 @@ def fit_run(
     Raises:
         MovieMatchError: If the data break a rule, or training fails.
     """
-    dataset = read(data, lenient=lenient)
+    dataset = read_and_tell(data, lenient=lenient)
     fitted: Fitted[Towers]
     try:
         _refuse_other_folder(out)

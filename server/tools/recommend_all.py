@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deepmoviematch.data.arrays import Floats, Ints, Longs
 from deepmoviematch.data.dataset import Dataset
-from deepmoviematch.data.readers import read
+from deepmoviematch.data.readers import read_and_tell
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.indexer.store import Store
@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> None:
     Raises:
         MovieMatchError: If the data, the store or the folder to write to are no good.
     """
-    dataset = read(arguments.data, lenient=arguments.lenient)
+    dataset = read_and_tell(arguments.data, lenient=arguments.lenient)
     parts = Parts(arguments.out)
     begun = parts.asked() if arguments.resume else None
     wanted = arguments.generation or (begun["generation_id"] if begun else None)
@@ -80,6 +80,7 @@ def run(arguments: Namespace) -> None:
         _write(parts, audience, questions, size)
     knows_order = generation.next_index is not generation.index
     summary = asked | {**parts.totals(), "unknown_ratings": audience.unknown, "knows_order": knows_order}
+    summary["dropped"] = list(dataset.dropped)
     print(json.dumps(summary) if arguments.json else _told(summary, arguments))
 
 

@@ -311,6 +311,18 @@ def test_data_that_breaks_a_rule_is_named(tmp_path: Path, capsys: pytest.Capture
     assert "ratings.csv:2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["fit", "exercise", "neighbours"])
+def test_every_command_says_what_leniency_dropped(
+    command: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    with (tmp_path / "data" / "ratings.csv").open("a") as file:
+        file.write("u1,i1,many,0\n")
+    options = {"fit": ["--out", "/dev/null/x"], "exercise": ["--taste", "x=1"], "neighbours": ["--run", "/x"]}
+    assert run(command, "--data", tmp_path / "data", "--lenient", *options[command]) == 1
+    assert "ratings.csv: 1 row dropped: a rating must be a finite number" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("lenient", [False, True])
 def test_a_run_says_how_it_is_made_again(lenient: bool, data: Path, tmp_path: Path) -> None:
     if lenient:

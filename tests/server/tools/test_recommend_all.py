@@ -398,3 +398,17 @@ def test_it_may_die_at_any_step(store: Path, data: Path, tmp_path: Path) -> None
     )
     assert outcome.returncode == 0, outcome.stderr
     assert int(outcome.stdout.splitlines()[-1]) > 30  # the manifest and two parts, each with its steps
+
+
+def test_what_leniency_dropped_is_said_on_standard_error_and_in_the_summary(
+    store: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, dropped = tmp_path / "data", "ratings.csv: 1 row dropped: a rating must be a finite number"
+    shutil.copytree(data, folder)
+    with (folder / "ratings.csv").open("a") as file:
+        file.write("u1,unheard of,many,0\n")
+    words = ["--store", str(store), "--data", str(folder), "--out", str(tmp_path / "out"), "--lenient"]
+    assert main(["recommend-all", *words, "--json"]) == 0
+    said = capsys.readouterr()
+    assert dropped in said.err.splitlines()
+    assert json.loads(said.out)["dropped"] == [dropped]
