@@ -96,6 +96,7 @@ def hold_out_users(
     if len(chosen) == 0:
         raise DataError(
             f"folds must not share users, got {fold + 1} folds of {size_held} from {len(able)} users"
+            f"; there are {-(-len(able) // size_held)} such folds"
         )
     held = np.zeros(size, dtype=np.bool_)
     held[chosen] = True

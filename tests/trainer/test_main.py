@@ -263,11 +263,11 @@ def test_exercise_prints_six_tables(data: Path, capsys: pytest.CaptureFixture[st
         ),
         (
             ["evaluate", "--protocol", "rating", "--set", "rating_head=false"],
-            "error: the rating protocol needs a recipe that",
+            "error: rating: this protocol needs a recipe that",
         ),
         (
             ["evaluate", "--protocol", "moments", "--recipe", "seed"],
-            "error: the moments protocol needs a recipe that ranks",
+            "error: moments: this protocol needs a recipe that ranks",
         ),
         (["evaluate", "--run", "x"], "error: --run names what a server's generation was built from"),
         (

@@ -25,14 +25,14 @@ from deepmoviematch.trainer.evaluation.protocols import POOLED, PROTOCOLS, Split
 from deepmoviematch.trainer.evaluation.ranking import candidate_counts
 from deepmoviematch.trainer.experiments.comparison import Comparison, Measured
 from deepmoviematch.trainer.experiments.contender import Contender, FittedRecipe
-from deepmoviematch.trainer.experiments.moments import moments_table
+from deepmoviematch.trainer.experiments.moments import check_moments, moments_table
 from deepmoviematch.trainer.experiments.peers import peers_of
 from deepmoviematch.trainer.experiments.plan import Plan
 from deepmoviematch.trainer.experiments.progress import Progress
-from deepmoviematch.trainer.experiments.rating import rating_table
+from deepmoviematch.trainer.experiments.rating import check_rating, rating_table
 from deepmoviematch.trainer.experiments.table import Table
 from deepmoviematch.trainer.experiments.tuning import PEERS
-from deepmoviematch.trainer.recipe import Recipe, SeedRecipe
+from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe, SeedRecipe
 
 
 def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -> list[Table]:
@@ -45,12 +45,13 @@ def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -
         lenient: Whether to drop bad rows instead of refusing the data.
 
     Raises:
-        MovieMatchError: If the data break a rule, or the recipe cannot be measured this way.
+        MovieMatchError: If the data break a rule, or the recipe cannot be measured this way; before any fit.
     """
     dataset = read(data, lenient=lenient)
     warning = Likes.of(dataset.ratings).warning
     if warning and not isinstance(recipe, SeedRecipe):
         print(warning, file=sys.stderr)
+    _refuse(dataset, recipe, plan)
     names = named(dataset, plan)
     ranked = tuple(name for name in names if name in PROTOCOLS)
     tables = {
@@ -64,11 +65,37 @@ def evaluate(data: Path, recipe: Recipe, plan: Plan, *, lenient: bool = False) -
         )
         for table in rankings(dataset, FittedRecipe(recipe), replace(plan, protocols=ranked))
     }
-    if "moments" in names:
+    if "moments" in names and isinstance(recipe, RetrievalRecipe):  # any other was refused
         tables["moments"] = moments_table(dataset, recipe, plan)
     if "rating" in names:
         tables["rating"] = rating_table(data, dataset, recipe, plan)
     return [tables[name] for name in names]
+
+
+def _refuse(dataset: Dataset, recipe: Recipe, plan: Plan) -> None:
+    """Refuse the named protocols that `dataset` or `recipe` does not allow, all at once."""
+    faults: dict[str, str] = {}
+    for name in plan.protocols:
+        try:
+            if name == "moments":
+                check_moments(dataset, recipe, plan)
+            elif name == "rating":
+                check_rating(dataset, recipe, plan)
+            elif name != "all":  # which leaves out what is not possible
+                _draw(dataset, plan, name)
+        except MovieMatchError as error:
+            faults[name] = str(error)
+    if faults:
+        cure = f"; leave {', '.join(faults)} out" if len(faults) < len(plan.protocols) else ""
+        raise TrainingError("; ".join(f"{name}: {error}" for name, error in faults.items()) + cure)
+
+
+def _draw(dataset: Dataset, plan: Plan, name: str) -> None:
+    """Draw all that a ranking protocol would ask, which raises where the data do not allow it."""
+    protocol = PROTOCOLS[name]
+    for fold in range(plan.splits):
+        split = protocol.split(dataset.catalogue, dataset.ratings, plan.seed, fold)
+        protocol.trial(dataset.catalogue, split, plan.seed, history=plan.history)
 
 
 def named(dataset: Dataset, plan: Plan, *, but: str = "") -> tuple[str, ...]:
@@ -87,11 +114,9 @@ def possible(dataset: Dataset, plan: Plan) -> tuple[str, ...]:
     """
     names = []
     left_out: dict[str, list[str]] = {}
-    for name, protocol in PROTOCOLS.items():
+    for name in PROTOCOLS:
         try:
-            for fold in range(plan.splits):
-                split = protocol.split(dataset.catalogue, dataset.ratings, plan.seed, fold)
-                protocol.trial(dataset.catalogue, split, plan.seed, history=plan.history)
+            _draw(dataset, plan, name)
             names.append(name)
         except MovieMatchError as error:
             left_out.setdefault(str(error), []).append(name)

@@ -9,30 +9,37 @@ from deepmoviematch.trainer.experiments.plan import Plan
 from deepmoviematch.trainer.experiments.table import Table, about
 from deepmoviematch.trainer.fit import fit_moments, fit_retrieval
 from deepmoviematch.trainer.models.moments import features_of
-from deepmoviematch.trainer.recipe import Recipe, SeedRecipe
+from deepmoviematch.trainer.recipe import Recipe, RetrievalRecipe
 
 
-def moments_table(dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
-    """What each feature of the moment adds for users whom nothing was fitted or chosen by.
+def check_moments(dataset: Dataset, recipe: Recipe, plan: Plan) -> None:
+    """Refuse, before anything is fitted, what tells of no moments.
 
     Raises:
-        TrainingError: If the recipe ranks nothing, or the data tell of no moments.
+        MovieMatchError: If the recipe ranks nothing, or the data tell of no moments or have too few users.
     """
-    if isinstance(recipe, SeedRecipe):
-        raise TrainingError(f"the moments protocol needs a recipe that ranks (retrieval), got {recipe.name}")
+    if not isinstance(recipe, RetrievalRecipe):
+        raise TrainingError(f"this protocol needs a recipe that ranks (retrieval), got {recipe.name}")
+    for fold in range(plan.splits):
+        if not features_of(new_users(dataset.catalogue, dataset.ratings, plan.seed, fold).train):
+            raise TrainingError(
+                "this protocol needs ratings at different times or on different devices, got none"
+            )
+
+
+def moments_table(dataset: Dataset, recipe: RetrievalRecipe, plan: Plan) -> Table:
+    """What each feature of the moment adds for users whom nothing was fitted or chosen by.
+
+    `recipe` and `dataset` must have passed `check_moments`.
+    """
     found: dict[str, list[Gain]] = {}
     settled = []
     for fold in range(plan.splits):
         trial = new_users(dataset.catalogue, dataset.ratings, plan.seed, fold)
-        features = features_of(trial.train)
-        if not features:
-            raise TrainingError(
-                "this protocol needs ratings at different times or on different devices, got none"
-            )
         mine = for_split(recipe, fold)
         towers = fit_retrieval(dataset.catalogue, trial.train, mine).towers
         settled.append(towers.recipe.chosen)
-        moments, _ = fit_moments(towers, trial.train, features, mine, "moments")
+        moments, _ = fit_moments(towers, trial.train, features_of(trial.train), mine, "moments")
         for name, gain in gains(towers, moments, trial, dataset.ratings).items():
             found.setdefault(name, []).append(gain)
     rows = {name: Gain.pooled(each).figures(plan.seed) for name, each in found.items()}

@@ -40,6 +40,24 @@ TestPredictor: TypeAlias = Callable[[], Floats]
 """Gives what a fitted model predicts for the test rows."""
 
 
+def check_rating(dataset: Dataset, recipe: Recipe, plan: Plan) -> None:
+    """Refuse, before anything is fitted, what leaves no rating to predict.
+
+    Raises:
+        MovieMatchError: If the recipe predicts no ratings, all are equal, or the users are too few.
+    """
+    if isinstance(recipe, SeedRecipe):
+        return
+    ratings = dataset.ratings
+    if not predicts_ratings(recipe, ratings):
+        raise TrainingError(
+            "this protocol needs a recipe that predicts ratings, and ratings that differ, "
+            f"got rating_head = {recipe.rating_head} and {ratings.scale.low:g} to {ratings.scale.top:g}"
+        )
+    for fold in range(plan.splits):
+        new_users(dataset.catalogue, ratings, plan.seed, fold)
+
+
 def rating_table(data: Path, dataset: Dataset, recipe: Recipe, plan: Plan) -> Table:
     """Errors of the ratings that `recipe` predicts, beside those of simple ways to predict them.
 
@@ -47,10 +65,7 @@ def rating_table(data: Path, dataset: Dataset, recipe: Recipe, plan: Plan) -> Ta
         data: Folder of the data, which may hold the exercise's matrices.
         dataset: What was read from it.
         recipe: What to fit.
-        plan: What to ask.
-
-    Raises:
-        TrainingError: If the recipe predicts no ratings, or there is nothing to predict.
+        plan: What to ask; it must have passed `check_rating`.
     """
     if not isinstance(recipe, SeedRecipe):
         return rating_of_new_users(dataset, recipe, seed=plan.seed, splits=plan.splits)
@@ -119,11 +134,6 @@ def rating(dataset: Dataset, rows: SeedRows, recipe: SeedRecipe) -> Table:
 def rating_of_new_users(dataset: Dataset, recipe: RetrievalRecipe, *, seed: int, splits: int) -> Table:
     """Errors of the rating head on what users whom no model has seen do not tell, beside the biases'."""
     catalogue, ratings = dataset.catalogue, dataset.ratings
-    if not predicts_ratings(recipe, ratings):
-        raise TrainingError(
-            "the rating protocol needs a recipe that predicts ratings, and ratings that differ, "
-            f"got rating_head = {recipe.rating_head} and {ratings.scale.low:g} to {ratings.scale.top:g}"
-        )
     parts, settled = [], []
     for fold in range(splits):
         trial = new_users(catalogue, ratings, seed, fold)

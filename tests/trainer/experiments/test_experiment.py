@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from deepmoviematch.data.arrays import Floats
+from deepmoviematch.data.canonical import write
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.data.ratings import Ratings
@@ -258,6 +260,34 @@ def test_all_stands_beside_other_protocols_and_each_is_asked_once(dataset: Datas
 def test_a_recipe_called_like_a_peer_is_refused(dataset: Dataset) -> None:
     with pytest.raises(TrainingError, match="must not be called like a peer, got 'ease'"):
         table_of(dataset, replace(RETRIEVAL, name="ease"), "new-users")
+
+
+def test_what_cannot_be_asked_is_refused_by_name_before_anything_is_fitted(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(contender, "fit_retrieval")
+    alike = np.full_like(dataset.ratings.ratings, 4)
+    write(replace(dataset, ratings=replace(dataset.ratings, ratings=alike, timestamps=None)), tmp_path)
+    plan = Plan(("new-users", "next-item", "moments", "rating"))
+    with pytest.raises(TrainingError) as caught:
+        evaluate(tmp_path, RETRIEVAL, plan)
+    assert re.findall(r"([a-z-]+): this protocol needs", str(caught.value)) == [
+        "next-item",
+        "moments",
+        "rating",
+    ]
+    assert str(caught.value).endswith("; leave next-item, moments, rating out")
+
+
+def test_more_splits_than_the_users_make_are_refused_before_anything_is_fitted(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(contender, "fit_retrieval")
+    write(dataset, tmp_path)
+    with pytest.raises(
+        TrainingError, match=r"^new-users: folds must not share users.*there are 10 such folds"
+    ):
+        evaluate(tmp_path, RETRIEVAL, Plan(("new-users",), splits=11))
 
 
 def test_a_recipe_without_ratings_is_refused_by_the_rating_protocol(tmp_path: Path) -> None:
