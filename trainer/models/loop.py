@@ -22,6 +22,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from threadpoolctl import threadpool_limits
 
 from deepmoviematch.trainer.errors import TrainingError
@@ -287,6 +288,10 @@ def _restore(task: Task, path: Path, fingerprint: str) -> tuple[list[Row], list[
     return about["rows"], best
 
 
+BAR_FIGURES = ("loss", "validation_ndcg@100")
+"""What a progress bar shows of an epoch."""
+
+
 class _Bar:
     """A progress bar on a terminal, and a line for every tenth of the way elsewhere."""
 
@@ -295,12 +300,13 @@ class _Bar:
         self._phase, self._epochs, self._done = phase, epochs, done
         self._progress = Progress(
             TextColumn(f"{phase:<8}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, ratio=1)),  # is cut first
             console=self._console,
+            expand=True,
             disable=not self._console.is_terminal,
         )
         self._task = self._progress.add_task("epochs", total=epochs, completed=done, figures="")
@@ -316,7 +322,9 @@ class _Bar:
         self._console.print(f"{self._phase:<8} {sentence}", highlight=False, soft_wrap=True)
 
     def advance(self, row: Row) -> None:
-        shown = (name for name in row if name not in {"epoch", "seconds"})
+        shown = [name for name in row if name not in {"epoch", "seconds"}]
+        if self._console.is_terminal:  # all of them would push the bar off its line
+            shown = [name for name in shown if name in BAR_FIGURES]
         figures = "  ".join(f"{name} {row[name]:.4f}" for name in shown)
         self._progress.update(self._task, advance=1, figures=figures)
         before, self._done = self._done, self._done + 1

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from rich.text import Text
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.trainer.errors import TrainingError
@@ -75,6 +77,16 @@ def test_every_epoch_leaves_a_row_and_the_loss_falls() -> None:
     assert [row["epoch"] for row in rows] == list(range(1, 31))
     assert set(rows[0]) == {"epoch", "loss", "x", "error", "seconds"}
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
+
+
+def test_a_narrow_terminal_cuts_figures_before_phase_count_and_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    run(Line(), 12)
+    last = [line for line in Text.from_ansi(capsys.readouterr().err).plain.splitlines() if line.strip()][-1]
+    assert re.fullmatch(r"fit +━+ +12/12 +left 0:00:00 +loss \S+ *", last)
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
