@@ -108,9 +108,11 @@ def _refuse_unread(options: argparse.Namespace, *names: str, rule: str) -> None:
 
 
 def _refuse_plot(path: Path, protocols: Sequence[str]) -> None:
-    """A picture is of rankings, in a folder that is there; said before anything is trained."""
+    """A picture is a PNG of rankings, in a folder that is there; said before anything is trained."""
     if not set(protocols) - {"moments", "rating"}:
         raise TrainingError(f"--plot draws rankings, got --protocol {' '.join(protocols)}; leave --plot out")
+    if path.suffix.lower() != ".png":
+        raise TrainingError(f"--plot must be a file that ends in .png, got {path}")
     if os.path.isdir(path) or not os.path.isdir(path.parent):  # unlike a `Path`, these never raise
         raise TrainingError(f"--plot must be a file in a folder that is there, got {path}")
 

@@ -213,7 +213,7 @@ def test_evaluate_answers_all_rankings_and_the_ratings_at_once(
 def test_a_picture_that_cannot_be_written_leaves_the_tables(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = tmp_path / (300 * "x")  # longer than names of files may be
+    name = tmp_path / (300 * "x" + ".png")  # longer than names of files may be
     assert run("evaluate", "--data", data, "--plot", name, "--json", *SMALL) == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out)["protocol"] == "new-users"
@@ -283,6 +283,7 @@ def test_exercise_prints_six_tables(data: Path, capsys: pytest.CaptureFixture[st
             "error: with --item nothing is drawn, got --seed 4; leave it out",
         ),
         (["evaluate", "--protocol", "rating", "--plot", "x.png"], "error: --plot draws rankings, got"),
+        (["evaluate", "--plot", "x.jpg"], "error: --plot must be a file that ends in .png, got x.jpg"),
         (["evaluate", "--plot", "/nowhere/x.png"], "error: --plot must be a file in a folder that is there"),
         (["exercise", "--taste", "sad"], "error: a taste must be genre=stars with 0.5 to 5 stars"),
         (["exercise", "--taste", "sad=nan"], "error: a taste must be genre=stars with 0.5 to 5 stars"),

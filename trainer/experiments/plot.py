@@ -26,7 +26,7 @@ def png(tables: Sequence[Table]) -> bytes:
     )
     FigureCanvasAgg(figure)
     datasets = ", ".join(dict.fromkeys(table.about["dataset"] for table in tables))
-    figure.suptitle(f"{datasets}: mean and 95 % bootstrap interval over users", fontsize=10)
+    figure.suptitle(f"{datasets}: mean and 95 % bootstrap interval over users", fontsize=10, parse_math=False)
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for panel, table in zip(panels, tables, strict=False):
         _draw(panel, table)
@@ -56,7 +56,7 @@ def _draw(panel: "Axes", table: Table) -> None:
         )
     mean = table.ours[metric]["mean"]
     panel.axvline(mean, color=OURS, linewidth=0.8, linestyle=":", zorder=0)
-    panel.set_yticks(range(len(table.rows)), labels=list(table.rows), fontsize=8.5)
+    panel.set_yticks(range(len(table.rows)), labels=list(table.rows), fontsize=8.5, parse_math=False)
     panel.get_yticklabels()[-1].set_color(OURS)
     panel.get_yticklabels()[-1].set_fontweight("bold")
     panel.set_ylim(-0.6, len(table.rows) - 0.3)
