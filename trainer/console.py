@@ -102,17 +102,14 @@ def print_listing(listing: "Listing") -> None:
 
 
 def print_rows(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """A table as wide as it needs to be where nobody's terminal limits it."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=400)
+    """A table as wide as it needs to be, on a terminal too: folded cells break words and numbers."""
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         numbers = all(not isinstance(row[columns.index(column)], str) for row in rows)
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_text, row))
-    console.print(table)
+    Console(width=400).print(table)
 
 
 def _text(value: Any) -> str:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.text import Text
 
 from deepmoviematch.data.canonical import write
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.trainer import fit as fitting
 from deepmoviematch.trainer.__main__ import PROTOCOLS, main
+from deepmoviematch.trainer.console import print_rows
 from deepmoviematch.trainer.evaluation import protocols
 from deepmoviematch.trainer.experiments import experiment, neighbourhood, neighbours
 from deepmoviematch.trainer.models import loop
@@ -162,6 +164,17 @@ def test_evaluate_prints_a_table_for_people(data: Path, capsys: pytest.CaptureFi
     assert "masked: everything known of a user" in printed
     assert "popularity" in printed
     assert "fitted with embedding_dim 64, ease_penalty 200, teacher_temperature 0.1, epochs 1\n" in printed
+
+
+def test_a_narrow_terminal_folds_no_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "30")
+    print_rows(("model", "ndcg@100"), [("a model with a long name", "0.1234 [0.1000, 0.2000]")])
+    assert (
+        "a model with a long name  0.1234 [0.1000, 0.2000]" in Text.from_ansi(capsys.readouterr().out).plain
+    )
 
 
 def test_evaluate_says_what_the_data_chose_on_each_split(
