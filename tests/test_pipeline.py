@@ -95,7 +95,7 @@ def folder(dataset: Dataset, towers: Fitted[TwoTowers], tmp_path_factory: pytest
     """The data, a run of them, and a generation in a store."""
     folder = tmp_path_factory.mktemp("pipeline")
     canonical.write(dataset, folder / "data")
-    write_run(folder / "run", fitted=towers, recipe=RECIPE, dataset=dataset, digest=dataset.digest)
+    write_run(folder / "run", fitted=towers, recipe=RECIPE, dataset=dataset)
     build(folder / "run", Store(folder / "store"))
     return folder
 
@@ -217,7 +217,7 @@ def test_a_generation_of_another_run_fails(
 ) -> None:
     recipe = replace(RECIPE, seed=2)
     other = fit_retrieval(dataset.catalogue, dataset.ratings, recipe)
-    write_run(tmp_path, fitted=other, recipe=recipe, dataset=dataset, digest=dataset.digest)
+    write_run(tmp_path, fitted=other, recipe=recipe, dataset=dataset)
     (table,) = evaluate_served(folder / "data", address, Plan(("new-users",)), run=tmp_path)
     assert "the wire must rank as the run's towers do, got an NDCG" in table.failure
 

@@ -85,17 +85,15 @@ def fit_run(
         (kept / OURS).touch()
         if isinstance(recipe, SeedRecipe):
             rows = seed_rows(data, dataset, recipe)
-            digest = rows.digest
-            checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
+            checkpoint = Checkpoint(kept, _fingerprint(recipe, rows.digest), resume)
             fitted = fit_seed(dataset.catalogue, rows, recipe, checkpoint=checkpoint)
         else:
             if warning := Likes.of(dataset.ratings).warning:
                 print(warning, file=sys.stderr)
-            digest = dataset.digest
-            checkpoint = Checkpoint(kept, _fingerprint(recipe, digest), resume)
+            checkpoint = Checkpoint(kept, _fingerprint(recipe, dataset.digest), resume)
             ranking = fit_retrieval(dataset.catalogue, dataset.ratings, recipe, checkpoint=checkpoint)
             fitted, recipe = ranking, ranking.towers.recipe
-        write_run(out, fitted=fitted, recipe=recipe, dataset=dataset, digest=digest, lenient=lenient)
+        write_run(out, fitted=fitted, recipe=recipe, dataset=dataset, lenient=lenient)
         shutil.rmtree(kept)
     except OSError as error:
         raise TrainingError(f"{out}: a run's folder must be writable, got {error}") from error

@@ -83,7 +83,6 @@ def write_run(
     fitted: Fitted[Towers],
     recipe: Recipe,
     dataset: Dataset,
-    digest: str,
     lenient: bool = False,
 ) -> None:
     """Replace the run in `folder`; it counts as absent until the new manifest is written.
@@ -93,17 +92,16 @@ def write_run(
         fitted: The towers and how they came about.
         recipe: What was fitted.
         dataset: What it was fitted on.
-        digest: Names what training saw of it (`Dataset.digest`, `SeedRows.digest`).
         lenient: Whether bad rows were dropped.
     """
-    contents = _files(fitted, recipe, dataset, digest, lenient)
+    contents = _files(fitted, recipe, dataset, lenient)
     models = {"user_tower.keras": fitted.towers.user, "item_tower.keras": fitted.towers.item}
     about = {
         "format": FORMAT,
         "kind": "run",
         "recipe": recipe.to_dict(),
         "dataset": dataset.name,
-        "data_digest": digest,
+        "data_digest": dataset.digest,
         "lenient": lenient,
         "seed": recipe.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -134,9 +132,7 @@ def libraries() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
-def _files(
-    fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, digest: str, lenient: bool
-) -> dict[str, bytes]:
+def _files(fitted: Fitted[Towers], recipe: Recipe, dataset: Dataset, lenient: bool) -> dict[str, bytes]:
     """Name -> contents of every file that is not a Keras model or the manifest."""
     likers = popularity(dataset.ratings, len(dataset.catalogue))
     buffer = io.BytesIO()
@@ -159,7 +155,6 @@ def _files(
         metrics=fitted.metrics,
         popularity=likers,
         parameters={name: tower.count_params() for name, tower in towers.items()},
-        digest=digest,
         lenient=lenient,
     ).encode()
     parts = dict(zip(("user_tower", "item_tower"), fitted.towers.export(), strict=True))

@@ -90,7 +90,7 @@ def test_exercise_and_fit_take_the_matrices(
     out = tmp_path / "run"
     assert run("fit", "--data", folder, "--out", out, *SMALL) == 0
     digest = json.loads((out / "manifest.json").read_text())["data_digest"]
-    assert digest == SeedRows.of_lab(read_lab(folder), SeedRecipe(name="seed")).digest
+    assert digest == read(folder).digest
 
 
 def test_a_whole_form_beside_the_matrices_is_fitted_alone(folder: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from deepmoviematch.data.canonical import write
 from deepmoviematch.data.dataset import Dataset
+from deepmoviematch.data.readers import read
 from deepmoviematch.trainer import fit as fitting
 from deepmoviematch.trainer.__main__ import PROTOCOLS, main
 from deepmoviematch.trainer.console import print_rows
@@ -345,7 +346,9 @@ def test_a_run_says_how_it_is_made_again(lenient: bool, data: Path, tmp_path: Pa
             file.write("u1,i1,many,0\n")
     options = ["--lenient"] * lenient
     assert run("fit", "--data", data, "--out", tmp_path / "run", "--recipe", "seed", *SMALL, *options) == 0
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["lenient"] is lenient
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["lenient"] is lenient
+    assert manifest["data_digest"] == read(data, lenient=lenient).digest
     (command,) = [
         line
         for line in (tmp_path / "run" / "card.md").read_text().splitlines()

@@ -31,10 +31,10 @@ def write(folder: Path, dataset: Dataset, recipe: Recipe) -> Path:
     if isinstance(recipe, SeedRecipe):
         rows = SeedRows.of_ratings(dataset.catalogue, dataset.ratings, recipe)
         seeded = fit_seed(dataset.catalogue, rows, recipe)
-        write_run(folder, fitted=seeded, recipe=recipe, dataset=dataset, digest=rows.digest)
+        write_run(folder, fitted=seeded, recipe=recipe, dataset=dataset)
     else:
         fitted = fit_retrieval(dataset.catalogue, dataset.ratings, recipe)
-        write_run(folder, fitted=fitted, recipe=recipe, dataset=dataset, digest=dataset.digest)
+        write_run(folder, fitted=fitted, recipe=recipe, dataset=dataset)
     return folder
 
 
@@ -90,7 +90,7 @@ def test_figures_that_no_manifest_can_hold_leave_the_run_before_as_it_was(
     metrics = {"protocol": "rating", "rows": len(rows.test), "test_mse": np.nan}
     fitted = replace(fit_seed(dataset.catalogue, rows, SEED), metrics=metrics)
     with pytest.raises(ValueError, match="JSON compliant"):
-        write_run(tmp_path, fitted=fitted, recipe=SEED, dataset=dataset, digest=rows.digest)
+        write_run(tmp_path, fitted=fitted, recipe=SEED, dataset=dataset)
     assert before.read_bytes() == manifest
     assert Run.load(tmp_path).provenance["recipe"] == SEED.to_dict()
 

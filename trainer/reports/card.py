@@ -50,7 +50,6 @@ def card(
     metrics: Mapping[str, Any],
     popularity: Floats,
     parameters: Mapping[str, int],
-    digest: str,
     lenient: bool,
 ) -> str:
     """The card, in Markdown.
@@ -62,20 +61,19 @@ def card(
         metrics: What the manifest says of the quality.
         popularity: [N] share of the users who liked each item.
         parameters: How many numbers each tower learnt.
-        digest: Names what training saw of the data.
         lenient: Whether bad rows were dropped.
     """
     about = describe(dataset)
     sections = {
         "Model": _model(recipe, parameters),
-        "Data": _data(about, dataset, digest),
+        "Data": _data(about, dataset),
         "Training": _training(recipe, curves, metrics),
         "Quality": _quality(metrics, recipe),
         "Use and limits": _limits(about, recipe, metrics, popularity),
         "Files": _files(),
         "Make it again": [
-            f"The same data (digest `{digest}`), seed and library versions (`manifest.json`) give the same "
-            "weights on one machine:",
+            f"The same data (digest `{about.digest}`), seed and library versions (`manifest.json`) give the "
+            "same weights on one machine:",
             "",
             "    python -m deepmoviematch.trainer fit --data DATA --recipe recipe.toml --out RUN"
             + " --lenient" * lenient,
@@ -104,13 +102,13 @@ def _model(recipe: Recipe, parameters: Mapping[str, int]) -> Iterator[str]:
     yield f"Vectors have {recipe.embedding_dim} dimensions. Parameters: {counts}."
 
 
-def _data(about: Description, dataset: Dataset, digest: str) -> Iterator[str]:
+def _data(about: Description, dataset: Dataset) -> Iterator[str]:
     scale = dataset.ratings.scale
     per_user = about.ratings_per_user
     yield "| | |"
     yield "|---|---|"
     yield f"| name | {_plain(about.name)} |"
-    yield f"| digest | `{digest}` |"
+    yield f"| digest | `{about.digest}` |"
     yield f"| users | {about.users:,}, with {per_user['least']:,} to {per_user['most']:,} ratings each |"
     yield f"| items | {about.items:,}, of which {about.rated_items:,} have ratings |"
     yield (
