@@ -20,6 +20,9 @@ from deepmoviematch.trainer.errors import RecipeError
 FULL_SOFTMAX = 4_000
 """Items of the largest catalogue whose softmax runs over all of it."""
 
+WIDEST = 1024
+"""Of embeddings: wider ones learn no more, and soon take more memory than there is."""
+
 DRAWN = 2_000
 """Items that a step draws of a larger one."""
 
@@ -53,6 +56,7 @@ class CommonRecipe:
 
     def __post_init__(self) -> None:
         """Refuse a setting that no run could use."""
+        self._check("embedding_dim", self.embedding_dim <= WIDEST, f"at most {WIDEST}")
         self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("hidden", all(width >= 1 for width in self.hidden), "widths of at least 1")
         self._check("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
@@ -306,6 +310,8 @@ def _typed(setting: str, value: object, wanted: Any) -> object:
 
 def _words(wanted: Any) -> str:
     """What a setting of that type must be, for people."""
+    if wanted is bool:
+        return "true or false"
     if get_origin(wanted) is not tuple:
         return f"of type {wanted.__name__}"
     first, *others = get_args(wanted)

@@ -39,6 +39,8 @@ def test_a_file_of_ones_own_is_a_recipe_too(tmp_path: Path) -> None:
         ({"epoch": 3}, r"unknown setting\(s\) epoch; the retrieval family has alone_share, "),
         ({"epochs": -1}, "epochs must be at least 0, got -1"),
         ({"epochs": 1.5}, "epochs must be of type int, got 1.5"),
+        ({"embedding_dim": 1025}, "embedding_dim must be at most 1024, got 1025"),
+        ({"refit": "False"}, "refit must be true or false, got 'False'"),
         ({"dropout": True}, "dropout must be of type float, got True"),
         ({"dropout": 1}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"hidden": [64, 0]}, r"hidden must be widths of at least 1, got \(64, 0\)"),
