@@ -129,8 +129,9 @@ def _exercise(options: argparse.Namespace) -> None:
     rows = seed_rows(options.data, dataset, recipe)
     taste = dict(map(_taste, options.taste)) or dict.fromkeys(rows.genre_names[:1], 5.0)
     exercise.check_taste(rows, taste)
-    towers = fit_seed(dataset.catalogue, rows, recipe).towers
     user, count = options.user or rows.user_ids[0], options.count
+    exercise.check_user(rows, user)
+    towers = fit_seed(dataset.catalogue, rows, recipe).towers
     listings = (
         exercise.training_rows(rows, min(count, 5)),
         exercise.top_for_taste(towers, rows, dataset.catalogue, taste, count),

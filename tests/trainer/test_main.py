@@ -262,6 +262,14 @@ def test_exercise_prints_six_tables(data: Path, capsys: pytest.CaptureFixture[st
         assert title in printed
 
 
+def test_exercise_refuses_an_unknown_user_before_it_fits(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(fitting, "train")
+    assert run("exercise", "--data", data, "--user", "nobody", *SMALL) == 1
+    assert "one of the data's, such as u0, got nobody" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

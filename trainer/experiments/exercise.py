@@ -61,6 +61,16 @@ def check_taste(rows: SeedRows, taste: Mapping[str, float]) -> None:
         raise TrainingError(f"a genre must be one of {', '.join(rows.genre_names)}, got {', '.join(unknown)}")
 
 
+def check_user(rows: SeedRows, user_id: str) -> None:
+    """Refuse an id that nobody has.
+
+    Raises:
+        TrainingError: Naming one that somebody has.
+    """
+    if user_id not in rows.user_ids:
+        raise TrainingError(f"a user id must be one of the data's, such as {rows.user_ids[0]}, got {user_id}")
+
+
 def _columns(rows: SeedRows) -> dict[str, int]:
     return {name.casefold(): column for column, name in enumerate(rows.genre_names)}
 
@@ -95,14 +105,8 @@ def top_for_taste(
 def predicted_and_actual(
     towers: SeedTowers, rows: SeedRows, catalogue: Catalogue, user_id: str, count: int
 ) -> Listing:
-    """What the model predicts for a known user beside what the user gave, best prediction first.
-
-    Raises:
-        TrainingError: If nobody has that id.
-    """
+    """What the model predicts for a user beside what they gave, best prediction first (see `check_user`)."""
     of_user = [row for row, owner in enumerate(rows.user_ids) if owner == user_id]
-    if not of_user:
-        raise TrainingError(f"a user id must be one of the data's, such as {rows.user_ids[0]}, got {user_id}")
     first = list({rows.item_ids[row]: row for row in reversed(of_user)}.values())
     predicted = towers.predict(rows.users[first], rows.items[first])
     tested = set(rows.test.tolist())

@@ -57,13 +57,6 @@ def test_a_known_users_ratings_stand_beside_the_predictions(
     assert sum(row[2] == "test" for row in sheet.rows) == sum(rows.user_ids[row] == "u3" for row in rows.test)
 
 
-def test_a_user_who_does_not_exist_is_refused(
-    towers: SeedTowers, rows: SeedRows, catalogue: Catalogue
-) -> None:
-    with pytest.raises(TrainingError, match="such as u0, got nobody"):
-        exercise.predicted_and_actual(towers, rows, catalogue, "nobody", 3)
-
-
 def test_the_nearest_movie_is_that_of_brute_force(towers: SeedTowers, catalogue: Catalogue) -> None:
     vectors = towers.item_vectors()
     sheet = exercise.nearest_movies(towers, catalogue, 4)
