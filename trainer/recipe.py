@@ -17,11 +17,11 @@ from typing import Any, ClassVar, TypeAlias, get_args, get_origin
 
 from deepmoviematch.trainer.errors import RecipeError
 
+WIDEST = 1024
+"""Embedding; far wider ones take more memory than there is."""
+
 FULL_SOFTMAX = 4_000
 """Items of the largest catalogue whose softmax runs over all of it."""
-
-WIDEST = 1024
-"""Of embeddings: wider ones learn no more, and soon take more memory than there is."""
 
 DRAWN = 2_000
 """Items that a step draws of a larger one."""
