@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from deepmoviematch.trainer.words import counted
+
 if TYPE_CHECKING:  # the command line imports what it needs once its arguments are known to be good
     from deepmoviematch.trainer.experiments.exercise import Listing
     from deepmoviematch.trainer.experiments.table import Table
@@ -18,7 +20,7 @@ def print_fit(metrics: Mapping[str, Any], run: Path) -> None:
     from deepmoviematch.trainer.reports.card import gain_text  # noqa: PLC0415 - see above
 
     if metrics["protocol"] == "rating":
-        print(f"test MSE {metrics['test_mse']:.4f} in scaled units, over {metrics['rows']:,} rows")
+        print(f"test MSE {metrics['test_mse']:.4f} in scaled units, over {counted(metrics['rows'], 'row')}")
     if metrics["protocol"] == "new-users" and not metrics["users"]:
         print(
             "nobody was held out to measure the ranking: too few users like enough, or the recipe wants none"
@@ -27,19 +29,21 @@ def print_fit(metrics: Mapping[str, Any], run: Path) -> None:
         best = ranking["ndcg@100"]
         print(
             f"{name:<10} NDCG@100 {best['mean']:.3f} [{best['low']:.3f}, {best['high']:.3f}]  "
-            f"Recall@20 {ranking['recall@20']['mean']:.3f}  on {metrics['users']} validation users"
+            f"Recall@20 {ranking['recall@20']['mean']:.3f}  on {counted(metrics['users'], 'validation user')}"
         )
     for name, figures in metrics.get("moments", {}).items():
         print(f"{name:<10} {gain_text(figures)}")
     if metrics.get("refit_on_everyone"):
-        print(f"then fitted again on everyone, for {metrics['epochs']} epochs: these towers are published")
+        epochs = counted(metrics["epochs"], "epoch")
+        print(f"then fitted again on everyone, for {epochs}: these towers are published")
     print(f"run written to {run} (read card.md first; curves.png, map.png)")
 
 
 def print_measure(found: dict[str, Any]) -> None:
     """What `experiments.neighbours` found of items that share no genre."""
     learnt = "the vectors have learnt nothing from" if found["unseen"] else "the vectors have learnt from"
-    print(f"{found['items']} items with enough likes of {found['users']} users, whom {learnt}")
+    items, users = counted(found["items"], "item"), counted(found["users"], "user")
+    print(f"{items} with enough likes of {users}, whom {learnt}")
     apart = found["apart"]
     print(
         f"share of an item's neighbours without a genre in common: {_text(apart['neighbours'])}, "

@@ -88,6 +88,8 @@ def test_fit_leaves_a_run_and_says_so(data: Path, tmp_path: Path, capsys: pytest
     printed = capsys.readouterr().out
     assert "popularity NDCG@100" in printed
     assert f"run written to {out}" in printed
+    assert "for 1 epoch: these towers are published" in printed
+    assert "- measure: 1 epoch, " in (out / "card.md").read_text()
     assert not (out / "checkpoint").exists()
     recipe = json.loads((out / "manifest.json").read_text())["recipe"]
     assert (recipe["epochs"], recipe["embedding_dim"], recipe["ease_penalty"]) == (1, 64, 200)

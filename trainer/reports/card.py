@@ -14,6 +14,7 @@ from deepmoviematch.data.describe import Description, describe
 from deepmoviematch.data.sources import SOURCES, TERMS
 from deepmoviematch.trainer.recipe import Recipe, SeedRecipe
 from deepmoviematch.trainer.reports.curves import Curves
+from deepmoviematch.trainer.words import counted
 
 TOP_SHARE = 0.1
 """The most liked share of the items, whose share of the likes the card names."""
@@ -117,10 +118,11 @@ def _data(about: Description, dataset: Dataset) -> Iterator[str]:
     )
     yield f"| rated | {_span(about.first_rating, about.last_rating) or 'times are not known'} |"
     years = _span(about.first_year, about.last_year)
-    yield f"| years | {f'{years}; unknown for {about.unknown_years:,} items' if years else 'not known'} |"
+    undated, unsorted = (counted(count, "item") for count in (about.unknown_years, about.items_without_genre))
+    yield f"| years | {f'{years}; unknown for {undated}' if years else 'not known'} |"
     genres = sorted(about.genres, key=lambda genre: -genre.items)
     named = ", ".join(f"{_plain(genre.genre)} {genre.items:,}" for genre in genres)
-    yield f"| genres | {f'{named}; none for {about.items_without_genre:,} items' if named else 'none'} |"
+    yield f"| genres | {f'{named}; none for {unsorted}' if named else 'none'} |"
     for sentence in about.dropped:
         yield f"| note | {_plain(sentence)} |"
     yield ""
@@ -133,13 +135,14 @@ def _data(about: Description, dataset: Dataset) -> Iterator[str]:
 def _training(recipe: Recipe, curves: Curves, metrics: Mapping[str, Any]) -> Iterator[str]:
     for phase, rows in curves.items():
         seconds = sum(row["seconds"] for row in rows)
-        yield f"- {phase}: {len(rows)} epochs, {seconds:.0f} s, last loss {rows[-1]['loss']:.4f}"
+        yield f"- {phase}: {counted(len(rows), 'epoch')}, {seconds:.0f} s, last loss {rows[-1]['loss']:.4f}"
     if metrics.get("refit_on_everyone"):
         yield ""
+        users, epochs = counted(metrics["users"], "user"), counted(metrics["epochs"], "epoch")
         yield (
-            f"`measure` held {metrics['users']:,} users out, for the figures below. `refit` then fitted the "
-            f"towers that are published, on everyone, for {metrics['epochs']} epochs: after so many those of "
-            "`measure` were last not clearly worse than at their best."
+            f"`measure` held {users} out, for the figures below. `refit` then fitted the towers that are "
+            f"published, on everyone, for {epochs}: after so many those of `measure` were last not "
+            "clearly worse than at their best."
         )
     yield ""
     yield "![learning curves](curves.png)"
@@ -223,7 +226,7 @@ def gain_text(figures: Mapping[str, Any]) -> str:
         return "off: nobody to ask tells it"
     return (
         f"{'on' if figures['on'] else 'off'}: adds {_interval(figures['added'], sign='+')} to an NDCG@100 of "
-        f"{figures['ndcg@100']:.3f}, over {figures['users']:,} users"
+        f"{figures['ndcg@100']:.3f}, over {counted(figures['users'], 'user')}"
     )
 
 
@@ -250,7 +253,7 @@ def _limits(
     )
     cold = about.items - about.rated_items
     if cold and not isinstance(recipe, SeedRecipe):
-        yield f"- {cold:,} items have no rating; they are placed by year and genres alone."
+        yield f"- {counted(cold, 'item')} without a rating: placed by year and genres alone."
     yield (
         f"- Its users gave {about.ratings_per_user['least']:,} ratings or more, "
         f"half of them {about.ratings_per_user['half']:,} or more; with less to tell it may do worse."
