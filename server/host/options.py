@@ -2,10 +2,11 @@
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepmoviematch.server.errors import ServeError
+from deepmoviematch.server.errors import ServeError, listed
 
 LONGEST_CONNECTION_S = 2_147_483
 """The most that gRPC can tell apart from forever: it counts in milliseconds, of 31 bits."""
@@ -91,13 +92,21 @@ class ServeOptions:
             )
 
     def check_paths(self) -> None:
-        """Refuse a store that is not there, and a file for the port that could not be written.
+        """Refuse what is no store, and a file for the port that could not be written.
 
         Raises:
-            ServeError: If the store is no folder, or the file has none or is one.
+            ServeError: If the store is no folder or holds other things alone, or the file has none or is one.
         """
         if not self.store.is_dir():
             raise ServeError(f"the store must be a folder, got {self.store}; build one with the indexer")
+        held: set[str] = set()
+        with suppress(OSError):  # which who follows the store names
+            held = {name for name in os.listdir(self.store) if not name.startswith(".")} - {"lost+found"}
+        if held and not held & {"CURRENT", "generations"}:
+            raise ServeError(
+                f"the store must be empty or hold CURRENT and generations, got {listed(sorted(held))} "
+                f"in {self.store}; name a folder that the indexer wrote"
+            )
         path = self.port_file
         if path is None:
             return

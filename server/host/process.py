@@ -5,6 +5,7 @@ programs can start a server on port 0 and find it.
 """
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ from deepmoviematch.server.host.reflection import Reflection
 from deepmoviematch.server.rpc.handlers import Observer, handlers
 from deepmoviematch.server.rpc.service import SERVICE, RecommenderService
 from deepmoviematch.server.rpc.tokens import KEY_BYTES, Tokens, read_key
+from deepmoviematch.server.telemetry.logs import log_event
 
 MAX_REQUEST_BYTES = 4 << 20
 MAX_STREAMS = 1000
@@ -53,6 +55,8 @@ are freed at once; the default of 700 cost 3 % of a call.
 """
 
 _STEP_S = 0.01
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> Wiring:
         The server, to be held until the process is gone: freed, it ends as CANCELLED what still arrives.
 
     Raises:
-        ServeError: If the store is missing, the address cannot be had, the port's file cannot be written,
+        ServeError: If the store is none, the address cannot be had, the port's file cannot be written,
             or keys or certificates are no good.
     """
     _work_uninterrupted()
@@ -189,6 +193,8 @@ def serve(options: ServeOptions, *, worker: int | None = None) -> Wiring:
     follower = Follower(options.store, current, on_ready=health.serve)
     # Before there is a port, so that the first call finds an answer.
     follower.poll()
+    if current.generation_id is None and not follower.refusals:
+        log_event(log, logging.WARNING, "no generation yet", {"store": str(options.store)})
     wiring = create_server(
         current,
         options,

@@ -198,6 +198,18 @@ def test_serve_refuses_a_store_that_is_not_there(tmp_path: Path) -> None:
         serve_process(ServeOptions(store=tmp_path / "none", port=0))
 
 
+def test_serve_refuses_a_folder_of_other_things(tmp_path: Path) -> None:
+    for name in (".lock", "lost+found"):  # what an empty disk or a store without a generation may hold
+        (tmp_path / name).mkdir()
+    ServeOptions(store=tmp_path).check_paths()
+    (tmp_path / "ratings.csv").touch()
+    message = "the store must be empty or hold CURRENT and generations, got ratings.csv in .*; name a folder"
+    with pytest.raises(ServeError, match=message):
+        serve_process(ServeOptions(store=tmp_path, port=0))
+    (tmp_path / "generations").mkdir()
+    ServeOptions(store=tmp_path).check_paths()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("name", ["none/port", "file/port", ".", "full"])
 def test_a_port_file_that_cannot_be_written_is_one_line_and_nothing_is_announced(
@@ -205,6 +217,7 @@ def test_a_port_file_that_cannot_be_written_is_one_line_and_nothing_is_announced
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "full.partial").mkdir()  # found out when all is ready, as a disk without room is
+    (tmp_path / "generations").mkdir()
     words = ["--store", str(tmp_path), "--port", "0", "--workers", str(workers)]
     command = [sys.executable, "-m", "deepmoviematch.server", "serve", *words]
     command += ["--port-file", str(tmp_path / name), "--log-level", "error"]
@@ -221,6 +234,7 @@ def test_a_port_file_of_old_is_gone_before_the_server_listens(tmp_path: Path, wo
     port_file = tmp_path / "port"
     port_file.write_text("1\n")
     (tmp_path / "port.partial").mkdir()  # so that the new port is never written
+    (tmp_path / "generations").mkdir()
     words = ["--store", str(tmp_path), "--port", "0", "--workers", str(workers)]
     command = [sys.executable, "-m", "deepmoviematch.server", "serve", *words, "--port-file", str(port_file)]
     done = subprocess.run(command, capture_output=True, check=False, timeout=WAIT_S)
@@ -406,3 +420,7 @@ def test_serve_begins_before_the_first_generation(tmp_path: Path, publish: Calla
         assert next(watch).status == SERVING
         response = server.stub.Recommend(pb.RecommendRequest())
         assert response.metadata.generation_id == generation.id
+        server.child.terminate()
+        lines = [json.loads(line) for line in server.child.stderr]
+    warned = [line["store"] for line in lines if line["event"] == "no generation yet"]
+    assert warned == [str(tmp_path)]

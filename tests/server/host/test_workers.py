@@ -215,6 +215,7 @@ def test_a_walk_goes_on_with_any_worker_its_replacement_and_whatever_is_publishe
 
 def test_a_worker_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     words = ["serve", "--workers", "2", "--port", "0", "--store", str(tmp_path)]
+    (tmp_path / "generations").mkdir()
     broken = {**os.environ, "GRPC_VERBOSITY": "NONE", "PYTHONPATH": str(tmp_path)}
     (tmp_path / "grpc.py").write_text("raise SystemExit('grpc is broken')")
     ended = subprocess.run(
