@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from deepmoviematch.indexer.store import Store
 from deepmoviematch.server.errors import QueryError, ServeError
 from deepmoviematch.server.program import PROGRAM
-from deepmoviematch.server.tools.lookup import Lookup, connected, titled
+from deepmoviematch.server.tools.lookup import Lookup, connected, plain, titled
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 START_S = 60.0
@@ -94,13 +94,14 @@ def _named(client: Lookup, titles: tuple[str, ...], popular: Sequence[pb.Recomme
 
 
 def _name(client: Lookup, item: pb.Recommendation) -> str:
-    """The item's title, or its id where the title means others too, or is too long to be asked for."""
+    """The item's title, or its id where the title means others too, or cannot be asked for or shown."""
     title = titled(item)
     try:
         found = client.resolve(title)
     except QueryError:
         return item.item_id
-    return title if found.item.item_id == item.item_id and not found.others else item.item_id
+    means_it = found.item.item_id == item.item_id and not found.others
+    return title if means_it and plain(title) == title else item.item_id
 
 
 def _taste(popular: Sequence[pb.Recommendation]) -> dict[str, float]:

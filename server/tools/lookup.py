@@ -1,5 +1,6 @@
 """Understands titles, and says in one line what went wrong: the client behind `query`."""
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,7 +112,20 @@ def titled(item: pb.Recommendation) -> str:
 
 def label(item: pb.Recommendation) -> str:
     """An item for people: "Heat (1995) [6]"."""
-    return f"{titled(item)} [{item.item_id}]"
+    return plain(f"{titled(item)} [{item.item_id}]")
+
+
+def plain(text: str) -> str:
+    """`text` on one line, with nothing that a terminal obeys in place of showing it."""
+    return "".join(map(_plain, text))
+
+
+def _plain(character: str) -> str:
+    category = unicodedata.category(character)
+    # Some scripts need the joiners, which move nothing.
+    if not category.startswith(("C", "Zl", "Zp")) or character in "\u200c\u200d":
+        return character
+    return " " if character.isspace() else "\ufffd"
 
 
 def _explained(error: CallError, address: str) -> str:

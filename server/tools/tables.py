@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from deepmoviematch.server.tools.lookup import titled
+from deepmoviematch.server.tools.lookup import plain, titled
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 SHOWN_PARTS = 6
@@ -17,10 +19,17 @@ PLAIN_WIDTH = 100
 """Columns of a line where standard output is no terminal."""
 
 
+class _Console(Console):
+    """Shows texts, which may come from anybody, and lets none of them command the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(plain(text), **options)
+
+
 def console() -> Console:
     """Standard output; titles are printed as they are, even "[REC]" and ":D"."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(width=width, markup=False, emoji=False, highlight=False)
+    return _Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def print_headline(out: Console, metadata: pb.ResponseMetadata, missing: Sequence[str]) -> None:
@@ -64,7 +73,7 @@ def print_results(out: Console, results: Sequence[pb.Recommendation]) -> None:
         rating = [f"{item.predicted_rating:z.1f}"] if rated else []
         row = (str(item.rank), item.title, year, genres, f"{item.score:.3f}", item.item_id)
         table.add_row(*row, *rating, *chance)
-    out.print(table if table.row_count else "nothing found\n")
+    _print_table(out, table, otherwise="nothing found")
 
 
 def print_genres(out: Console, place: pb.EmbedUserResponse, count: int) -> None:
@@ -81,7 +90,7 @@ def print_genres(out: Console, place: pb.EmbedUserResponse, count: int) -> None:
     table.add_column("", no_wrap=True)
     for genre in place.nearest_genres[:count]:
         table.add_row(genre.genre, f"{genre.cosine:+.3f}", bar(genre.cosine, 1))
-    out.print(table if table.row_count else "no genre has a direction\n")
+    _print_table(out, table, otherwise="no genre has a direction")
 
 
 def print_explanations(out: Console, results: Iterable[pb.Recommendation]) -> None:
@@ -112,7 +121,17 @@ def print_explanations(out: Console, results: Iterable[pb.Recommendation]) -> No
             table.add_row(f"   {name}", f"{part:+.3f}", bar(part, longest))
         table.add_row("   score", f"{why.score:+.3f}")
         out.print(table)
-        out.print("   " + "; ".join(_likeness(why)) + "\n" if _likeness(why) else "")
+        if likeness := _likeness(why):
+            out.print("   " + "; ".join(likeness))
+        out.print()
+
+
+def _print_table(out: Console, table: Table, *, otherwise: str) -> None:
+    """Print a table, or, if it has no rows, what to say then."""
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print(otherwise, end="\n\n")
 
 
 def _likeness(why: pb.Explanation) -> list[str]:

@@ -55,14 +55,19 @@ def test_the_demo_names_what_is_popular_elsewhere(
     assert near == ["similar", popular[0]]
 
 
-def test_the_demo_names_by_its_id_what_a_title_would_not_mean_alone(
-    serve: Callable[..., Any], publish: Callable[..., Any], catalogues: SimpleNamespace, tmp_path: Path
+@pytest.mark.parametrize("odd", ["", "Volume \x1b[1m"])
+def test_the_demo_names_by_its_id_what_a_title_would_not_mean_alone_or_show(
+    serve: Callable[..., Any],
+    publish: Callable[..., Any],
+    catalogues: SimpleNamespace,
+    tmp_path: Path,
+    odd: str,
 ) -> None:
     books = catalogues.books()
     popular = publish(tmp_path / "first", books).popular[:5].tolist()
     titles = dict(enumerate(books.titles))
     titles[popular[0]] = books.item_ids[popular[1]]  # another's id
-    titles[popular[1]] = ""
+    titles[popular[1]] = odd
     titles[popular[2]] = titles[popular[4]] = "Poems"
     renamed = replace(books, titles=tuple(titles.values()))
     _, liked, near = asked(serve, Recommender(publish(tmp_path / "second", renamed)))

@@ -6,7 +6,7 @@ import pytest
 from deepmoviematch.server.errors import NotReadyError, QueryError
 from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.recommender import Recommender
-from deepmoviematch.server.tools.lookup import connected
+from deepmoviematch.server.tools.lookup import connected, label, plain
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 
@@ -37,3 +37,10 @@ def test_what_is_refused_is_not_asked_again(serve: Callable[..., Any], recommend
     with serve(late) as running, connected(running.address) as client, refused:
         client.recommend(pb.RecommendRequest(page_size=-1))
     assert late.refusals == -1
+
+
+def test_what_people_read_obeys_nobody() -> None:
+    item = pb.Recommendation(item_id="6", title="\x1b[31mRed\u202e\tand\nblue\u2028\x9b", year=1995)
+    assert label(item) == "\ufffd[31mRed\ufffd and blue \ufffd (1995) [6]"
+    whole = "Am\u00e9lie \u0645\u06cc\u200c\u0634\u0648\u062f \U0001f469\u200d\U0001f680 \u96e8"
+    assert plain(whole) == whole

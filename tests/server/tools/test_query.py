@@ -430,3 +430,13 @@ def test_of_a_reader_who_leaves_nothing_is_said(running: SimpleNamespace, size: 
     )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_no_title_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    why = pb.Explanation(sentence="close to \x1b[31mRed", genres=[pb.GenreContribution(genre="a\tb")])
+    item = pb.Recommendation(item_id="6", title="\x1b[31mRed\nand \u202eblue", explanation=why)
+    tables.print_results(tables.console(), [item])
+    tables.print_explanations(tables.console(), [item])
+    out = capsys.readouterr().out
+    assert "\ufffd[31mRed and \ufffdblue" in out
+    assert not {"\x1b", "\u202e", "\t"} & set(out)
