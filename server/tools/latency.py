@@ -96,8 +96,8 @@ class Measurements:
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Print the table."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("call")
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)  # to fit a terminal of 80 columns
+    table.add_column("call", no_wrap=True, min_width=max(map(len, summary["calls"])))
     for name in ("asked", "answered", "refused", "failed", "wrong", *QUANTILES):
         table.add_column(name, justify="right", no_wrap=True)
     for call, row in summary["calls"].items():

@@ -23,7 +23,7 @@ from deepmoviematch.client.channel import SERVICE, open_channel
 from deepmoviematch.server.errors import LoadTestError
 from deepmoviematch.server.tools.latency import Measurements, outcome_counts, print_summary
 from deepmoviematch.server.tools.questions import CheckedCall, number_of
-from deepmoviematch.server.tools.reach import Reach
+from deepmoviematch.server.tools.reach import CURE, Reach
 from deepmoviematch.server.tools.traffic import Traffic, read_histories
 from deepmoviematch.v1 import recommender_pb2 as pb
 
@@ -70,6 +70,8 @@ def run(arguments: Namespace) -> None:
         ) as client:
             traffic = Traffic(client, histories, seed=arguments.seed)
     except CallError as error:
+        if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise _unanswered(reach) from error
         raise LoadTestError(f"a healthy server must answer at {arguments.at}, got {error}") from error
     test = LoadTest(
         reach,
@@ -158,7 +160,7 @@ class LoadTest:
             for channel in channels:
                 grpc.channel_ready_future(channel).result(START_S)
         except grpc.FutureTimeoutError as error:
-            raise LoadTestError(f"a healthy server must answer at {self._reach.address}, got none") from error
+            raise _unanswered(self._reach) from error
         methods: list[dict[str, Any]] = [
             {
                 name: channel.unary_unary(f"/{SERVICE}/{name}", response_deserializer=response.FromString)
@@ -244,6 +246,12 @@ class LoadTest:
                 if (newest := number_of(generation)) > self._seen[-1][1]:
                     self._seen.append((self._now(), newest))
         return question.following(call.result()) if outcome == "OK" else None
+
+
+def _unanswered(reach: Reach) -> LoadTestError:
+    return LoadTestError(
+        f"a healthy server must answer at {reach.address}, got none within {START_S:g} s; {CURE}"
+    )
 
 
 def _outcome(call: Any, question: CheckedCall, oldest: int) -> tuple[str, str | None, str | None]:

@@ -12,7 +12,7 @@ import grpc
 
 from deepmoviematch.client import CallError, Client
 from deepmoviematch.server.errors import QueryError
-from deepmoviematch.server.tools.reach import Reach
+from deepmoviematch.server.tools.reach import CURE, Reach
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 TIMEOUT_S = 20.0
@@ -133,6 +133,5 @@ def _explained(error: CallError, address: str) -> str:
     if error.reason or error.violations:
         return error.message
     if error.code is grpc.StatusCode.UNAVAILABLE:
-        cure = "start one (make serve) or say --at, and --tls-ca and --tls-cert if it wants them"
-        return f"a server must answer at {address}, got none; {cure}"
+        return f"a server must answer at {address}, got none; {CURE}"
     return f"the server at {address} answered {error.code.name}: {error.message}"

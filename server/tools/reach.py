@@ -9,6 +9,9 @@ import grpc
 
 from deepmoviematch.server.errors import QueryError
 
+CURE = "start one (make serve) or say --at, and --tls-ca and --tls-cert if it wants them"
+"""What to do where no server answers."""
+
 
 @dataclass(frozen=True)
 class Reach:

@@ -51,7 +51,12 @@ def read_histories(folder: Path) -> Histories:
                 if None in row.values():
                     raise ValueError(f"a short line {rows.line_num}")
                 histories.setdefault(row["userId"], []).append((row["movieId"], float(row["rating"])))
-    except (OSError, KeyError, ValueError, csv.Error) as error:
+    except OSError as error:
+        raise LoadTestError(
+            f"--data must be a folder with a ratings.csv, which is all that a load test reads, got {error}; "
+            "leave --data out to have users made up"
+        ) from error
+    except (KeyError, ValueError, csv.Error) as error:
         raise LoadTestError(
             f"{path} must have the columns userId, movieId and rating, got {error!r}; "
             "python -m deepmoviematch.data fetch writes such a file"

@@ -15,7 +15,7 @@ from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.errors import LoadTestError, OverloadedError
 from deepmoviematch.server.generations.serving import Serving
 from deepmoviematch.server.ranking.recommender import Recommender
-from deepmoviematch.server.tools import loadtest, traffic as traffic_module
+from deepmoviematch.server.tools import latency, loadtest, tables, traffic as traffic_module
 from deepmoviematch.server.tools.questions import Batch, Embedding, Learnt, ListCall, number_of
 from deepmoviematch.server.tools.traffic import Histories, Traffic, read_histories
 
@@ -170,7 +170,6 @@ def test_histories_are_those_of_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "contents",
     [
-        None,
         "userId,rating\n1,2\n",
         "userId,movieId,rating\n1,2,x\n",
         "userId,movieId,rating\n1,60\n",
@@ -178,10 +177,15 @@ def test_histories_are_those_of_the_data(tmp_path: Path) -> None:
         f"userId,movieId,rating\n1,{'6' * 131_073},4.0\n",
     ],
 )
-def test_data_that_cannot_be_read_are_a_clear_error(tmp_path: Path, contents: str | None) -> None:
-    if contents is not None:
-        (tmp_path / "ratings.csv").write_text(contents)
+def test_data_that_cannot_be_read_are_a_clear_error(tmp_path: Path, contents: str) -> None:
+    (tmp_path / "ratings.csv").write_text(contents)
     with pytest.raises(LoadTestError, match="must have the columns userId, movieId and rating"):
+        read_histories(tmp_path)
+
+
+def test_data_in_another_file_are_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "ratings.parquet").touch()
+    with pytest.raises(LoadTestError, match=r"--data must be a folder with a ratings\.csv, .*; leave --data"):
         read_histories(tmp_path)
 
 
@@ -282,6 +286,20 @@ def test_the_table_names_every_call(running: SimpleNamespace, capsys: pytest.Cap
     assert all(word in out for word in ("Recommend", "SimilarItems", "all", "p99.9"))
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_table_names_calls_whatever_the_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "PLAIN_WIDTH", width)
+    measured = latency.Measurements()
+    for _ in range(1000):
+        measured.add("BatchRecommend", 0.0, "OK", 0.0123, 0.0)
+    latency.print_summary(measured.summary(1.0))
+    out = capsys.readouterr().out
+    assert "BatchRecommend" in out
+    assert ("\u2026" in out) == (width < 80)
+
+
 def test_refusals_fail_the_test_unless_they_are_allowed(
     serve: Callable[..., Any], recommender: Recommender, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -375,4 +393,5 @@ def test_without_a_server_there_is_a_clear_error(
 ) -> None:
     monkeypatch.setattr(loadtest, "START_S", 0.1)
     assert main(["loadtest", "--at", "127.0.0.1:1", *BRIEF]) == 1
-    assert "a healthy server must answer at 127.0.0.1:1" in capsys.readouterr().err
+    said = "a healthy server must answer at 127.0.0.1:1, got none within 0.1 s; start one (make serve) or"
+    assert said in capsys.readouterr().err
