@@ -1,6 +1,7 @@
 """`key`: make an API key."""
 
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 from deepmoviematch.server.commands.types import Subparsers, positive
@@ -33,4 +34,4 @@ def run(arguments: Namespace) -> None:
     """
     from deepmoviematch.server.host import keys  # noqa: PLC0415
 
-    print(keys.add(arguments.api_keys, arguments.name, arguments.calls_per_s))
+    keys.add(arguments.api_keys, arguments.name, arguments.calls_per_s, tell=partial(print, flush=True))

@@ -19,7 +19,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -98,8 +98,17 @@ class Keys:
         caller.left -= 1
 
 
-def add(path: Path, name: str, calls_per_s: float | None) -> str:
+def add(
+    path: Path, name: str, calls_per_s: float | None, *, tell: Callable[[str], object] = lambda _: None
+) -> str:
     """Make a key for a caller and add its hash to the file.
+
+    Args:
+        path: The file, which need not be there yet.
+        name: Of the caller.
+        calls_per_s: How often it may call; None for no limit.
+        tell: Told the key before its hash is written, so that no name is taken by a key that nobody saw;
+            what it raises leaves the file as it was.
 
     Returns:
         The key, which is nowhere else.
@@ -118,29 +127,39 @@ def add(path: Path, name: str, calls_per_s: float | None) -> str:
     lines = [f"[{name}]", f'sha256 = "{hashlib.sha256(key.encode()).hexdigest()}"']
     if calls_per_s is not None:
         lines.append(f"calls_per_s = {calls_per_s!r}")
+    _append(path, name, "\n".join(lines) + "\n\n", lambda: tell(key))
+    return key
+
+
+def _append(path: Path, name: str, table: str, ready: Callable[[], object]) -> None:
+    """Write the file of keys anew, with a table more, once `ready` has returned; one process at a time."""
+    with ExitStack() as held:
+        with _writable(path):
+            path = path.resolve()
+            held.enter_context(disk.locked(path.with_name(f".{path.name}.lock")))
+            before = path.stat() if path.exists() else None
+        text, taken = _read(path) if before else ("", {})
+        if name in taken:
+            raise ServeError(f"a key must have a new name, got {name!r}, which is in {path}; choose another")
+        begun = "\n" if text and not text.endswith("\n") else ""  # somebody's last line has no end
+        ready()
+        with _writable(path):
+            disk.replace_file(path, f"{text}{begun}{table}".encode(), mode=0o600)
+            if before:  # whoever could read it still can
+                with suppress(PermissionError):
+                    os.chown(path, before.st_uid, before.st_gid)
+                    path.chmod(stat.S_IMODE(before.st_mode))
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
     try:
-        _append(path.resolve(), name, "\n".join(lines) + "\n\n")
+        yield
     except OSError as error:
         raise ServeError(
             f"--api-keys must be a file that can be written to, in a folder that can, got {path}: {error}; "
             "make its folder or name another"
         ) from error
-    return key
-
-
-def _append(path: Path, name: str, table: str) -> None:
-    """Write the file of keys anew, with a table more; no two processes do at once."""
-    with disk.locked(path.with_name(f".{path.name}.lock")):
-        before = path.stat() if path.exists() else None
-        text, taken = _read(path) if before else ("", {})
-        if name in taken:
-            raise ServeError(f"a key must have a new name, got {name!r}, which is in {path}; choose another")
-        begun = "\n" if text and not text.endswith("\n") else ""  # somebody's last line has no end
-        disk.replace_file(path, f"{text}{begun}{table}".encode(), mode=0o600)
-        if before:  # whoever could read it still can
-            with suppress(PermissionError):
-                os.chown(path, before.st_uid, before.st_gid)
-                path.chmod(stat.S_IMODE(before.st_mode))
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:

@@ -224,6 +224,17 @@ def test_a_full_disk_leaves_the_file_as_it_was(file: Path, monkeypatch: pytest.M
     add(file, "second", None)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full device")
+def test_a_key_that_nobody_could_see_takes_no_name(file: Path) -> None:
+    command = [sys.executable, "-m", "deepmoviematch.server", "key", "shop", "--api-keys", str(file)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: [Errno 28] No space left")
+    assert not file.exists()
+    assert main(["key", "shop", "--api-keys", str(file)]) == 0
+
+
 def test_a_key_joins_a_file_whose_last_line_has_no_end(file: Path) -> None:
     first = add(file, "first", 5.0)
     file.write_text(file.read_text().rstrip("\n"))
