@@ -14,6 +14,7 @@ import os
 import re
 import reprlib
 import secrets
+import shlex
 import stat
 import sys
 import time
@@ -66,7 +67,9 @@ class Keys:
         self._workers = workers
         _, tables = _read(path)
         if not tables:
-            raise ServeError(f"{path} must have an API key, or nobody can call, got none; make one: key NAME")
+            raise ServeError(
+                f"{path} must have an API key, or nobody can call, got none; make one: {_cure(path)}"
+            )
         self._callers: dict[str, _Caller] = {}
         for name, entry in tables.items():
             hashed, rate = _hash_and_rate(path, name, entry)
@@ -168,7 +171,14 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
         return text, tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise ServeError(f"{path} must be a file of API keys, got {error}; make one: key NAME") from error
+        raise ServeError(
+            f"{path} must be a file of API keys, got {error}; make one: {_cure(path)}"
+        ) from error
+
+
+def _cure(path: Path) -> str:
+    """The command that makes a key."""
+    return f"key NAME --api-keys {shlex.quote(str(path))}"
 
 
 def _hash_and_rate(path: Path, name: str, entry: object) -> tuple[str, float]:
@@ -185,7 +195,7 @@ def _hash_and_rate(path: Path, name: str, entry: object) -> tuple[str, float]:
     if not isinstance(hashed, str) or not _HASH.fullmatch(hashed):
         raise ServeError(
             f"{path}: sha256 of {name} must be 64 hexadecimal digits, got {_kind(hashed)}; "
-            "make another key: key NAME"
+            f"make another key: {_cure(path)}"
         )
     number = isinstance(rate, int | float) and not isinstance(rate, bool)
     if not number or not (0 < rate <= sys.float_info.max or rate == math.inf):

@@ -134,7 +134,10 @@ def test_a_query_of_two_calls_passes_whichever_worker_it_meets(file: Path) -> No
     [
         ("not toml", "must be a file of API keys"),
         (f'a = "{"0" * 64}"\n', r"a must be a table, got 64 characters; write \[a\] and its sha256 below"),
-        ("[a]\ncalls_per_s = 5\n", "sha256 of a must be 64 .*, got none; make another key: key NAME"),
+        (
+            "[a]\ncalls_per_s = 5\n",
+            "sha256 of a must be 64 .*, got none; make another key: key NAME --api-keys /",
+        ),
         ("[a]\nsha256 = 5\n", "sha256 of a must be 64 .*, got int; make"),
         ('[a]\nsha256 = "5ec2e7"\n', "sha256 of a must be 64 hexadecimal digits, got 6 characters; make"),
         (f'[a]\nsha256 = "{"5ec2e7-" * 9}0"\n', "sha256 of a must be 64 .*, got 64 characters; make"),
@@ -159,7 +162,7 @@ def test_a_query_of_two_calls_passes_whichever_worker_it_meets(file: Path) -> No
             f'[a]\nsha256 = "{"0" * 64}"\n[b]\nsha256 = "{"0" * 64}"\n',
             "each sha256 must be there once, got that of a at b too; remove one",
         ),
-        ("", "must have an API key, or nobody can call, got none; make one: key NAME"),
+        ("", "must have an API key, or nobody can call, got none; make one: key NAME --api-keys /"),
         ("# none yet\n", "must have an API key"),
     ],
 )
@@ -168,6 +171,11 @@ def test_a_file_that_breaks_a_rule_is_refused(file: Path, text: str, message: st
     with pytest.raises(ServeError, match=message) as caught:
         Keys(file)
     assert "5ec2e7" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused_with_the_command_that_makes_it(file: Path) -> None:
+    with pytest.raises(ServeError, match=f"No such file .*; make one: key NAME --api-keys {file}$"):
+        Keys(file)
 
 
 def test_a_hash_may_be_spelt_in_capitals(file: Path) -> None:
