@@ -123,7 +123,7 @@ def _experiment(store: Store, options: argparse.Namespace) -> _Result:
         store.begin_experiment(Experiment(options.name, tuple(options.variants)))
     store.check_there()
     running = [each for each in store.experiments().values() if options.name in (None, each.name)]
-    value = {each.name: [variant._asdict() for variant in each.variants] for each in running}
+    value = {each.name: console.shares(each) for each in running}
     if running:
         return value, partial(console.print_experiments, running)
     none = "no experiment runs" if options.name is None else f"no experiment {options.name} runs"

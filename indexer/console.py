@@ -78,10 +78,23 @@ def print_experiments(running: Sequence[Experiment]) -> None:
         "experiment", "variant", "generation", Column("share", justify="right"), box=box.SIMPLE_HEAD
     )
     for experiment in running:
-        for place, variant in enumerate(experiment.variants):
-            share = f"{variant.share / experiment.total:.1%}"
-            table.add_row("" if place else experiment.name, variant.name, variant.generation, share)
+        for place, row in enumerate(shares(experiment)):
+            name = "" if place else experiment.name
+            table.add_row(name, row["name"], row["generation"], f"{row['share']:.1%}")
     Console(highlight=False).print(table)
+
+
+def shares(experiment: Experiment) -> list[dict[str, Any]]:
+    """The variants, each with the weight that it was given and the share of the users that this makes."""
+    return [
+        {
+            "name": variant.name,
+            "generation": variant.generation,
+            "weight": variant.share,
+            "share": variant.share / experiment.total,
+        }
+        for variant in experiment.variants
+    ]
 
 
 def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:

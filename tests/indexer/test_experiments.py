@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -195,8 +196,13 @@ def test_the_command_begins_shows_and_ends_an_experiment(command: Command, two: 
 
 
 def test_the_command_says_it_in_json_too(command: Command, two: tuple[str, str]) -> None:
-    _, output, _ = command("experiment", "wider", "--variant", f"wide={two[0]}", "--json")
-    assert f'"generation": "{two[0]}"' in output
+    words = ["--variant", "control=current:9", "--variant", f"wide={two[0]}", "--json"]
+    assert json.loads(command("experiment", "wider", *words)[1]) == {
+        "wider": [
+            {"name": "control", "generation": "current", "weight": 9.0, "share": 0.9},
+            {"name": "wide", "generation": two[0], "weight": 1.0, "share": 0.1},
+        ]
+    }
     assert command("experiment", "other", "--json")[1] == "{}\n"
 
 
