@@ -145,7 +145,11 @@ def _user() -> ArgumentParser:
         "--hour", type=hour, metavar="0..23", help="the user asks in this hour, by the clock of the data"
     )
     options.add_argument(
-        "--weekday", choices=WEEKDAYS, metavar="DAY", help="the user asks on a day such as friday"
+        "--weekday",
+        type=str.lower,
+        choices=WEEKDAYS,
+        metavar="DAY",
+        help="the user asks on a day such as friday",
     )
     options.add_argument("--device", default="", help="device the user is on, as the data name it (tv)")
     options.add_argument(

@@ -31,7 +31,8 @@ def add(commands: Subparsers) -> None:
         "--as-of",
         type=moment,
         metavar="TIME",
-        help='leave out what was rated later: "1998-04-01" or "1998-04-01T12:00:00+02:00" (default: nothing)',
+        help='leave out what was rated later: "1998-04-01T12:00:00+02:00", or "1998-04-01", which is the '
+        "midnight that begins that day; without a zone in UTC (default: nothing)",
     )
     command.add_argument(
         "--filter", default="", metavar="CONDITIONS", help="choose among what satisfies these, as in query"

@@ -64,6 +64,8 @@ class Lookup:
         Raises:
             QueryError: If there is none; the message lists what comes near.
         """
+        if not text:  # which the server would call a title that is at fault
+            raise QueryError("an item must be named by its id or whole title, got none; name one")
         response = self.find(text)
         found, scale = response.results, response.rating_scale
         whole = [item for item in found if item.score == 1]

@@ -149,7 +149,7 @@ def test_explanations_are_drawn_as_bars(ask: Ask) -> None:
 
 def test_the_moment_is_sent_and_drawn_with_the_reasons(ask: Ask) -> None:
     words = ["recommend", "--like", "alien", "-n", "1"]
-    moment = ["--hour", "21", "--weekday", "saturday", "--device", "tv"]
+    moment = ["--hour", "21", "--weekday", "Saturday", "--device", "tv"]
     assert found(ask, *words)["results"] != found(ask, *words, *moment)["results"]
     [item] = found(ask, *words, *moment, "--explain")["results"]
     parts = {part["feature"]: part["contribution"] for part in item["explanation"]["context"]}
@@ -229,6 +229,10 @@ def test_an_id_that_is_a_title_too_means_the_item_with_that_id(
             ["recommend", "--rate", "se7en=9"],
             "user.history[0].rating must be 0.5 to 5, the scale of the ratings, "
             "which begins at a tenth of its top unless the data go lower, got 9",
+        ),
+        (
+            ["recommend", "--like", ""],
+            "an item must be named by its id or whole title, got none; name one",
         ),
         (["find", ""], "title must be 1 to 1000 bytes, got none"),
         (
