@@ -74,7 +74,7 @@ def questions(client: Lookup) -> list[tuple[str, list[str]]]:
             ["recommend", *(word for genre in genres for word in ("--genre", genre))],
         ),
         (
-            f"What suits somebody who liked these {len(liked)}?",
+            f"What suits somebody who liked {f'these {len(liked)}' if len(liked) > 1 else 'this one'}?",
             ["recommend", *(word for title in liked for word in ("--like", title))],
         ),
         ("What is like this one?", ["similar", near]),

@@ -15,6 +15,9 @@ from deepmoviematch.v1 import recommender_pb2 as pb
 SHOWN_PARTS = 6
 """Parts of an explanation that are drawn, the largest."""
 
+TOLD_GAP = 0.005
+"""From where on a table says how far an explanation's parts are from the score together."""
+
 PLAIN_WIDTH = 100
 """Columns of a line where standard output is no terminal."""
 
@@ -37,8 +40,8 @@ def print_headline(out: Console, metadata: pb.ResponseMetadata, missing: Sequenc
     out.print(_headline(metadata, missing), soft_wrap=True)
     if metadata.HasField("relevance_paid"):
         out.print(
-            f"intra-list diversity {metadata.intra_list_diversity:.3f}, "
-            f"relevance paid {metadata.relevance_paid:.3f}, mean popularity {metadata.mean_popularity:.3f}",
+            f"intra-list diversity {metadata.intra_list_diversity:z.3f}, "
+            f"relevance paid {metadata.relevance_paid:z.3f}, mean popularity {metadata.mean_popularity:.3f}",
             soft_wrap=True,
         )
 
@@ -71,7 +74,7 @@ def print_results(out: Console, results: Sequence[pb.Recommendation]) -> None:
         given = item.source == pb.SOURCE_EXPLORATION
         chance = [f"{'* ' if given else ''}{item.propensity:.3g}"] if explored else []
         rating = [f"{item.predicted_rating:z.1f}"] if rated else []
-        row = (str(item.rank), item.title, year, genres, f"{item.score:.3f}", item.item_id)
+        row = (str(item.rank), item.title, year, genres, f"{item.score:z.3f}", item.item_id)
         table.add_row(*row, *rating, *chance)
     _print_table(out, table, otherwise="nothing found")
 
@@ -111,6 +114,7 @@ def print_explanations(out: Console, results: Iterable[pb.Recommendation]) -> No
             ("what anyone gets", why.baseline_score),
             *sorted(shown, key=lambda part: -part[1]),
             *([("all the rest", rest + why.other_contributions)] if len(parts) > len(shown) else []),
+            *([("not told apart", why.gap)] if abs(why.gap) >= TOLD_GAP else []),
         ]
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=36)

@@ -14,7 +14,8 @@ from deepmoviematch.server.__main__ import main
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.tools.demo import questions
-from deepmoviematch.server.tools.lookup import connected
+from deepmoviematch.server.tools.lookup import Lookup, connected
+from deepmoviematch.v1 import recommender_pb2 as pb
 
 
 def asked(serve: Callable[..., Any], recommender: Recommender) -> list[list[str]]:
@@ -53,6 +54,21 @@ def test_the_demo_names_what_is_popular_elsewhere(
     assert taste.count("--genre") == stated
     assert liked[2::2] == popular
     assert near == ["similar", popular[0]]
+
+
+def test_the_demo_counts_one_film_as_one() -> None:
+    class OfOne(Lookup):
+        def __init__(self) -> None:
+            """Asks nobody."""
+
+        def recommend(self, request: pb.RecommendRequest, *, pages: int = 1) -> pb.RecommendResponse:
+            return pb.RecommendResponse(results=[pb.Recommendation(item_id="6")])
+
+        def find(self, text: str, page_size: int = 0, *, pages: int = 1) -> pb.FindItemsResponse:
+            return pb.FindItemsResponse()
+
+    captions = [caption for caption, _ in questions(OfOne())]
+    assert captions[1] == "What suits somebody who liked this one?"
 
 
 @pytest.mark.parametrize("odd", ["", "Volume \x1b[1m"])

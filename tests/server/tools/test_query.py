@@ -436,6 +436,25 @@ def test_of_a_reader_who_leaves_nothing_is_said(running: SimpleNamespace, size: 
     assert (ended.returncode, ended.stderr) == (1, b"")
 
 
+def test_no_score_is_less_than_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    spread = pb.ResponseMetadata(intra_list_diversity=-1e-8, relevance_paid=-1e-8)
+    tables.print_headline(tables.console(), spread, ())
+    tables.print_results(tables.console(), [pb.Recommendation(item_id="6", score=-1e-8)])
+    out = capsys.readouterr().out
+    assert out.count("0.000") == 4
+    assert "-0.000" not in out
+
+
+@pytest.mark.parametrize("gap", [0.004, 0.02])
+def test_what_an_explanation_misses_is_told_where_it_shows(
+    gap: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [pb.GenreContribution(genre="Comedy", contribution=0.25)]
+    why = pb.Explanation(baseline_score=0.5, genres=parts, gap=gap, score=0.75 + gap)
+    tables.print_explanations(tables.console(), [pb.Recommendation(item_id="6", explanation=why)])
+    assert ("not told apart +0.020" in " ".join(capsys.readouterr().out.split())) == (gap > 0.005)
+
+
 def test_no_title_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     why = pb.Explanation(sentence="close to \x1b[31mRed", genres=[pb.GenreContribution(genre="a\tb")])
     item = pb.Recommendation(item_id="6", title="\x1b[31mRed\nand \u202eblue", explanation=why)
