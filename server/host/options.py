@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepmoviematch.server.errors import ServeError, listed
+from deepmoviematch.server.errors import ServeError
 
 LONGEST_CONNECTION_S = 2_147_483
 """The most that gRPC can tell apart from forever: it counts in milliseconds, of 31 bits."""
@@ -104,7 +104,7 @@ class ServeOptions:
             held = {name for name in os.listdir(self.store) if not name.startswith(".")} - {"lost+found"}
         if held and not held & {"CURRENT", "generations"}:
             raise ServeError(
-                f"the store must be empty or hold CURRENT and generations, got {listed(sorted(held))} "
+                f"the store must be empty or hold CURRENT and generations, got {min(held)} "
                 f"in {self.store}; name a folder that the indexer wrote"
             )
         path = self.port_file
