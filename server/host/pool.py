@@ -29,7 +29,8 @@ from typing import Any, NamedTuple, TypeAlias
 import grpc
 
 from deepmoviematch.server.errors import OverloadedError
-from deepmoviematch.server.host.arrival import INTERNAL, Call, start
+from deepmoviematch.server.host.arrival import start
+from deepmoviematch.server.host.call import INTERNAL, Call
 from deepmoviematch.server.host.refusal import Refusals, ending, named
 from deepmoviematch.server.host.untaken import Untaken
 from deepmoviematch.server.rpc.status import to_status
@@ -182,7 +183,7 @@ class Pool(Executor):
         self._take_in(self._waiting, partial(fn, *args))
 
     def expect(self, call: Call) -> None:
-        """See `arrival.Host`.
+        """See `call.Host`.
 
         Honest callers send their message at once. So where there are too many, the one that has taken
         longest makes room. Calls that are answered at once have room of their own: they need no key.
@@ -196,7 +197,7 @@ class Pool(Executor):
         coming[call] = None
 
     def receive(self, call: Call) -> None:
-        """See `arrival.Host`."""
+        """See `call.Host`."""
         at_once = _at_once(call)
         self._coming[at_once].pop(call, None)
         if not call.is_open:
@@ -219,11 +220,11 @@ class Pool(Executor):
             self._take_in(queue, call)
 
     def has_work(self) -> bool:
-        """See `arrival.Host`."""
+        """See `call.Host`."""
         return bool(self._cheap)
 
     def work(self) -> None:
-        """Answer some of the cheap calls, which this thread alone knows of; see `arrival.Host`."""
+        """Answer some of the cheap calls, which this thread alone knows of; see `call.Host`."""
         self._busy[-1] = True
         taken = [self._cheap.popleft() for _ in range(min(MAX_BATCH, len(self._cheap)))]
         behind = len(self._cheap) + len(taken)

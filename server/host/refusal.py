@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 
 from deepmoviematch.data.errors import MovieMatchError
 from deepmoviematch.server.errors import OverloadedError, RateError, StoppingError, UnknownCallerError
-from deepmoviematch.server.host.arrival import Ending
+from deepmoviematch.server.host.call import Ending
 from deepmoviematch.server.rpc.status import REASONS
 from deepmoviematch.server.telemetry.logs import log_event
 from deepmoviematch.server.telemetry.request_ids import HEADER, request_id

@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 
-from deepmoviematch.server.host.arrival import Call
+from deepmoviematch.server.host.call import Call
 from deepmoviematch.server.host.pool import Pool
 from deepmoviematch.server.rpc.service import NAME
 from tests.bench.servers import listen, say

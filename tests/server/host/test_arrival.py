@@ -10,9 +10,8 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc import _server
 
-from deepmoviematch.server.host import arrival
+from deepmoviematch.server.host import arrival, privates
 from deepmoviematch.server.host.pool import Pool
 
 WAIT_S = 10
@@ -28,7 +27,7 @@ class Faulty(grpc.GenericRpcHandler):
 @pytest.fixture(params=[True, False], ids=["ours", "gRPC's own way"])
 def echo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """A server with one thread that answers with the request, and counts."""
-    monkeypatch.setattr(arrival, "SUPPORTED", request.param)
+    monkeypatch.setattr(privates, "SUPPORTED", request.param)
     answered: list[bytes] = []
 
     def answer(message: bytes, context: grpc.ServicerContext) -> bytes:
@@ -65,10 +64,6 @@ def begin(echo: SimpleNamespace) -> Any:
     call: Any = echo.channel.stream_unary("/test.Echo/Unary").future(iter(messages.get, None), timeout=WAIT_S)
     call.put = messages.put
     return call
-
-
-def test_the_installed_grpc_has_what_it_takes() -> None:
-    assert arrival.SUPPORTED
 
 
 def test_a_call_is_answered(echo: SimpleNamespace) -> None:
@@ -178,34 +173,9 @@ def test_while_there_is_always_an_event_calls_are_answered_still() -> None:
 def test_without_what_it_takes_each_is_run_by_a_thread_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(arrival, "SUPPORTED", False)
+    monkeypatch.setattr(privates, "SUPPORTED", False)
     server = grpc.server(ThreadPoolExecutor(1))
     host: Any = None  # which is never asked
     assert not arrival.start(server, host)
     server.stop(None).wait()
     assert f"got version {version('grpcio')} without" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("owner", "name"),
-    [
-        (_server, "_serve"),
-        (_server, "_ServerStage"),
-        (_server._RPCState, "due"),
-        (_server._ServerState, "server_deallocated"),
-        (_server._Server, "_state"),
-    ],
-)
-def test_every_name_that_is_used_is_looked_for(
-    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
-) -> None:
-    original = owner.__init__
-
-    def make(self: Any, *words: Any) -> None:
-        original(self, *words)
-        del vars(self)[name]
-
-    monkeypatch.delattr(owner, name, raising=False)
-    if isinstance(owner, type):
-        monkeypatch.setattr(owner, "__init__", make)
-    assert not arrival._is_supported()

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from deepmoviematch.server.host import arrival
+from deepmoviematch.server.host.call import Call
 from deepmoviematch.server.host.pool import FEW_WAITING, MAX_BATCH, Pool
 
 WAIT_S = 10
@@ -45,7 +45,7 @@ class Pairing:
     def is_cheap(self, message: bytes) -> bool:
         return self.cheap
 
-    def answer_many(self, calls: list[arrival.Call]) -> list[arrival.Call]:
+    def answer_many(self, calls: list[Call]) -> list[Call]:
         awaited = [call for call in calls if call.is_awaited(time.time())]
         self.sizes.append(len(awaited))
         if any(call.message == b"0" for call in calls):
@@ -105,7 +105,7 @@ def test_a_flood_is_taken_in_sooner_than_it_is_answered_so_that_calls_can_be_ref
     waiting: list[int] = []
     answer = pairs.handler.answer_many
 
-    def answer_many(calls: list[arrival.Call]) -> list[arrival.Call]:
+    def answer_many(calls: list[Call]) -> list[Call]:
         waiting.append(pairs.pool.waiting)
         return list(answer(calls))
 
@@ -170,7 +170,7 @@ def test_whoever_a_bug_would_leave_without_an_answer_is_told(
 ) -> None:
     answer = pairs.handler.answer_many
 
-    def answer_many(calls: list[arrival.Call]) -> list[arrival.Call]:
+    def answer_many(calls: list[Call]) -> list[Call]:
         answer(calls[:1])
         raise ZeroDivisionError
 

@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from deepmoviematch.server.errors import RateError, UnknownCallerError
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.generations.serving import Serving
-from deepmoviematch.server.host import arrival, door as door_module, pool as pool_module, refusal
+from deepmoviematch.server.host import door as door_module, pool as pool_module, privates, refusal
 from deepmoviematch.server.host.refusal import Refusals
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.server.rpc.service import RecommenderService
@@ -121,7 +121,7 @@ def test_batches_that_wait_keep_nobody_else_from_being_answered(
 def test_a_refusal_does_not_wait_for_the_request(
     serve: Callable[..., Any], recommender: Recommender, monkeypatch: pytest.MonkeyPatch, supported: bool
 ) -> None:
-    monkeypatch.setattr(arrival, "SUPPORTED", supported)
+    monkeypatch.setattr(privates, "SUPPORTED", supported)
     monkeypatch.setattr(pool_module.Pool, "crowded", lambda self, handler: True)
     with serve(Held(recommender)) as running:
         call = running.channel.stream_unary(
@@ -183,7 +183,7 @@ def test_refusals_of_all_kinds_are_logged_once_in_a_while(
 def test_a_refusal_keeps_the_name_that_its_caller_gave_the_call(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, supported: bool
 ) -> None:
-    monkeypatch.setattr(arrival, "SUPPORTED", supported)
+    monkeypatch.setattr(privates, "SUPPORTED", supported)
     keys: Any = Limited([2.0] * 3)
     with serve(Current(), keys=keys) as running:
         names = []

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deepmoviematch.server.generations.current import Current
 from deepmoviematch.server.generations.serving import Serving
-from deepmoviematch.server.host import arrival, pool
+from deepmoviematch.server.host import pool, privates
 from deepmoviematch.server.host.health import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Health
 from deepmoviematch.server.ranking.recommender import Recommender
 from deepmoviematch.v1 import recommender_pb2 as pb
@@ -30,7 +30,7 @@ def asked(
     request: pytest.FixtureRequest, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SimpleNamespace]:
     """A server whose `health` may be asked for; `watch(service="")` begins to."""
-    monkeypatch.setattr(arrival, "SUPPORTED", request.param)
+    monkeypatch.setattr(privates, "SUPPORTED", request.param)
     health = Health()
     with serve(Current(), health=health) as server:
         stub: Any = health_pb2_grpc.HealthStub(server.channel)
@@ -129,7 +129,7 @@ def test_a_watcher_that_leaves_is_forgotten_and_the_others_are_told(asked: Simpl
 
 
 def test_a_watcher_that_has_left_already_is_forgotten_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrival, "SUPPORTED", False)
+    monkeypatch.setattr(privates, "SUPPORTED", False)
     health = Health()
     gone: Any = SimpleNamespace(add_callback=lambda _: False)
     health.Watch(health_pb2.HealthCheckRequest(), gone, lambda _: None)

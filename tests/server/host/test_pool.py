@@ -9,7 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from deepmoviematch.server.host import arrival, pool
+from deepmoviematch.server.host import pool
+from deepmoviematch.server.host.call import Ending
 from deepmoviematch.server.host.pool import (
     BURST_S,
     FEW_WAITING,
@@ -55,7 +56,7 @@ class Waiting:
 
     def __init__(self, handler: SimpleNamespace, message: bytes = b"") -> None:
         self.handler, self.message, self.is_open = handler, message, True
-        self.begun, self.go_on, self.refused = threading.Event(), threading.Event(), list[arrival.Ending]()
+        self.begun, self.go_on, self.refused = threading.Event(), threading.Event(), list[Ending]()
         self.refuse, self.follow = self.refused.append, Mock()
 
     def __call__(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
-from deepmoviematch.server.host import arrival, untaken
+from deepmoviematch.server.host import untaken
+from deepmoviematch.server.host.call import Call
 from deepmoviematch.server.host.pool import Pool
 from tests.server.host.http2 import DATA, HEADERS, RESET, WAIT_S, Caller
 
@@ -33,7 +34,7 @@ class Filling:
     def __call__(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         return bytes(int(message))
 
-    def answer_many(self, calls: list[arrival.Call]) -> list[arrival.Call]:
+    def answer_many(self, calls: list[Call]) -> list[Call]:
         for call in calls:
             call.answer(bytes(int(call.message)))
         return []
