@@ -6,16 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+from deepmoviematch.data.program import exit_status, importing
 
-from deepmoviematch.data.program import exit_status
+with importing(extra="train"):
+    from rich.console import Console
 
-try:
     from deepmoviematch.data.describe import describe, show
     from deepmoviematch.data.readers import read
     from deepmoviematch.data.sources import DEFAULT, SOURCES, fetch
-except ModuleNotFoundError as error:  # an installation that only serves
-    raise SystemExit(f"error: reading data needs {error.name}; install deepmoviematch[train]") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

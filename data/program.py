@@ -3,12 +3,34 @@
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from deepmoviematch.data.errors import MovieMatchError
 
 _CALLS = {"grpc", "google"}
 """What speaks to a server, which the extra `train` lacks."""
+
+INTERRUPTED = 130
+"""The exit status after SIGINT, as of a shell."""
+
+
+@contextmanager
+def importing(*, extra: str) -> Iterator[None]:
+    """Around the imports that a command line begins with: end as `exit_status` does where one fails.
+
+    Args:
+        extra: What to install where a library is missing: "train" or "serve".
+
+    Raises:
+        SystemExit: Without a library, or after SIGINT.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:  # another extra was installed
+        raise SystemExit(f"error: this needs {error.name}; install deepmoviematch[{extra}]") from error
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 def exit_status(run: Callable[[], None], *, extra: str, interrupted: str = "") -> int:
@@ -40,5 +62,5 @@ def exit_status(run: Callable[[], None], *, extra: str, interrupted: str = "") -
         return 1
     except KeyboardInterrupt:
         print(end=interrupted and f"{interrupted}\n", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0

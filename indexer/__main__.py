@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from deepmoviematch.data.errors import MovieMatchError
-from deepmoviematch.data.program import exit_status
+from deepmoviematch.data.program import exit_status, importing
 
-try:
+with importing(extra="serve"):
     from deepmoviematch.indexer import console
     from deepmoviematch.indexer.build import build
     from deepmoviematch.indexer.comparison import difference
@@ -20,9 +20,6 @@ try:
     from deepmoviematch.indexer.experiments import CURRENT, Experiment, Variant
     from deepmoviematch.indexer.search.kinds import CHOICES, EXACT_UP_TO
     from deepmoviematch.indexer.store import Store
-except ModuleNotFoundError as error:  # an installation that only calls a server
-    raise SystemExit(f"error: indexing needs {error.name}; install deepmoviematch[serve]") from error
-
 
 _Result: TypeAlias = tuple[object, Callable[[], None]]
 """What a command prints as JSON, and what shows it to people."""

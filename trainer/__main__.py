@@ -19,12 +19,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepmoviematch.data.program import exit_status
-from deepmoviematch.data.ratings import LOWEST_STARS, TOP_STARS
-from deepmoviematch.trainer.console import print_fit, print_listing, print_measure, print_rows, print_table
-from deepmoviematch.trainer.errors import RecipeError, TrainingError
-from deepmoviematch.trainer.quiet import import_tensorflow
-from deepmoviematch.trainer.recipe import Recipe, SeedRecipe, load_recipe
+from deepmoviematch.data.program import exit_status, importing
+
+with importing(extra="train"):
+    from deepmoviematch.data.ratings import LOWEST_STARS, TOP_STARS
+    from deepmoviematch.trainer.console import (
+        print_fit,
+        print_listing,
+        print_measure,
+        print_rows,
+        print_table,
+    )
+    from deepmoviematch.trainer.errors import RecipeError, TrainingError
+    from deepmoviematch.trainer.quiet import import_tensorflow
+    from deepmoviematch.trainer.recipe import Recipe, SeedRecipe, load_recipe
 
 PROTOCOLS = {
     "new-users": "users held out whole, told by 80 % of their ratings",

@@ -41,6 +41,22 @@ def test_ctrl_c_is_no_error(hint: str, said: str, capsys: pytest.CaptureFixture[
     assert capsys.readouterr() == ("", said)
 
 
+@pytest.mark.parametrize("module", ["data", "trainer", "indexer", "server"])
+def test_ctrl_c_while_libraries_are_imported_is_no_error_either(module: str) -> None:
+    program = (
+        "import runpy, sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name in ('numpy', 'grpc'):\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        f"sys.argv[1:] = {['query', 'find', 'heat'] if module == 'server' else ['--help']}\n"
+        f"runpy.run_module('deepmoviematch.{module}', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_a_mistake_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         exit_status(raising(ZeroDivisionError()), extra="train")
