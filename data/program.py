@@ -33,13 +33,12 @@ def importing(*, extra: str) -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from None
 
 
-def exit_status(run: Callable[[], None], *, extra: str, interrupted: str = "") -> int:
+def exit_status(run: Callable[[], None], *, extra: str) -> int:
     """Run a command to its end, and say on standard error what the user can cure.
 
     Args:
-        run: The command.
+        run: The command; a KeyboardInterrupt of its own may say how to go on.
         extra: What to install where a library is missing: "train" or "serve".
-        interrupted: What to say after SIGINT, if anything.
 
     Returns:
         The exit status: 0, 1 where there is something to cure or whoever read the output has left, or 130
@@ -60,7 +59,8 @@ def exit_status(run: Callable[[], None], *, extra: str, interrupted: str = "") -
         needed = "serve" if (error.name or "").split(".")[0] in _CALLS else extra
         print(f"error: this needs {error.name}; install deepmoviematch[{needed}]", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(end=interrupted and f"{interrupted}\n", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        if cure := str(interrupt):
+            print(f"interrupted; {cure}", file=sys.stderr)
         return INTERRUPTED
     return 0

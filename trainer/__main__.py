@@ -51,8 +51,7 @@ PROTOCOLS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`arguments`, or the process's own) and return the exit status."""
     options = _parser().parse_args(arguments)
-    cure = "; fit --resume goes on from the last whole epoch" if options.command is _fit else ""
-    return exit_status(lambda: options.command(options), extra="train", interrupted=f"interrupted{cure}")
+    return exit_status(lambda: options.command(options), extra="train")
 
 
 def _fit(options: argparse.Namespace) -> None:

@@ -71,15 +71,16 @@ def fit_run(
 
     Raises:
         MovieMatchError: If the data break a rule, or training fails.
+        KeyboardInterrupt: After SIGINT; it says so where there is something to go on from.
     """
     dataset = read_and_tell(data, lenient=lenient)
     fitted: Fitted[Towers]
+    kept = out / CHECKPOINT
     try:
         _refuse_other_folder(out)
-        kept = out / CHECKPOINT
         if not resume:
             shutil.rmtree(kept, ignore_errors=True)
-        elif not kept.is_dir():
+        elif not _begun(kept):
             print(f"there is no checkpoint in {out} to go on from; beginning anew", file=sys.stderr)
         kept.mkdir(parents=True, exist_ok=True)
         (kept / OURS).touch()
@@ -97,7 +98,16 @@ def fit_run(
         shutil.rmtree(kept)
     except OSError as error:
         raise TrainingError(f"{out}: a run's folder must be writable, got {error}") from error
+    except KeyboardInterrupt:
+        if _begun(kept):
+            raise KeyboardInterrupt("fit --resume goes on from the last whole epoch") from None
+        raise
     return fitted
+
+
+def _begun(kept: Path) -> bool:
+    """Whether a fit left a whole epoch in its `CHECKPOINT`."""
+    return any(kept.glob("*.npz"))
 
 
 def _refuse_other_folder(out: Path) -> None:

@@ -35,9 +35,14 @@ def test_what_can_be_cured_is_one_line(
     assert capsys.readouterr() == ("", said)
 
 
-@pytest.mark.parametrize(("hint", "said"), [("", ""), ("interrupted", "interrupted\n")])
-def test_ctrl_c_is_no_error(hint: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_status(raising(KeyboardInterrupt()), extra="train", interrupted=hint) == 130
+@pytest.mark.parametrize(
+    ("interrupt", "said"),
+    [(KeyboardInterrupt(), ""), (KeyboardInterrupt("go on"), "interrupted; go on\n")],
+)
+def test_ctrl_c_is_no_error(
+    interrupt: KeyboardInterrupt, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status(raising(interrupt), extra="train") == 130
     assert capsys.readouterr() == ("", said)
 
 

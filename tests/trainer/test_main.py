@@ -82,6 +82,24 @@ def test_who_resumes_where_there_is_no_checkpoint_is_told_so(
     assert f"there is no checkpoint in {tmp_path} to go on from; beginning anew" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_who_interrupts_a_fit_is_told_to_resume_it_where_an_epoch_is_whole(
+    epoch: int,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fit = ["fit", "--data", data, "--recipe", "seed", "--set", "epochs=3", "--out", tmp_path]
+    with monkeypatch.context() as broken:
+        broken.setattr(fitting, "train", _interrupted_in("fit", epoch=epoch))
+        assert run(*fit) == 130
+    whole = epoch > 0
+    assert ("interrupted; fit --resume goes on from the last whole epoch" in capsys.readouterr().err) is whole
+    assert run(*fit, "--resume") == 0
+    assert ("no checkpoint" in capsys.readouterr().err) is not whole
+
+
 def test_fit_leaves_a_run_and_says_so(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert run("fit", "--data", data, "--out", out, *SMALL) == 0
@@ -388,14 +406,14 @@ def test_a_fit_that_was_broken_off_is_resumed_to_the_same_bits(
         assert again.read_bytes() == file.read_bytes()
 
 
-def _interrupted_in(last: str) -> Callable[..., Any]:
-    """The loop, broken off in the third epoch of a phase."""
+def _interrupted_in(last: str, *, epoch: int = 2) -> Callable[..., Any]:
+    """The loop, broken off in an epoch of a phase, the third one if not told otherwise."""
 
     def train(task: Any, phase: str, **settings: Any) -> Any:
-        def batches(epoch: int) -> Any:
-            if phase == last and epoch == 2:
+        def batches(begun: int) -> Any:
+            if phase == last and begun == epoch:
                 raise KeyboardInterrupt
-            return of_task(epoch)
+            return of_task(begun)
 
         of_task, task.batches = task.batches, batches
         return loop.train(task, phase, **settings)

@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -85,6 +86,18 @@ class Checkpoint:
     def path(self, phase: str) -> Path:
         """The file of a phase."""
         return self.folder / f"{phase}.npz"
+
+    def refuse_others(self) -> None:
+        """Refuse to go on in a folder with a state, of whatever phase, that is of another recipe or data.
+
+        Raises:
+            TrainingError: If there is one, or one that is damaged.
+        """
+        for path in sorted(self.folder.glob("*.npz")):
+            with _saved(path) as saved:
+                fingerprint = json.loads(str(saved["about"]))["fingerprint"]
+            if fingerprint != self.fingerprint:
+                raise TrainingError(f"{path}: is of another recipe or other data; start without --resume")
 
 
 NOISE = 0.4
@@ -170,8 +183,10 @@ def train(
     task.optimizer.build(task.trainable)
     rows: list[Row] = []
     best = _weights(task)
-    if checkpoint is not None and checkpoint.resume and checkpoint.path(phase).exists():
-        rows, best = _restore(task, checkpoint.path(phase), checkpoint.fingerprint)
+    if checkpoint is not None and checkpoint.resume:
+        checkpoint.refuse_others()
+        if checkpoint.path(phase).exists():
+            rows, best = _restore(task, checkpoint.path(phase))
 
     step: Callable[..., tf.Tensor] | None = None
     # What makes batches shares the cores with the steps: threads of its own would only be in their way.
@@ -270,22 +285,27 @@ def _save(
     os.replace(part, path)
 
 
-def _restore(task: Task, path: Path, fingerprint: str) -> tuple[list[Row], list[npt.NDArray[Any]]]:
+def _restore(task: Task, path: Path) -> tuple[list[Row], list[npt.NDArray[Any]]]:
     """Put the task back to the state in a file; returns the rows and the best weights so far."""
+    with _saved(path) as saved:
+        rows: list[Row] = json.loads(str(saved["about"]))["rows"]
+        state = [saved[f"v{i}"] for i in range(len(_state(task)))]
+        best = [saved[f"b{i}"] for i in range(len(task.trainable))]
+    for variable, value in zip(_state(task), state, strict=True):
+        variable.assign(value)
+    return rows, best
+
+
+@contextmanager
+def _saved(path: Path) -> Iterator[Any]:
+    """The arrays of a state by name; a `TrainingError` where one cannot be read."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
-            about = json.loads(str(saved["about"]))
-            state = [saved[f"v{i}"] for i in range(len(_state(task)))]
-            best = [saved[f"b{i}"] for i in range(len(task.trainable))]
+            yield saved
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(
             f"{path}: a checkpoint must be whole, got {error}; start without --resume"
         ) from error
-    if about["fingerprint"] != fingerprint:
-        raise TrainingError(f"{path}: is of another recipe or other data; start without --resume")
-    for variable, value in zip(_state(task), state, strict=True):
-        variable.assign(value)
-    return about["rows"], best
 
 
 BAR_FIGURES = ("loss", "validation_ndcg@100")

@@ -139,6 +139,14 @@ def test_a_checkpoint_of_another_recipe_or_other_data_is_refused(tmp_path: Path)
         run(Line(), 2, tmp_path, resume=True, fingerprint="b")
 
 
+def test_a_checkpoint_of_other_data_is_refused_in_a_phase_that_it_had_not_come_to(tmp_path: Path) -> None:
+    run(Line(), 1, tmp_path)
+    (tmp_path / "fit.npz").rename(tmp_path / "measure.npz")
+    with pytest.raises(TrainingError, match=r"measure\.npz: is of another recipe or other data"):
+        run(Line(), 2, tmp_path, resume=True, fingerprint="b")
+    assert not (tmp_path / "fit.npz").exists()
+
+
 def test_weights_that_break_in_the_last_update_of_an_epoch_stop_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
