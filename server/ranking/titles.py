@@ -3,7 +3,8 @@
 "Matrix, The (1999)", "the matrix" and "MATRIX" are one title: case, accents,
 punctuation and English articles do not count, and the year may be left out.
 What stands in parentheses is a title of its own, so "Seven (a.k.a. Se7en)"
-answers to both names.
+answers to both names. Where a script puts no spaces between words, any part of a
+title is a word of it: "千尋" is one of "千と千尋の神隠し".
 """
 
 import re
@@ -23,6 +24,10 @@ _ALIAS = re.compile(r"^\s*a\.?k\.?a\.?\s+", re.IGNORECASE)
 _LAST_ARTICLE = re.compile(r"^(.*),\s*(\w+)\s*$")  # "Haine, La"
 _SILENT = re.compile(r"['’`]")
 _GAP = re.compile(r"[\W_]+")
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
+    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"  # kana, Han
+)
 _ARTICLES = {"a", "an", "the"}
 _MOVED = _ARTICLES | {"la", "le", "les", "l", "il", "lo", "i", "gli", "un", "une", "una", "uno"}
 _MOVED |= {"el", "los", "las", "der", "die", "das", "den", "det", "o", "os", "as"}
@@ -50,12 +55,15 @@ class Titles:
         self._whole: defaultdict[str, list[int]] = defaultdict(list)
         self._having: defaultdict[str, set[int]] = defaultdict(set)
         self._words: list[frozenset[str]] = []
+        self._unspaced: dict[int, str] = {}  # the words of titles in scripts without spaces
         for row, (title, year) in enumerate(zip(catalogue.titles, catalogue.years.tolist(), strict=True)):
             tokens = _tokens(title)
             for key in _keys(title, tokens):
                 self._whole[key].append(row)
             words = _words(tokens) | ({str(year)} if year != UNKNOWN_YEAR else set())
             self._words.append(words)
+            if _UNSPACED.search(text := " ".join(words)):
+                self._unspaced[row] = text
             for word in words:
                 self._having[word].add(row)
 
@@ -92,8 +100,14 @@ class Titles:
         return self._with_all(with_year) or self._with_all(asked.words)
 
     def _with_all(self, words: frozenset[str]) -> set[int]:
-        sets = sorted((self._having.get(word, set()) for word in words), key=len)
-        return set.intersection(*sets) if sets else set()
+        parts = {word for word in words if _UNSPACED.search(word)}
+        sets = [self._having.get(word, set()) for word in words - parts]
+        if parts:
+            sets.append(set(self._unspaced))
+        rows = set.intersection(*sorted(sets, key=len)) if sets else set()
+        for part in parts:
+            rows = {row for row in rows if part in self._unspaced[row]}
+        return rows
 
 
 def _asked(text: str) -> _TypedTitle:

@@ -68,6 +68,37 @@ def test_find_needs_all_the_words() -> None:
     assert titles.find("red nothing") == []
 
 
+@pytest.mark.parametrize(
+    ("title", "asked"),
+    [
+        ("千と千尋の神隠し", "千と千尋"),
+        ("千と千尋の神隠し", "神隠し (2001)"),
+        ("千と千尋の神隠し", "神隠し 千尋"),
+        ("となりのトトロ", "トトロ"),
+        ("となりのトトロ", "ﾄﾄﾛ"),
+        ("ﾄﾅﾘﾉﾄﾄﾛ", "トトロ"),
+        ("Spirited Away (千と千尋の神隠し)", "spirited 千尋"),
+        ("卧虎藏龙", "藏龙"),
+        ("ฉลาดเกมส์โกง", "เกมส์"),
+    ],
+)
+def test_find_knows_a_word_inside_a_title_of_a_script_without_spaces(title: str, asked: str) -> None:
+    titles = titles_of(("千年女優", 2001), (title, 2001), ("Heat", 2001))
+    [(row, score)] = titles.find(asked)
+    assert row == 1
+    assert 0 < score < 1
+
+
+def test_find_knows_only_whole_words_where_spaces_part_them() -> None:
+    titles = titles_of(("Heathers", 1988), ("Жара", 2006), ("기생충", 2019))
+    assert [titles.find(asked) for asked in ("heat", "жар", "기생")] == [[], [], []]
+
+
+def test_find_puts_a_whole_title_before_those_that_it_is_a_part_of() -> None:
+    titles = titles_of(("東京物語", 1953), ("東京", 2008), popular=[0, 1])
+    assert titles.find("東京") == [(1, 1.0), (0, 0.5)]
+
+
 def test_find_scores_below_one_where_only_the_order_of_words_is_off() -> None:
     [(_, score)] = titles_of(("Toy Story", 0)).find("story toy")
     assert score < 1
