@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from deepmoviematch.data.arrays import Doubles, Floats, Longs
 from deepmoviematch.data.catalogue import Catalogue
-from deepmoviematch.trainer.reports.pictures import DPI, any_letter, png
+from deepmoviematch.trainer.reports.pictures import DPI, any_letter, fonts_for, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,28 +52,36 @@ def map_png(vectors: Floats, catalogue: Catalogue, popularity: Floats, title: st
         catalogue: N items.
         popularity: [N] decides which items are shown and named.
         title: Stands above the map.
+
+    Titles with letters that no font of this machine has are left out, which the heading says.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - a second to import
+    from matplotlib import rc_context  # noqa: PLC0415 - a second to import
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     shown = np.argsort(-popularity, kind="stable")[:MOST_ITEMS]
     points = layout(vectors[shown])
-    figure = Figure(figsize=(13, 10), dpi=DPI, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    _draw_points(axes, points, catalogue, shown)
     items = (
         f"{len(shown):,} items"
         if len(shown) == len(catalogue)
         else f"the {len(shown):,} most liked of {len(catalogue):,} items"
     )
-    axes.set_title(f"{title}: {items}, by direction of their vectors", fontsize=13, parse_math=False)
-    axes.set_axis_off()
+    heading = f"{title}: {items}, by direction of their vectors"
     titles = [_shortened(catalogue.titles[row]) for row in shown[:MOST_LABELS]]
-    with any_letter():
+    families, lacking = fonts_for([*titles, *catalogue.genre_names, heading])
+    named = [place for place, text in enumerate(titles) if lacking.isdisjoint(text)]
+    if len(named) < len(titles):
+        heading += "\nwithout titles in letters that no font here has"
+    with rc_context({"font.family": families}), any_letter():
+        figure = Figure(figsize=(13, 10), dpi=DPI, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        _draw_points(axes, points, catalogue, shown)
+        axes.set_title(heading, fontsize=13, parse_math=False)
+        axes.set_axis_off()
         canvas.draw()
         figure.set_layout_engine("none")  # the titles are placed by what was just laid out
-        _draw_titles(axes, points, titles, canvas.get_renderer())
+        _draw_titles(axes, points[named], [titles[place] for place in named], canvas.get_renderer())
     return png(figure)
 
 

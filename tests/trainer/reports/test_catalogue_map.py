@@ -1,7 +1,13 @@
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.axes import Axes
+from matplotlib.font_manager import fontManager
 
 from deepmoviematch.data.arrays import Floats
 from deepmoviematch.data.catalogue import Catalogue
@@ -69,3 +75,52 @@ def test_a_picture_has_the_same_bytes_each_time_whatever_the_titles(catalogue: C
     )
     assert first == second
     assert first.startswith(b"\x89PNG")
+
+
+def font_of(letters: str, path: Path) -> Path:
+    """A font file in which each of the letters is a filled square."""
+    pen = TTGlyphPen(None)
+    for corner, point in enumerate([(0, 0), (0, 900), (900, 900), (900, 0)]):
+        (pen.lineTo if corner else pen.moveTo)(point)
+    pen.closePath()
+    square, names = pen.glyph(), [".notdef", *(f"letter{number}" for number in range(len(letters)))]
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder(names)
+    builder.setupCharacterMap(dict(zip(map(ord, letters), names[1:], strict=True)))
+    builder.setupGlyf(dict.fromkeys(names, square))
+    builder.setupHorizontalMetrics(dict.fromkeys(names, (1000, 0)))
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "Made Up", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    return path
+
+
+@pytest.mark.parametrize("letters", ["", "千と", "千と尋"], ids=["no font", "too few letters", "all letters"])
+def test_titles_are_drawn_by_a_font_that_has_their_letters_or_left_out(
+    letters: str, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = [font for font in fontManager.ttflist if font.name.startswith(("DejaVu", "Last Resort"))]
+    monkeypatch.setattr(fontManager, "ttflist", usual)
+    if letters:
+        fontManager.addfont(font_of(letters, tmp_path / "made_up.ttf"))
+    families, headings = {}, []
+    text, set_title = Axes.text, Axes.set_title
+
+    def drawn(axes: Axes, x: float, y: float, title: str, **settings: Any) -> Any:
+        families[title] = (made := text(axes, x, y, title, **settings)).get_fontfamily()
+        return made
+
+    def headed(axes: Axes, heading: str, **settings: Any) -> Any:
+        headings.append(heading)
+        return set_title(axes, heading, **settings)
+
+    monkeypatch.setattr(Axes, "text", drawn)
+    monkeypatch.setattr(Axes, "set_title", headed)
+    titled = replace(catalogue, titles=("千と千尋", "Amélie", *catalogue.titles[2:]))
+    map_png(two_groups(30), titled, np.ones(30, dtype=np.float32), "t on d")
+    whole = letters == "千と尋"
+    assert ("千と千尋" in families) is whole
+    assert ("Made Up" in families["Amélie"]) is bool(letters)
+    assert ("without titles in letters that no font here has" in headings[0]) is not whole
