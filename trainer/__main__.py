@@ -33,6 +33,7 @@ with importing(extra="train"):
     from deepmoviematch.trainer.errors import RecipeError, TrainingError
     from deepmoviematch.trainer.quiet import import_tensorflow
     from deepmoviematch.trainer.recipe import Recipe, SeedRecipe, load_recipe
+    from deepmoviematch.trainer.words import counted
 
 PROTOCOLS = {
     "new-users": "users held out whole, told by 80 % of their ratings",
@@ -172,8 +173,9 @@ def _neighbours(options: argparse.Namespace) -> None:
     elif options.item is None:
         print_measure(found)
     else:
-        print(f"neighbours of {options.item}; likes of {found['users']} users")
+        print(f"neighbours of {options.item}; likes of {counted(found['users'], 'user')}")
         print_rows(tuple(listed[0]), [tuple(each.values()) for each in listed])
+        print("note: a lift is drawn towards 1 by one user more in fact and by chance; - is none")
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

@@ -99,7 +99,10 @@ def new_users(
 def refuse_other_catalogue(folder: Path, fitted: Catalogue, asked: Catalogue) -> None:
     """Refuse to ask the run in `folder`, fitted on one catalogue, about another one."""
     if fitted.item_ids != asked.item_ids:
-        raise TrainingError(f"--run must have been fitted on --data, got {folder} with another catalogue")
+        raise TrainingError(
+            f"--run must have been fitted on --data, got {folder} with another catalogue; "
+            "name the data that it was fitted on, or fit the run anew"
+        )
 
 
 def held_out(folder: Path, run: Mapping[str, Any], dataset: Dataset) -> Trial | None:

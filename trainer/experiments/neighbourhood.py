@@ -5,6 +5,7 @@ Symbols: `N` items, `U` users, `D` width, `K` neighbours, `P` pairs, `R` rows.
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,13 @@ class Neighbourhood:
             if wanted in {_key(title), _key(f"{title} ({year})")}
         ]
         if len(rows) != 1:
+            near = get_close_matches(name, dict.fromkeys(self.catalogue.titles))
+            cure = f"did you mean {' or '.join(near)}?" if near else "look for it among the data's titles"
+            if rows:
+                cure = f"name one by its id: {', '.join(self.catalogue.item_ids[row] for row in rows)}"
             raise TrainingError(
-                f"an item must be named by its id or its whole title, got {name!r}, the title of {len(rows)}"
+                "an item must be named by its id or its whole title, "
+                f"got {name!r}, the title of {len(rows)}; {cure}"
             )
         return rows[0]
 

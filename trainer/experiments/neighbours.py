@@ -6,6 +6,7 @@ so neighbours are set beside random pairs that share no genre either and are as 
 Symbols: `N` items, `P` pairs.
 """
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -48,7 +49,7 @@ def measure(around: Neighbourhood, *, seed: int) -> dict[str, Any]:
     if known.sum() <= NEIGHBOURS:
         raise TrainingError(
             f"the measure needs more than {NEIGHBOURS} items with genres and {LEAST_LIKES} likes, "
-            f"got {known.sum()}"
+            f"got {known.sum()}; give it more ratings, or list the neighbours of one item: --item"
         )
     items = np.flatnonzero(described)
     rows, others = np.repeat(items, NEIGHBOURS), around.nearest(items, NEIGHBOURS).ravel()
@@ -135,7 +136,8 @@ def neighbours_of(around: Neighbourhood, item: str, beside: list[str], *, count:
 
     Returns:
         For each its "rank" from 1, "title", "year", "genres", "cosine", "likes", how many
-        like "both", and the "lift", drawn towards 1 by one user more in fact and by chance.
+        like "both", and the "lift", drawn towards 1 by one user more in fact and by chance; NaN
+        where nobody likes one of the two.
 
     Raises:
         TrainingError: If a title names no item or several.
@@ -156,7 +158,7 @@ def neighbours_of(around: Neighbourhood, item: str, beside: list[str], *, count:
             "cosine": float(around.directions[row] @ around.directions[other]),
             "likes": int(around.counts[other]),
             "both": int(both[place]),
-            "lift": float((both[place] + 1) / (chance[place] + 1)),
+            "lift": float((both[place] + 1) / (chance[place] + 1)) if chance[place] else math.nan,
         }
         for place, other in enumerate(listed.tolist())
     ]

@@ -71,15 +71,31 @@ def test_neighbours_are_listed_with_their_lift_and_others_with_their_rank(four: 
     assert (last["rank"], last["title"], last["both"]) == (3, "Heat", 0)
 
 
-@pytest.mark.parametrize("name", ["Dark City", "Nothing"])
-def test_a_title_must_name_one_item(four: Neighbourhood, name: str) -> None:
-    with pytest.raises(TrainingError, match=f"got '{name}', the title of "):
+def test_there_is_no_lift_where_nobody_likes_one_of_the_two() -> None:
+    unliked = world([(1.0, 0.0), (0.8, 0.6), (0.6, 0.8)], ["x", "x", "x"], [[A, B], [A]])
+    first, second = neighbours_of(unliked, "0", [], count=2)
+    assert first["lift"] == pytest.approx((1 + 1) / (2 * 1 / 2 + 1))
+    assert np.isnan(second["lift"])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Dark City", "the title of 2; name one by its id: 1, 2"),
+        ("Heart", r"the title of 0; did you mean Heat\?"),
+        ("Nothing", "the title of 0; look for it among the data's titles"),
+    ],
+)
+def test_a_title_must_name_one_item(four: Neighbourhood, name: str, said: str) -> None:
+    with pytest.raises(TrainingError, match=f"got '{name}', {said}"):
         four.row_of(name)
     assert four.row_of("1") == B
 
 
 def test_the_measure_needs_enough_items(four: Neighbourhood) -> None:
-    with pytest.raises(TrainingError, match="more than 10 items with genres and 10 likes, got 0"):
+    with pytest.raises(
+        TrainingError, match="more than 10 items with genres and 10 likes, got 0; give it more"
+    ):
         measure(four, seed=1)
 
 
