@@ -280,6 +280,13 @@ def test_where_all_is_liked_a_dislike_is_heard_and_sinks_nothing_else(made: Made
     assert len({*alone} & {*beside}) >= 6
 
 
+@pytest.mark.parametrize("made", ["no genres"], indirect=True)
+def test_the_card_says_nothing_of_the_diversity_of_genres_that_are_not_there(made: Made) -> None:
+    card = (made.data.parent / "run" / "card.md").read_text()
+    assert "overlap@10" in card
+    assert "diversity@10" not in card
+
+
 @pytest.fixture
 def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Asks the command line for all that the data of a world allow: status, output and errors."""

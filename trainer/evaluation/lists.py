@@ -33,17 +33,20 @@ def list_figures(tops: Longs, genres: Flags, popularity: Floats) -> dict[str, fl
         "coverage@10", the share of the catalogue in someone's list; "overlap@10"
         (`overlap`); "novelty@10", the mean surprise -log2 p of an item that a share p of
         the training users liked, half of the least liked item's share where nobody did;
-        "diversity@10", the mean distance (1 - Jaccard) of the genres of two items of a list.
+        "diversity@10", the mean distance (1 - Jaccard) of the genres of two items of a list,
+        absent where there are no genres.
     """
     shown = tops[tops >= 0]
     least = popularity[popularity > 0].min(initial=1.0)
     surprise = -np.log2(np.maximum(popularity[shown], least / 2))
-    return {
+    figures = {
         "coverage@10": len(np.unique(shown)) / len(popularity),
         "overlap@10": overlap(tops),
         "novelty@10": float(surprise.sum() / max(len(shown), 1)),
-        "diversity@10": float(np.mean([_diversity(genres[line[line >= 0]]) for line in tops])),
     }
+    if genres.shape[1]:
+        figures["diversity@10"] = float(np.mean([_diversity(genres[line[line >= 0]]) for line in tops]))
+    return figures
 
 
 def overlap(tops: Longs) -> float:

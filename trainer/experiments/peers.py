@@ -12,7 +12,7 @@ from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Split, Trial
 from deepmoviematch.trainer.experiments.comparison import Measured
 from deepmoviematch.trainer.experiments.contender import answers
 from deepmoviematch.trainer.experiments.plan import Plan
-from deepmoviematch.trainer.experiments.tuning import PEERS, tuned
+from deepmoviematch.trainer.experiments.tuning import BY_GENRE, PEERS, tuned
 from deepmoviematch.trainer.peers.rankers import GenreCosine, Popularity, Ranker
 
 
@@ -22,12 +22,13 @@ def peers_of(
     """For each peer, popularity first, how to get its figures for the protocols that it can answer."""
     first = next(iter(trials.values()))
     simple: dict[str, Callable[[Catalogue, Ratings], Ranker]] = {"popularity": Popularity}
-    if first.candidates is not None:
+    if first.candidates is not None and catalogue.genre_names:
         simple["genre cosine"] = GenreCosine
     found: dict[str, Callable[[], dict[str, Measured]]] = {
         name: partial(answers, fit, trials, catalogue) for name, fit in simple.items()
     }
-    able = {peer: [name for name in trials if peer in PROTOCOLS[name].peers] for peer in PEERS if plan.peers}
+    tried = [peer for peer in PEERS if plan.peers and (catalogue.genre_names or peer != BY_GENRE)]
+    able = {peer: [name for name in trials if peer in PROTOCOLS[name].peers] for peer in tried}
     if any(able.values()):
         inner = _validation_trials(split, first.train, list(trials), catalogue, plan)
         for peer, names in able.items():

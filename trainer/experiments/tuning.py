@@ -30,8 +30,11 @@ class Peer:
     """Where the search ends at the latest, for parameters whose cost grows without end."""
 
 
+BY_GENRE = "popularity x genre"
+"""The peer that only a catalogue with genres has."""
+
 PEERS = {
-    "popularity x genre": Peer(GenrePopularity, (1.0,)),
+    BY_GENRE: Peer(GenrePopularity, (1.0,)),
     "item-knn": Peer(ItemKnn, (100.0,)),
     "ease": Peer(EaseRanker, (200.0,)),
     "ials": Peer(Ials, (64.0, 10.0, 4.0), most=(256.0, np.inf, np.inf)),

@@ -186,8 +186,9 @@ def _quality(metrics: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
     yield f"| first ten of the same users | {' | '.join(metrics['rankings'])} | |"
     yield f"|---|{'---|' * len(metrics['rankings'])}---|"
     for name, meaning in LISTS.items():
-        values = " | ".join(f"{figures[name]:.3f}" for figures in metrics["rankings"].values())
-        yield f"| {name} | {values} | {meaning} |"
+        values = [f"{figures[name]:.3f}" for figures in metrics["rankings"].values() if name in figures]
+        if values:  # without genres nothing is known of their diversity
+            yield f"| {name} | {' | '.join(values)} | {meaning} |"
     if rated := metrics.get("ratings"):
         yield ""
         yield (

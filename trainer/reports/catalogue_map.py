@@ -132,11 +132,13 @@ def _draw_points(axes: "Axes", points: Floats, catalogue: Catalogue, shown: Long
     common, mains = main_genres(catalogue)
     for place in (*range(len(common)), -1):
         mine = points[mains[shown] == place]
-        name = catalogue.genre_names[common[place]] if place >= 0 else "other genres" if common else "items"
+        name = catalogue.genre_names[common[place]] if place >= 0 else "other genres"
         if len(mine):
             colour = COLOURS[place] if place >= 0 else REST
             label = name if not name.startswith("_") else f" {name}"  # a leading _ hides from legends
             axes.scatter(mine[:, 0], mine[:, 1], s=16, color=colour, alpha=0.75, linewidths=0, label=label)
+    if not common:
+        return
     legend = axes.legend(
         loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="main genre", fontsize=10
     )

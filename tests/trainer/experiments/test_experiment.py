@@ -43,6 +43,20 @@ def test_every_peer_stands_beside_the_recipe_popularity_first(dataset: Dataset) 
         assert len(table.rows[peer]["parameters"]) == 1
 
 
+@pytest.mark.parametrize("protocol", ["new-users", "cold-items"])
+def test_without_genres_nothing_is_measured_of_them(
+    protocol: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contender, "_fit_recipe", lambda _, *train: Popularity(*train))
+    monkeypatch.setattr(peers, "PEERS", {name: PEERS[name] for name in ("popularity x genre", "ease")})
+    catalogue = replace(dataset.catalogue, genre_names=(), genres=dataset.catalogue.genres[:, :0])
+    for bare in (False, True):
+        asked = replace(dataset, catalogue=catalogue) if bare else dataset
+        table = table_of(asked, RETRIEVAL, protocol, peers=True)
+        assert any("genre" in name for name in table.rows) is not bare
+        assert all(("diversity@10" in figures) is not bare for figures in table.rows.values())
+
+
 def test_ours_is_compared_with_every_peer_in_every_metric(dataset: Dataset) -> None:
     table = table_of(dataset, RETRIEVAL, "new-users", peers=True, splits=2)
     ours = table.rows["ours"]

@@ -77,6 +77,16 @@ def test_a_picture_has_the_same_bytes_each_time_whatever_the_titles(catalogue: C
     assert first.startswith(b"\x89PNG")
 
 
+def test_a_map_without_genres_has_no_legend_of_them(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legends = []
+    monkeypatch.setattr(Axes, "legend", lambda *_, **settings: legends.append(settings["title"]))
+    bare = replace(catalogue, genre_names=(), genres=catalogue.genres[:, :0])
+    assert map_png(two_groups(30), bare, np.ones(30, dtype=np.float32), "t on d").startswith(b"\x89PNG")
+    assert legends == []
+
+
 def font_of(letters: str, path: Path) -> Path:
     """A font file in which each of the letters is a filled square."""
     pen = TTGlyphPen(None)
