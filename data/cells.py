@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -17,8 +18,8 @@ NO_GENRES = "(no genres listed)"
 LATEST_TIME = 4_102_444_800
 """The year 2100 in seconds since 1970; a larger number is in another unit."""
 
-MILLISECONDS = (1e11, 1e14)
-"""Between these a time looks like milliseconds since 1970."""
+MILLISECONDS, MICROSECONDS = (1e11, 1e14), (1e14, 1e17)
+"""Between these a time looks like milliseconds or microseconds since 1970."""
 
 YEARS = range(1000, 2101)
 """What is taken for a year of release."""
@@ -100,9 +101,23 @@ def parse_time(text: str) -> int:
     """
     time = parse_number(text)
     if not (0 <= time < LATEST_TIME and time == int(time)):
-        cure = "divide milliseconds by 1000" if MILLISECONDS[0] <= time <= MILLISECONDS[1] else ""
-        raise BrokenRowError(TIME_RULE, repr(text), cure=cure)
+        raise BrokenRowError(TIME_RULE, repr(text), cure=_cure_of_time(text, time))
     return int(time)
+
+
+def _cure_of_time(text: str, time: float) -> str:
+    """What makes seconds of a time in another unit or of a date; empty where it is neither."""
+    if MILLISECONDS[0] <= time < MILLISECONDS[1]:
+        return "divide milliseconds by 1000"
+    if MICROSECONDS[0] <= time < MICROSECONDS[1]:
+        return "divide microseconds by 1000000"
+    try:
+        date = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return ""
+    seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    known = math.isnan(time) and 0 <= seconds < LATEST_TIME
+    return f"write dates as seconds, this one as {seconds:.0f}" if known else ""
 
 
 def parse_title(text: str) -> tuple[str, int]:

@@ -62,6 +62,10 @@ _RATINGS_TOO = {"timestamp": TIME, DEVICE: LABEL}
 """Columns of the canonical form, and those that may be there too."""
 
 
+PACKED = {"bz2", "gz", "xz", "zip", "zst"}
+"""What the names of packed files end in."""
+
+
 @dataclass(frozen=True)
 class Form:
     """A way in which a data set may lie in a folder."""
@@ -138,9 +142,24 @@ def _read_form(folder: Path, gate: Gate) -> Tables:
             if (folder / there).exists():
                 found = [name for name in others if (folder / name).exists()]
                 got = f"{', '.join(found)}: both must be of one form" if found else "no such file"
+                got = _misnamed(folder, [missing]) or got
                 raise DataError(f"{folder}: {there} needs {missing} beside it, got {got}")
     accepted = "; ".join([*(f"{form.ratings} and {form.movies}" for form in FORMS), ", ".join(LAB_FILES)])
-    raise DataError(f"{folder}: a data folder must hold one of: {accepted}; got none of them")
+    got = _misnamed(folder, [name for form in FORMS for name in (form.ratings, form.movies)])
+    raise DataError(f"{folder}: a data folder must hold one of: {accepted}; got {got or 'none of them'}")
+
+
+def _misnamed(folder: Path, wanted: Iterable[str]) -> str:
+    """The first of the wanted files that is there packed or in other letters, and the cure; empty if none."""
+    there = sorted(path.name for path in folder.iterdir())
+    for name in wanted:
+        for other in there:
+            stem, _, packed = other.rpartition(".")
+            if other.casefold() == name:
+                return f"{other}; rename it to {name}"
+            if stem.casefold() == name and packed in PACKED:
+                return f"{other}; unpack it to {name}"
+    return ""
 
 
 def _read_canonical(kind: type[CsvSheet] | type[ParquetSheet], form: str, folder: Path, gate: Gate) -> Tables:

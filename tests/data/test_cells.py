@@ -103,9 +103,20 @@ def test_rating_must_fit_the_tables(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "cure"),
-    [("964982703000", "divide milliseconds by 1000"), ("964982703000000", ""), ("-1", ""), ("1.5", "")],
+    [
+        ("964982703000", "divide milliseconds by 1000"),
+        ("964982703000000", "divide microseconds by 1000000"),
+        ("1970-01-02", "write dates as seconds, this one as 86400"),
+        ("1970-01-02T01:00:00+01:00", "write dates as seconds, this one as 86400"),
+        ("1960-01-01", ""),
+        ("2100-01-01", ""),
+        ("9" * 20, ""),
+        ("soon", ""),
+        ("-1", ""),
+        ("1.5", ""),
+    ],
 )
-def test_only_a_time_that_looks_like_milliseconds_has_a_cure(text: str, cure: str) -> None:
+def test_only_a_time_in_another_unit_and_a_date_have_a_cure(text: str, cure: str) -> None:
     with pytest.raises(BrokenRowError) as caught:
         parse_time(text)
     assert caught.value.cure == cure

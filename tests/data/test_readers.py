@@ -458,6 +458,22 @@ def test_half_a_pair_is_refused(canonical: Writer, missing: str) -> None:
         read(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [("Ratings.csv", "rename it to ratings.csv"), ("ratings.csv.gz", "unpack it to ratings.csv")],
+)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_file_in_other_letters_or_packed_is_refused_with_the_cure(
+    name: str, cure: str, alone: bool, canonical: Writer
+) -> None:
+    folder = canonical()
+    (folder / "ratings.csv").rename(folder / name)
+    if alone:
+        (folder / "movies.csv").unlink()
+    with pytest.raises(DataError, match=f"got {name}; {cure}$"):
+        read(folder)
+
+
 def test_a_pair_of_two_forms_is_refused(canonical: Writer) -> None:
     folder = canonical()
     (folder / "movies.csv").rename(folder / "movies.parquet")
