@@ -8,7 +8,7 @@ import pytest
 
 from deepmoviematch.data.dataset import Dataset
 from deepmoviematch.indexer.run import Run
-from deepmoviematch.trainer import run as trainer_run
+from deepmoviematch.trainer import fit, run as trainer_run
 from deepmoviematch.trainer.fit import fit_retrieval, fit_seed
 from deepmoviematch.trainer.likes import popularity
 from deepmoviematch.trainer.models.seed import SeedRows
@@ -67,6 +67,16 @@ def test_the_card_names_every_file(folder: Path) -> None:
     files = (folder / "card.md").read_text().partition("## Files")[2]
     for path in folder.iterdir():
         assert f"`{path.name}{'/' if path.is_dir() else ''}`" in files
+
+
+@pytest.mark.parametrize("most", [1, 30])
+def test_the_card_says_where_ease_is_left_out(
+    most: int, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "EASE_ITEMS", most)
+    card = (write(tmp_path, dataset, RETRIEVAL) / "card.md").read_text()
+    assert ("| ease | " in card) is (most == 30)
+    assert ("EASE is left out" in card) is (most == 1)
 
 
 def test_the_card_says_that_settings_were_chosen_from_the_ratings_of_the_users_asked_too(
