@@ -7,6 +7,7 @@ of an item and a text.
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, Protocol
@@ -24,6 +25,9 @@ from deepmoviematch.server.filtering.syntax import Comparison, Value
 
 ANYTHING = ("", "")
 """The pieces of a lone wildcard."""
+
+FEW_TEXTS = 500
+"""To look for one that is spelt nearly so among more would take long."""
 
 _ORDERS: Mapping[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -162,6 +166,13 @@ class Lists(Texts):
         if asked.operator != ":":
             raise FilterError("must ask what a list has with :", shown(asked.operator), at=asked.at)
         return self._like(asked.value.pieces)
+
+    def near(self, text: str) -> list[str]:
+        """Texts that some item has and that are spelt nearly like `text`, in lower case; of few only."""
+        had = np.unique(self._places)
+        if len(had) > FEW_TEXTS:
+            return []
+        return get_close_matches(self._folded(text), [self._texts[place] for place in had])
 
 
 def fields_of(generation: Generation) -> dict[str, Callable[[], Field]]:

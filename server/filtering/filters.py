@@ -3,7 +3,7 @@
 Symbols: `N` items.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import cache, reduce
 from operator import iand, ior
@@ -12,7 +12,7 @@ from deepmoviematch.data.arrays import Flags
 from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.server.errors import FilterError, listed, shown
-from deepmoviematch.server.filtering.fields import ANYTHING, Booleans, Field, fields_of
+from deepmoviematch.server.filtering.fields import ANYTHING, Booleans, Field, Lists, fields_of
 from deepmoviematch.server.filtering.syntax import And, Comparison, Expression, Not, Or, Value, Word, parse
 
 KEPT = 1024
@@ -42,6 +42,10 @@ class Filters:
             FilterError: If it is at fault.
         """
         return self.at_hand(text) or self._keep(text, self._compiler.compile(text))
+
+    def notes(self, text: str) -> list[str]:
+        """What a caller might not expect of the filter `text`, which is not at fault."""
+        return [*dict.fromkeys(self._compiler.notes(parse(text)))]
 
     def at_hand(self, text: str) -> Selection | None:
         """What `allowed` has at hand, and will have for the time being; None if there is nothing."""
@@ -101,6 +105,21 @@ class _Compiler:
                 asked = self._field(field)
                 anything = operator == ":" and value.pieces == ANYTHING
                 return asked.known.copy() if anything else asked.known & asked.matches(tree)
+
+    def notes(self, tree: Expression) -> Iterator[str]:
+        """See `Filters.notes`."""
+        match tree:
+            case And(parts) | Or(parts):
+                for part in parts:
+                    yield from self.notes(part)
+            case Not(part):
+                yield from self.notes(part)
+            case Comparison(name, _, value):
+                field = self._field(name)
+                if isinstance(field, Lists) and value.pieces != ANYTHING and not field.matches(tree).any():
+                    near = field.near(value.text)
+                    cure = f"; did you mean {' or '.join(map(shown, near))}?" if near else ""
+                    yield f"no item has {shown(value.text)} among its {name.text}{cure}"
 
     def _having(self, word: Value) -> Flags:
         """What has the word in its title."""

@@ -60,7 +60,7 @@ class RecommendQuery(NamedTuple):
     """Ids that the generation does not know, each once, in the order of the request."""
 
     notes: Sequence[str] = ()
-    """What of the request the generation does not heed, in sentences for people."""
+    """What of the request the generation does not heed or have, in sentences for people."""
 
 
 class SimilarQuery(NamedTuple):
@@ -69,6 +69,9 @@ class SimilarQuery(NamedTuple):
     seeds: Seeds
     listing: Listing
     missing: Sequence[str]
+
+    notes: Sequence[str] = ()
+    """As of a `RecommendQuery`."""
 
 
 def is_cheap(request: Message | Malformed, recommender: Recommender) -> bool:
@@ -118,7 +121,7 @@ def read_recommend(
         Taste(preferences, history, intent == pb.INTENT_NEXT, moment),
         Listing(*page, excluded, allowed, style, request.validate_only),
         [*dict.fromkeys(missing)],
-        notes,
+        [*notes, *_filter_notes(request, recommender)],
     )
 
 
@@ -159,7 +162,7 @@ def read_similar(
     checks.finish()
     seeds = Seeds(_known(positive, recommender), _known(negative, recommender))
     listing = Listing(*page, excluded, allowed, style, request.validate_only)
-    return SimilarQuery(seeds, listing, [*dict.fromkeys(missing)])
+    return SimilarQuery(seeds, listing, [*dict.fromkeys(missing)], _filter_notes(request, recommender))
 
 
 def read_embed(request: pb.EmbedUserRequest, recommender: Recommender) -> RecommendQuery:
@@ -347,6 +350,15 @@ def _allowed(
         else:
             allowed = satisfying if allowed is None else allowed & satisfying
     return allowed
+
+
+def _filter_notes(
+    request: pb.RecommendRequest | pb.SimilarItemsRequest, recommender: Recommender
+) -> Sequence[str]:
+    """What to note of the request's filter, which is not at fault; nothing where nobody asks for a plan."""
+    if not (request.validate_only and request.filter.strip()):
+        return ()
+    return recommender.filters.notes(request.filter)
 
 
 def _style(request: pb.RecommendRequest | pb.SimilarItemsRequest, checks: Checks) -> Style | None:

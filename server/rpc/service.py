@@ -259,7 +259,7 @@ class RecommenderService:
     ) -> list[Reply]:
         tokens = self._tokens_of(requests, replies, answers)
         return [
-            replies.reply(answer, query.missing, token)
+            replies.reply(_noted(answer, query.notes), query.missing, token)
             for query, answer, token in zip(queries, answers, tokens, strict=True)
         ]
 

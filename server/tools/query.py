@@ -3,19 +3,21 @@
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from google.protobuf import json_format
 
 from deepmoviematch.server.errors import QueryError
 from deepmoviematch.server.tools import tables
-from deepmoviematch.server.tools.lookup import Lookup, Resolved, connected, label
+from deepmoviematch.server.tools.lookup import Lookup, Resolved, connected, label, plain
 from deepmoviematch.server.tools.reach import Reach
 from deepmoviematch.v1 import recommender_pb2 as pb
 
 _Response: TypeAlias = (
     pb.RecommendResponse | pb.SimilarItemsResponse | pb.FindItemsResponse | pb.EmbedUserResponse
 )
+
+_Ranked = TypeVar("_Ranked", pb.RecommendResponse, pb.SimilarItemsResponse)
 
 
 def run(arguments: Namespace) -> None:
@@ -50,7 +52,8 @@ def run(arguments: Namespace) -> None:
 def _recommend(client: Lookup, arguments: Namespace) -> pb.RecommendResponse:
     user = _user(client, arguments)
     user.user_id = arguments.user_id
-    return client.recommend(
+    return _told_why_empty(
+        client.recommend,
         pb.RecommendRequest(
             user=user,
             page_size=arguments.count,
@@ -95,7 +98,8 @@ def _intent(arguments: Namespace) -> "pb.Intent.ValueType":
 
 
 def _similar(client: Lookup, arguments: Namespace) -> pb.SimilarItemsResponse:
-    return client.similar(
+    return _told_why_empty(
+        client.similar,
         pb.SimilarItemsRequest(
             positive_item_ids=_ids(client, arguments.item),
             negative_item_ids=_ids(client, arguments.unlike),
@@ -109,6 +113,16 @@ def _similar(client: Lookup, arguments: Namespace) -> pb.SimilarItemsResponse:
         ),
         pages=arguments.pages,
     )
+
+
+def _told_why_empty(ask: Callable[..., _Ranked], request: Any, *, pages: int) -> _Ranked:
+    """The answer; where a filter left nothing, what a plan notes of the request goes to standard error."""
+    response = ask(request, pages=pages)
+    if request.filter and not response.results and not request.validate_only:
+        request.validate_only = True
+        for note in ask(request).plan.notes:
+            print(f"note: {plain(note)}", file=sys.stderr)
+    return response
 
 
 def _diversity(arguments: Namespace) -> pb.Diversity:

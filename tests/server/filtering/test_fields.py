@@ -12,7 +12,7 @@ from deepmoviematch.data.cells import FIELDS
 from deepmoviematch.data.columns import Column, Kind
 from deepmoviematch.indexer.generation import Generation, load
 from deepmoviematch.server.errors import FilterError
-from deepmoviematch.server.filtering.fields import fields_of
+from deepmoviematch.server.filtering.fields import FEW_TEXTS, Lists, fields_of
 from deepmoviematch.server.filtering.filters import Filters
 
 GOLDEN = Path(__file__).parents[2] / "indexer" / "golden" / "v1"
@@ -61,3 +61,12 @@ def test_averages_are_compared_in_the_precision_of_ratings(generation: Generatio
     )
     assert filters.allowed("average_rating <= 0.7 average_rating >= 0.7 average_rating < 1e300").flags[0]
     assert filters.allowed("budget = 9007199254740991 budget != 9007199254740990").flags[0]
+
+
+def test_texts_that_are_spelt_nearly_so_are_those_that_some_item_has() -> None:
+    rows = np.arange(2)
+    few = Lists(2, ("Horror", "Horrors", "Terrier"), rows, rows)
+    assert few.near("horro") == ["horror", "horrors"]
+    assert few.near("terrie") == []
+    many = np.arange(FEW_TEXTS + 1)
+    assert Lists(len(many), map(str, many), many, many).near("7") == []

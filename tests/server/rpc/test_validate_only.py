@@ -44,6 +44,19 @@ def test_a_plan_says_what_a_caller_might_not_expect(running: SimpleNamespace) ->
     assert response.metadata.filtered_out == 1
 
 
+def test_a_plan_notes_what_a_filter_asks_lists_for_that_no_item_has(running: SimpleNamespace) -> None:
+    notes = [
+        'no item has "horro" among its genres; did you mean "horror"?',
+        'no item has "xyz" among its genres',
+    ]
+    asked = "NOT genres:horro genres:(xyz OR horror OR Horro*) genres:xyz title:nothing genres:*"
+    for answer, request in (
+        (running.stub.Recommend, seen("6", filter=asked, validate_only=True)),
+        (running.stub.SimilarItems, pb.SimilarItemsRequest(item_id="6", filter=asked, validate_only=True)),
+    ):
+        assert [note for note in answer(request).plan.notes if note.startswith("no item")] == notes
+
+
 def test_a_request_that_goes_on_can_be_validated_with_its_token(
     running: SimpleNamespace, outcome: Outcome
 ) -> None:

@@ -87,6 +87,14 @@ def test_a_filter_and_a_choice_are_kept_to(ask: Ask) -> None:
     assert {*ids(found(ask, "similar", "alien", *words))} == {"47", "300"}
 
 
+@pytest.mark.parametrize("words", [("recommend", "--like", "alien"), ("similar", "alien")])
+def test_a_filter_that_leaves_nothing_says_what_no_item_has(words: tuple[str, ...], ask: Ask) -> None:
+    status, output, errors = ask(*words, "--filter", "genres:horro", "--json")
+    assert (status, json.loads(output)["results"]) == (0, [])
+    assert 'note: no item has "horro" among its genres; did you mean "horror"?\n' in errors
+    assert ask(*words, "--filter", "genres:horror")[2] == ""
+
+
 def test_a_filter_at_fault_is_explained(ask: Ask) -> None:
     status, _, errors = ask("similar", "alien", "--filter", "genre:horror")
     assert status == 1
