@@ -46,7 +46,6 @@ RECIPE = RetrievalRecipe(
     epochs=3,
     batch_size=16,
     ease_penalty=5.0,
-    teacher_temperature=0.1,
     validation_share=0.2,
     refit=False,
     sequence_epochs=2,

@@ -144,12 +144,12 @@ class RetrievalRecipe(CommonRecipe):
     stated_distillation: float = 0.5
     """The same over favourite genres, whose teacher is what users like who might tick the same."""
 
-    teacher_temperature: float = 0.0
-    """Divides EASE's scores before their softmax; 0 leaves it to the data."""
+    teacher_temperature: float = 0.1
+    """Divides EASE's scores before their softmax."""
 
     ease_penalty: float = 0.0
     """L2 penalty of the closed-form EASE, users balanced, that teaches and gives the towers their start;
-    0 leaves it to the data too."""
+    0 leaves it to the data."""
 
     rated_weight: float = 0.75
     """What it counts for EASE that an item was rated at all, where 1 is that it was liked besides; less where
@@ -206,7 +206,6 @@ class RetrievalRecipe(CommonRecipe):
             "embedding_dim",
             "epochs",
             "ease_penalty",
-            "teacher_temperature",
             "start_decay",
             "short_weight",
             "stated_weight",
@@ -222,6 +221,7 @@ class RetrievalRecipe(CommonRecipe):
         self._check("transition_dim", self.transition_dim >= 1, "at least 1")
         for setting in (
             "gate",
+            "teacher_temperature",
             "rated_weight",
             "triplet_margin",
             "transition_penalty",
@@ -235,8 +235,7 @@ class RetrievalRecipe(CommonRecipe):
     @property
     def chosen(self) -> dict[str, float]:
         """The settings that may be left to the data, by name."""
-        names = ("embedding_dim", "ease_penalty", "teacher_temperature", "epochs")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("embedding_dim", "ease_penalty", "epochs")}
 
     def drawn_items(self, items: int) -> int:
         """How many of so many items a step draws: all of up to `FULL_SOFTMAX`, unless the recipe says."""

@@ -1,4 +1,4 @@
-"""What a recipe leaves to the data: how long to train, how wide the embedding is, how to follow EASE.
+"""What a recipe leaves to the data: how long to train, how wide the embedding is, how to regularise EASE.
 
 Symbols: `B` users who are asked for, `N` items.
 """
@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.special import log_softmax
 
 from deepmoviematch.data.arrays import Doubles, Floats
 from deepmoviematch.data.catalogue import Catalogue
 from deepmoviematch.data.features import LIKE_STARS
 from deepmoviematch.data.ratings import Ratings
-from deepmoviematch.trainer.ease import LARGEST
 from deepmoviematch.trainer.evaluation.metrics import ndcg, top_rows
 from deepmoviematch.trainer.likes import marked
 from deepmoviematch.trainer.models.interest import interest_signal
@@ -27,10 +25,7 @@ from deepmoviematch.trainer.recipe import RetrievalRecipe
 PENALTIES = (200.0, 50.0, 100.0, 400.0, 800.0)
 """Of EASE, the usual one first."""
 
-TEMPERATURES = (0.1, 0.2, 0.05, 0.025, 0.0125, 0.00625)
-"""Of the softmax of what EASE scores, the usual one first."""
-
-WIDTHS = (USUAL_WIDTH, 128, 256)
+WIDTHS = (USUAL_WIDTH, 128, 256, 512)
 """Of the embedding, the usual one first."""
 
 MOST_EPOCHS = 30
@@ -43,6 +38,9 @@ LEAST_STEPS = 400
 
 GAIN = 0.01
 """Relative gain in NDCG that is worth the time that twice the width takes to learn and to search."""
+
+MOST_CELLS = 10**8
+"""Users looked at times rated items up to which EASE is solved again and again to choose."""
 
 ASKED = 0.2
 """Share of the users looked at who are held out to choose the settings by."""
@@ -59,9 +57,8 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
 
     The epochs are fewer where users like little: what is held out of it is the same again and again, and is
     learnt by heart. For the rest some users are held out, and EASE of the others ranks for them: with each
-    penalty, then as the towers of each width start from it. Its temperature is that at which it gives what
-    these users like the largest chances: where the data are sparse, its scores are small. Where the users
-    are too few, or more than `LARGEST` items are rated, all three are as usual.
+    penalty, then as the towers of each width start from it. Where the users are too few, or too many items
+    are rated to solve EASE again and again, both are as usual.
 
     Args:
         recipe: What to complete.
@@ -70,19 +67,18 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     """
     if not recipe.epochs:
         recipe = replace(recipe, epochs=_epochs(recipe, ratings))
-    if recipe.embedding_dim and recipe.ease_penalty and recipe.teacher_temperature:
+    if recipe.embedding_dim and recipe.ease_penalty:
         return recipe
     usual = replace(
         recipe,
         embedding_dim=recipe.embedding_dim or WIDTHS[0],
         ease_penalty=recipe.ease_penalty or PENALTIES[0],
-        teacher_temperature=recipe.teacher_temperature or TEMPERATURES[0],
     )
-    if len(np.unique(ratings.items)) > LARGEST:
-        return usual
     known = known_of(ratings, len(catalogue))
     rng = np.random.default_rng([recipe.seed, 6])
     users = rng.permutation(compared(known.likes, [recipe.seed, 6]))
+    if len(users) * len(np.unique(ratings.items)) > MOST_CELLS:
+        return usual
     asked, others = (np.sort(each) for each in np.split(users, [int(ASKED * len(users))]))
     told, targets = _parted(known.take(asked), rng)
     if targets.shape[0] < FEW:
@@ -91,13 +87,8 @@ def settled(recipe: RetrievalRecipe, catalogue: Catalogue, ratings: Ratings) -> 
     chooser = _Chooser(train, interest_signal(*train, usual.ease_penalty, recipe.seed), told, targets)
     if not recipe.ease_penalty:
         usual = replace(usual, ease_penalty=chooser.penalty(usual))
-    if recipe.teacher_temperature and recipe.embedding_dim:
-        return usual
-    teacher = chooser.teacher(usual)
-    if not recipe.teacher_temperature:
-        usual = replace(usual, teacher_temperature=chooser.temperature(teacher))
     if not recipe.embedding_dim:
-        usual = replace(usual, embedding_dim=chooser.width(teacher, recipe.seed))
+        usual = replace(usual, embedding_dim=chooser.width(usual))
     return usual
 
 
@@ -124,36 +115,18 @@ class _Chooser(NamedTuple):
     targets: sparse.csr_matrix
     """[B, N] 1 for what they like besides."""
 
-    def teacher(self, recipe: RetrievalRecipe) -> Teacher:
-        """EASE with the recipe's penalty."""
-        return teacher_of(self.train, recipe, self.signal)
-
     def penalty(self, recipe: RetrievalRecipe) -> float:
         """The penalty that ranks best, if by more than a standard error; else the usual one."""
         found = {}
         for penalty in PENALTIES:
-            scores = self._scores(self.teacher(replace(recipe, ease_penalty=penalty)))
+            teacher = self._teacher(replace(recipe, ease_penalty=penalty))
+            scores = teacher.score(self.told, np.arange(self.targets.shape[1], dtype=np.int32))
             found[penalty] = _ndcg(scores, self.told, self.targets)
         return _best(found)
 
-    def temperature(self, teacher: Teacher) -> float:
-        """That at which likes are most likely, if by more than a standard error; else the usual one."""
-        scores = self._scores(teacher)
-        scores[(self.told.likes + self.told.others).nonzero()] = -np.inf
-        users, columns = self.targets.nonzero()
-        found = {}
-        for temperature in TEMPERATURES:
-            chances = log_softmax(scores / temperature, axis=1)[users, columns]
-            found[temperature] = np.bincount(users, chances) / self.targets.getnnz(axis=1)
-        return _best(found)
-
-    def _scores(self, teacher: Teacher) -> Floats:
-        """[B, N] of EASE."""
-        return teacher.score(self.told, np.arange(self.targets.shape[1], dtype=np.int32))
-
-    def width(self, teacher: Teacher, seed: int) -> int:
+    def width(self, recipe: RetrievalRecipe) -> int:
         """The last of `WIDTHS` up to which each ranks better than the one before it by more than `GAIN`."""
-        rng = np.random.default_rng([seed, 7])
+        teacher, rng = self._teacher(recipe), np.random.default_rng([recipe.seed, 7])
         chosen = WIDTHS[0]
         for wider in WIDTHS[1:]:
             tables = start(teacher, self.train, wider, rng)
@@ -161,6 +134,10 @@ class _Chooser(NamedTuple):
                 break
             chosen = wider
         return chosen
+
+    def _teacher(self, recipe: RetrievalRecipe) -> Teacher:
+        """EASE with the recipe's penalty."""
+        return teacher_of(self.train, recipe, self.signal)
 
     def _started(self, tables: tuple[Floats, Floats, Floats], width: int) -> float:
         """How well the first directions of what `start` gave rank."""

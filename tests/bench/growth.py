@@ -110,11 +110,10 @@ def top_share(ratings: Ratings) -> float:
 
 
 def _teacher(ratings: Ratings) -> str:
-    from deepmoviematch.trainer.ease import LARGEST  # noqa: PLC0415 - with the trainer
+    from deepmoviematch.trainer.models.teacher import is_exact  # noqa: PLC0415 - with the trainer
 
     rated = len(np.unique(ratings.items))
-    solved_exactly = rated <= LARGEST and min(len(ratings.user_ids), 2 * rated) <= LARGEST
-    return "EASE" if solved_exactly else "EASE, low rank"
+    return "EASE" if is_exact(len(ratings.user_ids), 2 * rated, rated) else "EASE, low rank"
 
 
 def _peak_mib() -> float:

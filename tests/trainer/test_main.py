@@ -184,7 +184,7 @@ def test_evaluate_prints_a_table_for_people(data: Path, capsys: pytest.CaptureFi
     printed = capsys.readouterr().out
     assert "masked: everything known of a user" in printed
     assert "popularity" in printed
-    assert "fitted with embedding_dim 64, ease_penalty 200, teacher_temperature 0.1, epochs 1\n" in printed
+    assert "fitted with embedding_dim 64, ease_penalty 200, epochs 1\n" in printed
 
 
 def test_a_narrow_terminal_folds_no_words(
@@ -202,7 +202,7 @@ def test_evaluate_says_what_the_data_chose_on_each_split(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def settled(recipe: RetrievalRecipe, *_: object) -> RetrievalRecipe:
-        return replace(recipe, embedding_dim=4 * recipe.seed, ease_penalty=5.0, teacher_temperature=0.2)
+        return replace(recipe, embedding_dim=4 * recipe.seed, ease_penalty=5.0)
 
     monkeypatch.setattr(fitting, "settled", settled)
     command = ("evaluate", "--data", data, "--protocol", "rating", "new-users", "--splits", 2, *SMALL)
@@ -210,13 +210,12 @@ def test_evaluate_says_what_the_data_chose_on_each_split(
     for table in json.loads(capsys.readouterr().out):
         assert table["recipe"]["embedding_dim"] == 0
         assert table["settled"] == [
-            {"embedding_dim": width, "ease_penalty": 5, "teacher_temperature": 0.2, "epochs": 1}
-            for width in (4, 8)
+            {"embedding_dim": width, "ease_penalty": 5, "epochs": 1} for width in (4, 8)
         ]
     assert run(*command) == 0
     printed = capsys.readouterr().out
     for width in (4, 8):
-        said = f"fitted with embedding_dim {width}, ease_penalty 5, teacher_temperature 0.2, epochs 1"
+        said = f"fitted with embedding_dim {width}, ease_penalty 5, epochs 1"
         assert printed.count(said) == 2
 
 

@@ -31,6 +31,9 @@ from deepmoviematch.trainer.recipe import RetrievalRecipe
 WIDEST = 3
 """Items for each direction up to which the weights are laid out: of more it is sooner to multiply twice."""
 
+MOST_FACTORS = 2 * 10**8
+"""Directions times rated items of an exact solution at most, 800 MB for each of its three tables."""
+
 MOST_SCORES = 2**25
 """Users times items for which EASE's scores of everyone are laid out, 128 MiB, to start the towers."""
 
@@ -75,8 +78,6 @@ class Teacher(Protocol):
 def teacher_of(known: Known, recipe: RetrievalRecipe, signal: float) -> Teacher:
     """EASE of what is known of the training users: exact where that is not too large, else of low rank.
 
-    It is exact for up to `LARGEST` rated items, and as many users or columns of Z.
-
     Args:
         known: Of U users.
         recipe: Has the penalty, s and c.
@@ -87,15 +88,21 @@ def teacher_of(known: Known, recipe: RetrievalRecipe, signal: float) -> Teacher:
     weights = np.sqrt(balanced_weights(known.likes))
     columns = [known.likes[:, items], rated_weight * rated[:, items]][: 1 + (rated_weight > 0)]
     rows = (sparse.diags_array(weights) @ sparse.hstack(columns)).tocsr().astype(np.float32)
-    if len(items) <= LARGEST and min(rows.shape) <= LARGEST:
+    if is_exact(rows.shape[0], rows.shape[1], len(items)):
         inverse = _inverse_root(rows, recipe.ease_penalty)
     else:
         found = LowRankInverse.fit(rows, recipe.ease_penalty, np.random.default_rng([recipe.seed, 3]))
         inverse = found.scale, -1, found.factors.T
     wanted = 1 - signal * recipe.interest, recipe.interest / recipe.rated_weight
     solved = Solved.of(*inverse, wanted[: len(columns)])
-    form = DenseTeacher if len(items) <= WIDEST * len(solved.targets) else FactoredTeacher
+    form = DenseTeacher if len(items) <= min(WIDEST * len(solved.targets), LARGEST) else FactoredTeacher
     return form.of(solved, items, known.likes.shape[1], rated_weight)
+
+
+def is_exact(users: int, columns: int, rated: int) -> bool:
+    """Whether EASE is solved exactly for Z [`users`, `columns`] of so many rated items."""
+    directions = min(users, columns)
+    return directions <= LARGEST and directions * rated <= MOST_FACTORS
 
 
 def start(

@@ -170,7 +170,7 @@ def _quality(metrics: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
         "bootstrap intervals."
     )
     yield (
-        "What the recipe left to the data of width, penalty and temperature was chosen from all ratings, "
+        "What the recipe left to the data of width and penalty was chosen from all ratings, "
         "those of the same users among them."
     )
     if not isinstance(recipe, SeedRecipe) and recipe.patience:

@@ -10,5 +10,4 @@ RETRIEVAL = RetrievalRecipe(
     epochs=3,
     batch_size=16,
     ease_penalty=5,
-    teacher_temperature=0.1,
 )

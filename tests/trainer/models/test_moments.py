@@ -24,7 +24,6 @@ RECIPE = RetrievalRecipe(
     batch_size=32,
     learning_rate=0.01,
     ease_penalty=20.0,
-    teacher_temperature=0.1,
     validation_share=0.3,
     dropout=0.0,
     sequence_epochs=0,

@@ -31,7 +31,6 @@ RECIPE = RetrievalRecipe(
     epochs=4,
     batch_size=16,
     ease_penalty=5.0,
-    teacher_temperature=0.1,
     validation_share=0.2,
     patience=0,
     refit=False,

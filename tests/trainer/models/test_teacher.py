@@ -98,6 +98,14 @@ def test_it_is_exact_where_either_users_or_columns_are_few(monkeypatch: pytest.M
         teacher_of(some_ratings(40), RECIPE, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("users", "rated", "exact"),
+    [(10_000, 20_000, True), (10_001, 20_000, False), (10_000, 20_001, False), (3_000, 62_423, True)],
+)
+def test_it_is_exact_as_long_as_its_factors_find_room(users: int, rated: int, exact: bool) -> None:
+    assert teachers.is_exact(users, 2 * rated, rated) is exact
+
+
 def test_factors_say_what_they_make_when_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
     dense = teacher_of(some_ratings(), RECIPE, 1.0)
     monkeypatch.setattr(teachers, "WIDEST", 0)
