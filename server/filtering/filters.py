@@ -13,7 +13,17 @@ from deepmoviematch.indexer.generation import Generation
 from deepmoviematch.indexer.search.selection import Selection
 from deepmoviematch.server.errors import FilterError, listed, shown
 from deepmoviematch.server.filtering.fields import ANYTHING, Booleans, Field, Lists, fields_of
-from deepmoviematch.server.filtering.syntax import And, Comparison, Expression, Not, Or, Value, Word, parse
+from deepmoviematch.server.filtering.syntax import (
+    And,
+    Comparison,
+    Expression,
+    Not,
+    Or,
+    Value,
+    Word,
+    comparisons,
+    parse,
+)
 
 KEPT = 1024
 KEPT_BYTES = 1 << 26
@@ -45,7 +55,7 @@ class Filters:
 
     def notes(self, text: str) -> list[str]:
         """What a caller might not expect of the filter `text`, which is not at fault."""
-        return [*dict.fromkeys(self._compiler.notes(parse(text)))]
+        return [*dict.fromkeys(self._compiler.notes(text))]
 
     def at_hand(self, text: str) -> Selection | None:
         """What `allowed` has at hand, and will have for the time being; None if there is nothing."""
@@ -106,20 +116,14 @@ class _Compiler:
                 anything = operator == ":" and value.pieces == ANYTHING
                 return asked.known.copy() if anything else asked.known & asked.matches(tree)
 
-    def notes(self, tree: Expression) -> Iterator[str]:
+    def notes(self, text: str) -> Iterator[str]:
         """See `Filters.notes`."""
-        match tree:
-            case And(parts) | Or(parts):
-                for part in parts:
-                    yield from self.notes(part)
-            case Not(part):
-                yield from self.notes(part)
-            case Comparison(name, _, value):
-                field = self._field(name)
-                if isinstance(field, Lists) and value.pieces != ANYTHING and not field.matches(tree).any():
-                    near = field.near(value.text)
-                    cure = f"; did you mean {' or '.join(map(shown, near))}?" if near else ""
-                    yield f"no item has {shown(value.text)} among its {name.text}{cure}"
+        for asked in comparisons(parse(text)):
+            field, value = self._field(asked.field), asked.value
+            if isinstance(field, Lists) and value.pieces != ANYTHING and not field.matches(asked).any():
+                near = field.near(value.text)
+                cure = f"; did you mean {' or '.join(map(shown, near))}?" if near else ""
+                yield f"no item has {shown(value.text)} among its {asked.field.text}{cure}"
 
     def _having(self, word: Value) -> Flags:
         """What has the word in its title."""

@@ -140,6 +140,11 @@ def count_conditions(text: str) -> int:
         return 0
 
 
+def comparisons(tree: Expression) -> list[Comparison]:
+    """What a tree compares, from left to right."""
+    return [leaf for leaf, _ in _leaves(tree) if isinstance(leaf, Comparison)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Group:
     """A field compared with several values: `genres:(Comedy OR Drama)`."""
