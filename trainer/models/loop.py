@@ -83,21 +83,23 @@ class Checkpoint:
     resume: bool
     """Whether to go on from the states in `folder`, if there are any."""
 
-    def path(self, phase: str) -> Path:
-        """The file of a phase."""
-        return self.folder / f"{phase}.npz"
-
-    def refuse_others(self) -> None:
+    def __post_init__(self) -> None:
         """Refuse to go on in a folder with a state, of whatever phase, that is of another recipe or data.
 
         Raises:
             TrainingError: If there is one, or one that is damaged.
         """
+        if not self.resume:
+            return
         for path in sorted(self.folder.glob("*.npz")):
             with _saved(path) as saved:
                 fingerprint = json.loads(str(saved["about"]))["fingerprint"]
             if fingerprint != self.fingerprint:
                 raise TrainingError(f"{path}: is of another recipe or other data; start without --resume")
+
+    def path(self, phase: str) -> Path:
+        """The file of a phase."""
+        return self.folder / f"{phase}.npz"
 
 
 NOISE = 0.4
@@ -183,10 +185,8 @@ def train(
     task.optimizer.build(task.trainable)
     rows: list[Row] = []
     best = _weights(task)
-    if checkpoint is not None and checkpoint.resume:
-        checkpoint.refuse_others()
-        if checkpoint.path(phase).exists():
-            rows, best = _restore(task, checkpoint.path(phase))
+    if checkpoint is not None and checkpoint.resume and checkpoint.path(phase).exists():
+        rows, best = _restore(task, checkpoint.path(phase))
 
     step: Callable[..., tf.Tensor] | None = None
     # What makes batches shares the cores with the steps: threads of its own would only be in their way.
