@@ -12,7 +12,7 @@ from deepmoviematch.trainer.evaluation.protocols import PROTOCOLS, Split, Trial
 from deepmoviematch.trainer.experiments.comparison import Measured
 from deepmoviematch.trainer.experiments.contender import answers
 from deepmoviematch.trainer.experiments.plan import Plan
-from deepmoviematch.trainer.experiments.tuning import BY_GENRE, PEERS, tuned
+from deepmoviematch.trainer.experiments.tuning import PEERS, tuned
 from deepmoviematch.trainer.peers.rankers import GenreCosine, Popularity, Ranker
 
 
@@ -27,8 +27,11 @@ def peers_of(
     found: dict[str, Callable[[], dict[str, Measured]]] = {
         name: partial(answers, fit, trials, catalogue) for name, fit in simple.items()
     }
-    tried = [peer for peer in PEERS if plan.peers and (catalogue.genre_names or peer != BY_GENRE)]
-    able = {peer: [name for name in trials if peer in PROTOCOLS[name].peers] for peer in tried}
+    able = {
+        name: [protocol for protocol in trials if name in PROTOCOLS[protocol].peers]
+        for name, peer in PEERS.items()
+        if plan.peers and (catalogue.genre_names or not peer.needs_genres)
+    }
     if any(able.values()):
         inner = _validation_trials(split, first.train, list(trials), catalogue, plan)
         for peer, names in able.items():

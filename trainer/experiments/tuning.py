@@ -29,12 +29,12 @@ class Peer:
     most: Parameters = ()
     """Where the search ends at the latest, for parameters whose cost grows without end."""
 
+    needs_genres: bool = False
+    """Whether only a catalogue with genres has it."""
 
-BY_GENRE = "popularity x genre"
-"""The peer that only a catalogue with genres has."""
 
 PEERS = {
-    BY_GENRE: Peer(GenrePopularity, (1.0,)),
+    "popularity x genre": Peer(GenrePopularity, (1.0,), needs_genres=True),
     "item-knn": Peer(ItemKnn, (100.0,)),
     "ease": Peer(EaseRanker, (200.0,)),
     "ials": Peer(Ials, (64.0, 10.0, 4.0), most=(256.0, np.inf, np.inf)),
