@@ -15,8 +15,7 @@ from typing import Any, TypeAlias
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deepmoviematch.server.host import privates
-from deepmoviematch.server.host.call import send as send_at_once
+from deepmoviematch.server.host import call, privates
 from deepmoviematch.server.rpc.malformed import Malformed, lenient
 from deepmoviematch.server.rpc.service import NAME
 from deepmoviematch.server.rpc.status import abort
@@ -61,7 +60,7 @@ class Health(health_pb2_grpc.HealthServicer):
         """See health.proto; gRPC passes what sends a response, and takes None for the end."""
         if isinstance(request, Malformed):
             abort(context, request.error())
-        write = partial(send_at_once, context) if privates.SUPPORTED else partial(_send_apart, send)
+        write = partial(call.send, context) if privates.SUPPORTED else partial(_send_apart, send)
         watcher = _Watcher(write, partial(send, None), knows=request.service in SERVICES)
         with self._lock:
             self._watchers.add(watcher)

@@ -120,6 +120,7 @@ def start(
     rank = min(width, users, int((counts > 0).sum()))
 
     scores = None
+    # Factors would let what is known score itself, which `times` takes out.
     if isinstance(teacher, DenseTeacher) and users * items <= MOST_SCORES:
         scores = teacher.score(known, np.arange(items, dtype=np.int32))
 
